@@ -1,0 +1,53 @@
+"""Celery's configuration, read by every node when it first needs it. Reasons: docs/architecture.md."""
+
+from __future__ import annotations
+
+from shared import queues
+from shared.settings import load_settings
+
+_settings = load_settings()
+
+broker_url = _settings.redis_url
+result_backend = _settings.redis_url
+
+task_serializer = "json"
+result_serializer = "json"
+accept_content = ["json"]
+timezone = "UTC"
+
+# A task is acknowledged when it is done. What a node takes with it to the grave, the ledger finds:
+# redelivery by Celery itself would come too late or twice, so its timeout is longer than any segment.
+task_acks_late = True
+worker_prefetch_multiplier = 1
+broker_transport_options = {
+    "visibility_timeout": 86400,
+    "socket_keepalive": True,
+    "socket_connect_timeout": 5,
+    "socket_timeout": 30,
+}
+broker_connection_retry_on_startup = True
+broker_connection_max_retries = None
+# Killed tasks would be acknowledged and never run again.
+worker_cancel_long_running_tasks_on_connection_loss = False
+# Without it a task that ends while Redis is away is stored as FAILURE.
+result_backend_always_retry = True
+result_expires = _settings.job_retention
+
+task_track_started = False
+task_default_queue = queues.SCHEDULER_QUEUE
+worker_send_task_events = True
+task_send_sent_event = True
+worker_hijack_root_logger = False
+
+
+def _tick(task: str, interval: float, queue: str) -> dict[str, object]:
+    """A beat entry whose message is worthless once the next one is due."""
+    return {"task": task, "schedule": interval, "options": {"queue": queue, "expires": interval, "ignore_result": True}}
+
+
+beat_schedule = {
+    "autoscale": _tick(queues.AUTOSCALE, _settings.autoscale_interval, queues.scheduler_queue(_settings.host)),
+    "dispatch": _tick(queues.DISPATCH, _settings.dispatch_interval, queues.SCHEDULER_QUEUE),
+    "recover": _tick(queues.RECOVER, _settings.recovery_interval, queues.SCHEDULER_QUEUE),
+    "clean": _tick(queues.CLEAN, _settings.janitor_interval, queues.SCHEDULER_QUEUE),
+}

@@ -1,0 +1,1 @@
+"""Starts the fleet's processes and keeps them running."""

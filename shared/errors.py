@@ -1,0 +1,172 @@
+"""Every error of the fleet.
+
+FleetError
+├── RequestError            the client can mend it; never retried
+│   ├── FileMissing, NotAFile, EmptyFile, UnreadableFile, NoAudioStream, CorruptAudio, AudioTooShort
+│   ├── PathNotAllowed, UrlNotAllowed, OutputNotWritable
+│   ├── UnknownModel, UnknownLanguage, UnknownOption, BadOption, BadPriority
+│   └── UnknownGpu, ModelDoesNotFit
+├── JobError
+│   ├── JobNotFound, JobNotFinished, JobCancelled
+│   └── SegmentFailed       a segment failed for good and took its job with it
+├── AttemptError            this attempt is over; the ledger knows what comes next
+│   ├── StaleAttempt        somebody else has the segment now
+│   ├── SegmentStopped      revoked or over its time limit: stops at the next window
+│   └── SlotLost            the node is going down
+├── EngineError
+│   ├── EngineDied          the process is gone: run the segment again
+│   ├── EngineOutOfMemory   no room for the model or the row: run the segment again, elsewhere or later
+│   ├── EngineRequestInvalid  whisper refused these options
+│   └── ModelUnavailable    the checkpoint is missing, truncated or of a wrong kind
+├── PoolError               a pool cannot be resized like that
+└── SetupError              something this machine needs is missing
+
+The docstring is the message: `raise FileMissing(path=p)` fills it in. Errors travel through Celery's JSON
+result backend as type name and message, so that a client without this package still gets both.
+"""
+
+from __future__ import annotations
+
+
+class FleetError(Exception):
+    """Whisper Fleet failed."""
+
+    def __init__(self, message: str | None = None, **fields: object) -> None:
+        text = message if message is not None else " ".join((type(self).__doc__ or "").split()).format(**fields)
+        super().__init__(text)
+
+
+class RequestError(FleetError):
+    """The request cannot be carried out as it stands."""
+
+
+class FileMissing(RequestError):
+    """{path} does not exist: check the path, and that the intake and GPU machines mount it there too."""
+
+
+class NotAFile(RequestError):
+    """{path} is not a regular file: give the path of one audio or video file."""
+
+
+class EmptyFile(RequestError):
+    """{path} is empty: upload or copy it again."""
+
+
+class UnreadableFile(RequestError):
+    """{path} cannot be read by the fleet: give its user read permission."""
+
+
+class NoAudioStream(RequestError):
+    """{path} holds no audio stream: send a file with sound."""
+
+
+class CorruptAudio(RequestError):
+    """{path} cannot be decoded ({reason}): check that it plays, or convert it with ffmpeg first."""
+
+
+class AudioTooShort(RequestError):
+    """{path} holds only {seconds:.2f} s of audio: Whisper needs at least {minimum} s."""
+
+
+class PathNotAllowed(RequestError):
+    """{path} is outside the directories that this fleet may use: move it below one of {roots}."""
+
+
+class UrlNotAllowed(RequestError):
+    """{url} may not be fetched: give a path, or have its prefix added to WHISPER_FLEET_URL_PREFIXES."""
+
+
+class OutputNotWritable(RequestError):
+    """The output directory {path} cannot be written ({reason}): choose another output_path."""
+
+
+class UnknownModel(RequestError):
+    """{name!r} is no Whisper model: use one of {known}, or the absolute path of a checkpoint."""
+
+
+class UnknownLanguage(RequestError):
+    """{language!r} is no language that Whisper knows: use a code such as 'en', or leave it out to detect it."""
+
+
+class UnknownOption(RequestError):
+    """{name!r} is no option of `transcribe`{hint}: remove it or correct its name."""
+
+
+class BadOption(RequestError):
+    """The option {name} is wrong: {reason}."""
+
+
+class BadPriority(RequestError):
+    """{priority!r} is no priority: use a whole number from 0 (most urgent) to 9."""
+
+
+class UnknownGpu(RequestError):
+    """No GPU of the fleet matches gpu_ids {gpu_ids}: the fleet has {known}."""
+
+
+class ModelDoesNotFit(RequestError):
+    """{model} in {precision} fits no GPU of the fleet: it needs {needed}, the largest has {largest}; use {instead}."""
+
+
+class JobError(FleetError):
+    """The job cannot go on."""
+
+
+class JobNotFound(JobError):
+    """No job {job}: check the id; finished jobs are forgotten after {days:g} days."""
+
+
+class JobNotFinished(JobError):
+    """Job {job} is still {state}: wait for it, or watch it with `whisper-fleet status {job}`."""
+
+
+class JobCancelled(JobError):
+    """Job {job} was cancelled."""
+
+
+class SegmentFailed(JobError):
+    """Segment {segment} of job {job} failed {attempts} times, the last time with: {reason}"""
+
+
+class AttemptError(FleetError):
+    """This attempt at a segment is over."""
+
+
+class StaleAttempt(AttemptError):
+    """Segment {segment} of job {job} is no longer this attempt's: its result is dropped."""
+
+
+class SegmentStopped(AttemptError):
+    """The segment was stopped: {reason}."""
+
+
+class SlotLost(AttemptError):
+    """The node is shutting down: the segment goes back to the queue."""
+
+
+class EngineError(FleetError):
+    """The engine could not do it."""
+
+
+class EngineDied(EngineError):
+    """The engine process ended: the segment runs again as soon as an engine is up."""
+
+
+class EngineOutOfMemory(EngineError):
+    """The GPU has no room for {what}: the segment runs again when memory is free."""
+
+
+class EngineRequestInvalid(EngineError):
+    """Whisper refuses this request: {reason}"""
+
+
+class ModelUnavailable(EngineError):
+    """The model {model} cannot be loaded: {reason}."""
+
+
+class PoolError(FleetError):
+    """The pool has {slots} slots and cannot be made {change}: at least one must stay."""
+
+
+class SetupError(FleetError):
+    """{what} is missing: {mend}."""

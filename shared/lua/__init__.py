@@ -1,0 +1,1 @@
+"""The ledger's transitions, one Lua script a file."""

@@ -1,0 +1,88 @@
+"""The one reader of the environment: every process asks `load_settings()` once and passes values on."""
+
+from __future__ import annotations
+
+import socket
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Precision = Literal["float16", "bfloat16", "float32"]
+
+
+def _host_name() -> str:
+    """This host as one DNS label: dots would split the queue name `gpu.<host>.<index>`."""
+    return socket.gethostname().split(".")[0].lower()
+
+
+class Settings(BaseSettings):
+    """Every setting of the fleet; WHISPER_FLEET_<NAME> in the environment overrides the default."""
+
+    model_config = SettingsConfigDict(env_prefix="WHISPER_FLEET_", frozen=True, protected_namespaces=())
+
+    # Where things are
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    host: str = Field(default_factory=_host_name, pattern=r"^[A-Za-z0-9_-]+$")
+    #: The embedded Redis, spool, sockets, logs and default outputs live below this directory.
+    var_dir: Path = Path("var")
+    #: Whisper checkpoints, `<name>.pt`; openai-whisper's own cache directory by default.
+    model_dir: Path = Path("~/.cache/whisper")
+    #: Decoded audio of planned segments; put it on storage that all hosts share to decode each file once.
+    spool_dir: Path | None = None
+    #: Path of ffmpeg; None: from PATH, else the one that imageio-ffmpeg brings.
+    ffmpeg: Path | None = None
+
+    # Jobs
+    default_model: str = "base"
+    default_precision: Precision = "float16"
+    segment_duration: float = Field(default=300.0, ge=30.0, le=3600.0)  # seconds
+    max_attempts: int = Field(default=3, ge=1)
+    #: Directories that file_path and output_path must be below; empty: any that the process may use.
+    media_roots: tuple[Path, ...] = ()
+    #: URL prefixes that file_path may start with; empty: URLs are refused.
+    url_prefixes: tuple[str, ...] = ()
+    job_retention: float = Field(default=7 * 86400.0, gt=0)  # seconds a finished job stays in the ledger
+    spool_limit_bytes: int = Field(default=50 * 2**30, ge=0)
+
+    # Slots
+    memory_safety_margin: float = Field(default=0.2, ge=0.0, lt=1.0)
+    min_concurrent_tasks: int = Field(default=1, ge=0)
+    max_concurrent_limit: int = Field(default=64, ge=1)
+    exclude_gpus: tuple[str, ...] = ()  # indices or UUIDs
+
+    # Rhythm, in seconds
+    autoscale_interval: float = Field(default=5.0, gt=0)
+    dispatch_interval: float = Field(default=2.0, gt=0)
+    recovery_interval: float = Field(default=5.0, gt=0)
+    janitor_interval: float = Field(default=600.0, gt=0)
+    heartbeat_interval: float = Field(default=2.0, gt=0)
+    heartbeat_timeout: float = Field(default=10.0, gt=0)
+    #: A running segment must show progress within this time or it is given to another slot.
+    lease: float = Field(default=120.0, gt=0)
+    #: An assigned segment must start within this time or it is assigned anew.
+    assign_timeout: float = Field(default=30.0, gt=0)
+    model_idle_timeout: float = Field(default=900.0, gt=0)
+
+    # This process
+    #: Which of the host's GPUs a node serves.
+    gpu_index: int = Field(default=0, ge=0)
+    log_level: str = "INFO"
+
+    @property
+    def spool(self) -> Path:
+        """Where planned segments' audio is kept."""
+        return self.spool_dir or self.var_dir / "spool"
+
+    @property
+    def models(self) -> Path:
+        """The model directory with `~` resolved."""
+        return self.model_dir.expanduser()
+
+
+@lru_cache(maxsize=1)
+def load_settings() -> Settings:
+    """The settings of this process, read from the environment the first time."""
+    return Settings()

@@ -1,0 +1,147 @@
+"""What crosses a process border: frozen, keyword-only, one documented line a field.
+
+Times that are moments are Unix seconds; times that are lengths are seconds; sizes are bytes.
+`to_json` / `from_json` are the only serialisation: strict about unknown fields, so that a typo is an error.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.settings import Precision
+
+
+class Wire(BaseModel):
+    """Base of every wire type."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    def to_json(self) -> str:
+        return self.model_dump_json(exclude_none=True)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        return cls.model_validate_json(text)
+
+
+class JobState(StrEnum):
+    """accepted -> running -> assembling -> done; failed and cancelled end it from anywhere."""
+
+    ACCEPTED = "accepted"
+    RUNNING = "running"
+    ASSEMBLING = "assembling"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        return self in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
+
+
+class SegmentState(StrEnum):
+    """waiting -> assigned -> running -> done | failed; recovery leads back to waiting."""
+
+    WAITING = "waiting"
+    ASSIGNED = "assigned"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class TranscribeRequest(Wire):
+    """What a client asks for, after validation: the ledger keeps it, segments are cut from it."""
+
+    file_path: str  # absolute path as the intake and the GPU nodes see it
+    model_name: str  # a name of shared.models, or the path of a checkpoint
+    language: str | None = None  # whisper's language code; None: detected
+    output_path: str | None = None  # directory for the output files; None: none are written
+    formats: tuple[str, ...] = ("txt", "srt", "vtt", "tsv", "json")
+    gpu_ids: tuple[str, ...] = ()  # "1" (that index on any host), "host:1", or a UUID; empty: any GPU
+    priority: int = Field(default=5, ge=0, le=9)  # 0 is the most urgent
+    tenant: str = ""  # fairness between those who share the fleet
+    segment_duration: float = 300.0
+    precision: Precision = "float16"
+    task: str = "transcribe"  # or "translate"
+    word_timestamps: bool = False
+    options: dict[str, Any] = Field(default_factory=dict)  # further arguments of whisper.transcribe()
+    callback_url: str | None = None
+
+
+class SegmentPlan(Wire):
+    """One segment as intake cut it."""
+
+    index: int  # 0 is the first of the job
+    start: float  # seconds from the beginning of the file
+    end: float
+    spool: str | None = None  # raw s16le 16 kHz mono of just this segment, if it was spooled
+
+
+class JobPlan(Wire):
+    """What intake found out about a job's file."""
+
+    duration: float  # seconds of decoded audio
+    segments: tuple[SegmentPlan, ...]  # at least one; in order, without gaps
+
+
+class SegmentMessage(Wire):
+    """The arguments of `transcribe_segment`: everything else is in the ledger."""
+
+    job: str
+    segment: int
+    token: str  # one attempt; an answer with an old token is dropped
+
+
+class SegmentWork(Wire):
+    """What a slot needs to run a segment, handed out when the ledger accepts its start."""
+
+    request: TranscribeRequest
+    plan: SegmentPlan
+    attempt: int  # 1 is the first
+
+
+class SegmentResult(Wire):
+    """What `whisper.transcribe()` gave for one segment; times are relative to the segment's start."""
+
+    text: str
+    language: str
+    segments: list[dict[str, Any]]  # as whisper gives them
+    gpu: str  # id of the GPU that ran it
+    decode_seconds: float  # until ffmpeg had delivered the audio
+    transcribe_seconds: float  # inside whisper.transcribe()
+
+
+class JobProgress(Wire):
+    """What `AsyncResult(job).info` shows while a job runs."""
+
+    stage: str  # queued, planning, transcribing, assembling, and the final states
+    seconds_done: float = 0.0  # of audio
+    seconds_total: float | None = None
+    segments_done: int = 0
+    segments_total: int | None = None
+    eta: float | None = None  # seconds from now; None while there is no basis for one
+    message: str | None = None  # why nothing moves, if nothing moves
+
+
+class GpuStatus(Wire):
+    """A GPU as its node reports it with every heartbeat."""
+
+    id: str  # <host>.<index>
+    host: str
+    index: int
+    uuid: str  # NVML's, or "cpu" for a host without a GPU
+    name: str
+    device: str  # "cuda" or "cpu"
+    node: str  # Celery node name
+    queue: str
+    slots: int  # live pool size
+    busy: int  # slots that run a segment
+    total_bytes: int | None  # memory of the GPU, or of the host for a CPU node
+    free_bytes: int | None
+    models: tuple[str, ...] = ()  # loaded in the engine now, as "name/precision"
+    ready: bool  # the engine answers
+    started: float  # when the node came up
+    heartbeat: float  # when this was written

@@ -1,0 +1,1 @@
+"""Does the work: one Celery node per GPU, its slots, and the engine they share."""
