@@ -42,11 +42,13 @@ worker_hijack_root_logger = False
 
 def _tick(task: str, interval: float, queue: str) -> dict[str, object]:
     """A beat entry whose message is worthless once the next one is due."""
-    return {"task": task, "schedule": interval, "options": {"queue": queue, "expires": interval, "ignore_result": True}}
+    options = {"queue": queue, "expires": interval, "ignore_result": True}
+    return {"task": task, "schedule": interval, "options": options}
 
 
+_own_queue = queues.scheduler_queue(_settings.host)
 beat_schedule = {
-    "autoscale": _tick(queues.AUTOSCALE, _settings.autoscale_interval, queues.scheduler_queue(_settings.host)),
+    "autoscale": _tick(queues.AUTOSCALE, _settings.autoscale_interval, _own_queue),
     "dispatch": _tick(queues.DISPATCH, _settings.dispatch_interval, queues.SCHEDULER_QUEUE),
     "recover": _tick(queues.RECOVER, _settings.recovery_interval, queues.SCHEDULER_QUEUE),
     "clean": _tick(queues.CLEAN, _settings.janitor_interval, queues.SCHEDULER_QUEUE),

@@ -32,8 +32,9 @@ class FleetError(Exception):
     """Whisper Fleet failed."""
 
     def __init__(self, message: str | None = None, **fields: object) -> None:
-        text = message if message is not None else " ".join((type(self).__doc__ or "").split()).format(**fields)
-        super().__init__(text)
+        if message is None:
+            message = " ".join((type(self).__doc__ or "").split()).format(**fields)
+        super().__init__(message)
 
 
 class RequestError(FleetError):
@@ -85,7 +86,7 @@ class UnknownModel(RequestError):
 
 
 class UnknownLanguage(RequestError):
-    """{language!r} is no language that Whisper knows: use a code such as 'en', or leave it out to detect it."""
+    """{language!r} is no language that Whisper knows: use a code such as 'en', or leave it out."""
 
 
 class UnknownOption(RequestError):
@@ -105,7 +106,7 @@ class UnknownGpu(RequestError):
 
 
 class ModelDoesNotFit(RequestError):
-    """{model} in {precision} fits no GPU of the fleet: it needs {needed}, the largest has {largest}; use {instead}."""
+    """{model} in {precision} needs {needed}, the largest GPU of the fleet has {largest}: use {instead}."""
 
 
 class JobError(FleetError):

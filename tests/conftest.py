@@ -1,3 +1,3 @@
-"""Fixtures that every tier uses: an own Redis on a free port, the speech clips, skip on a laptop and fail in CI."""
+"""Fixtures that every tier uses: an own Redis on a free port, the speech clips, honest skips."""
 
 from __future__ import annotations
