@@ -1,0 +1,15 @@
+"""The Celery app of scheduler, intake, beat and Flower: `celery -A scheduler.app ...`."""
+
+from __future__ import annotations
+
+from celery import Celery
+
+
+def make_app() -> Celery:
+    """An app that reads celeryconfig.py, and with it the environment, when it first needs a value."""
+    app = Celery("whisper_fleet")
+    app.config_from_object("celeryconfig")
+    return app
+
+
+app = make_app()
