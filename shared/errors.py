@@ -3,7 +3,7 @@
 FleetError
 ├── RequestError            the client can mend it; never retried
 │   ├── FileMissing, NotAFile, EmptyFile, UnreadableFile, NoAudioStream, CorruptAudio, AudioTooShort
-│   ├── PathNotAllowed, UrlNotAllowed, OutputNotWritable
+│   ├── PathNotAllowed, UrlNotAllowed, UrlUnavailable, OutputNotWritable
 │   ├── UnknownModel, UnknownLanguage, UnknownOption, BadOption, BadPriority
 │   └── UnknownGpu, ModelDoesNotFit
 ├── JobError
@@ -11,7 +11,8 @@ FleetError
 │   └── SegmentFailed       a segment failed for good and took its job with it
 ├── AttemptError            this attempt is over; the ledger knows what comes next
 │   ├── StaleAttempt        somebody else has the segment now
-│   ├── SegmentStopped      revoked or over its time limit: stops at the next window
+│   ├── SegmentStopped      revoked: stops at the next window
+│   ├── OverTimeLimit       took longer than Celery's time limit allows: stops at the next window
 │   └── SlotLost            the node is going down
 ├── EngineError
 │   ├── EngineDied          the process is gone: run the segment again
@@ -77,6 +78,10 @@ class UrlNotAllowed(RequestError):
     """{url} may not be fetched: give a path, or have its prefix added to WHISPER_FLEET_URL_PREFIXES."""
 
 
+class UrlUnavailable(RequestError):
+    """{url} cannot be fetched ({reason}): check that it opens from the fleet's machines."""
+
+
 class OutputNotWritable(RequestError):
     """The output directory {path} cannot be written ({reason}): choose another output_path."""
 
@@ -139,6 +144,10 @@ class StaleAttempt(AttemptError):
 
 class SegmentStopped(AttemptError):
     """The segment was stopped: {reason}."""
+
+
+class OverTimeLimit(AttemptError):
+    """The segment ran over its {kind} time limit of {limit:g} s."""
 
 
 class SlotLost(AttemptError):

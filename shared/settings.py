@@ -64,6 +64,8 @@ class Settings(BaseSettings):
     lease: float = Field(default=120.0, gt=0)
     #: An assigned segment must start within this time or it is assigned anew.
     assign_timeout: float = Field(default=30.0, gt=0)
+    #: A node that is told to stop lets running segments finish for this long, then hands them back.
+    drain_timeout: float = Field(default=20.0, ge=0)
     model_idle_timeout: float = Field(default=900.0, gt=0)
 
     # This process
