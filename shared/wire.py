@@ -126,6 +126,48 @@ class JobProgress(Wire):
     message: str | None = None  # why nothing moves, if nothing moves
 
 
+class Need(Wire):
+    """What placement must know of a segment: those with equal needs fit the same GPUs."""
+
+    model_name: str
+    precision: Precision
+    segment_duration: float  # seconds
+    rows: int = 1  # rows of the batch that a slot takes: beam_size, best_of, or 1
+    gpu_ids: tuple[str, ...] = ()
+
+
+class WaitingJob(Wire):
+    """A job with waiting segments, as the dispatcher sees it at the head of a lane."""
+
+    job: str
+    accepted: float
+    served: float  # fair share: audio seconds handed out, counted from its lane's clock when it joined
+    seconds: float  # of audio in one of its segments, on average
+    segments: tuple[int, ...]  # the first of its waiting segments, in order
+
+
+class Lane(Wire):
+    """Waiting jobs of equal priority, tenant and needs, the least served (then oldest) first."""
+
+    id: str
+    priority: int
+    tenant: str
+    need: Need
+    since: float  # when a segment of this lane was last handed out, or the lane came to be
+    tenant_served: float  # fair share of the tenant at this priority, as WaitingJob.served
+    jobs: tuple[WaitingJob, ...]  # only the first few
+
+
+class Assignment(Wire):
+    """A waiting segment that was given to a GPU under a fresh token."""
+
+    job: str
+    segment: int
+    gpu: str
+    token: str
+    slots: int  # of that GPU: the ledger refuses the one too many
+
+
 class GpuStatus(Wire):
     """A GPU as its node reports it with every heartbeat."""
 
