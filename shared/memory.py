@@ -70,7 +70,7 @@ def memory_of(
     segment_duration: float,
     rows_per_slot: int = 1,
 ) -> ModelMemory:
-    """Memory on `device` (cuda or cpu) for segments of so many seconds; `rows_per_slot` is beam_size or best_of."""
+    """Memory on `device` (cuda or cpu); durations in seconds; `rows_per_slot` is beam_size or best_of."""
     size = ELEMENT_BYTES[precision]
     on_gpu = device != "cpu"
     text_layer = 2 * dims.n_text_state * size * dims.n_text_layer
@@ -89,7 +89,7 @@ def memory_of(
 
 
 def _encoder_row(dims: ModelDims, size: int) -> int:
-    """The larger of a block's activations (residual, norm, two of 4 x width) and the convolutions', and the mel."""
+    """A block's activations (residual, norm, two of 4 x width) or the convolutions', and the spectrogram."""
     block = 10 * dims.n_audio_ctx * dims.n_audio_state * size
     convolutions = 2 * _MEL_FRAMES * dims.n_audio_state * size
     return max(block, convolutions) + _MEL_FRAMES * dims.n_mels * size

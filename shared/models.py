@@ -115,7 +115,7 @@ def _mlp(width: int) -> int:
 
 
 def checkpoint_path(name: str, model_dir: Path) -> Path:
-    """Where a model's checkpoint is, or would be; UnknownModel for neither a known name nor an absolute path."""
+    """Where a model's checkpoint is, or would be; UnknownModel for neither a name nor an absolute path."""
     if name in MODELS:
         return model_dir / f"{canonical(name)}.pt"
     if not Path(name).is_absolute():
@@ -148,7 +148,7 @@ def _read_dims(path: str, _modified_ns: int, _size: int) -> ModelDims:
     except (OSError, zipfile.BadZipFile) as error:
         raise ModelUnavailable(model=path, reason=f"no torch checkpoint in zip format ({error})") from error
     except _PICKLE_ERRORS as error:
-        raise ModelUnavailable(model=path, reason=f"it holds something else than tensors ({error})") from error
+        raise ModelUnavailable(model=path, reason=f"it holds more than tensors ({error})") from error
     return _dims_of(checkpoint, path)
 
 

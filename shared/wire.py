@@ -183,6 +183,7 @@ class GpuStatus(Wire):
     busy: int  # slots that run a segment
     total_bytes: int | None  # memory of the GPU, or of the host for a CPU node
     free_bytes: int | None
+    engine_bytes: int | None = None  # memory that the engine holds, by its own account
     models: tuple[str, ...] = ()  # loaded in the engine now, as "name/precision"
     ready: bool  # the engine answers
     started: float  # when the node came up

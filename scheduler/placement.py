@@ -1,0 +1,249 @@
+"""Which GPU a segment gets: the least loaded one that has the memory for its model and that its job allows.
+
+Pure. Load is taken slots over slots. Between equally loaded GPUs one that has the model loaded goes first.
+Within a round a placement costs O(log GPUs): every distinct need keeps a heap of the GPUs that can serve it.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from shared.errors import ModelDoesNotFit, RequestError, UnknownGpu
+from shared.memory import ModelMemory, memory_of
+from shared.models import canonical, resolve
+from shared.settings import Precision
+from shared.units import readable_bytes
+from shared.wire import GpuStatus, TranscribeRequest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Need:
+    """What the segments of a job need of a GPU; jobs with equal needs share one heap."""
+
+    model: str  # a model's one name, or the path of a checkpoint
+    precision: Precision
+    on_gpu: ModelMemory
+    on_cpu: ModelMemory  # always in float32
+    gpu_ids: tuple[str, ...] = ()
+
+    def memory(self, device: str) -> ModelMemory:
+        return self.on_cpu if device == "cpu" else self.on_gpu
+
+    def loaded_name(self, device: str) -> str:
+        """As engines name a loaded model, `name/precision`."""
+        return f"{self.model}/{'float32' if device == 'cpu' else self.precision}"
+
+
+def need_of(request: TranscribeRequest, model_dir: Path) -> Need:
+    """The need of a job's segments; UnknownModel or ModelUnavailable for a model that cannot be known."""
+    dims = resolve(request.model_name, model_dir)
+    rows = max(int(request.options.get(name) or 1) for name in ("beam_size", "best_of"))
+    duration = request.segment_duration
+    return Need(
+        model=canonical(request.model_name),
+        precision=request.precision,
+        on_gpu=memory_of(
+            dims, request.precision, device="cuda", segment_duration=duration, rows_per_slot=rows
+        ),
+        on_cpu=memory_of(dims, "float32", device="cpu", segment_duration=duration, rows_per_slot=rows),
+        gpu_ids=tuple(sorted(set(request.gpu_ids))),
+    )
+
+
+@dataclass(kw_only=True, slots=True)
+class GpuLoad:
+    """A GPU as placement sees it; `taken` and `models` move as segments are placed."""
+
+    id: str
+    host: str
+    index: int
+    uuid: str
+    device: str  # cuda or cpu
+    slots: int
+    taken: int  # slots that run a segment or have one assigned, by the ledger
+    total_bytes: int | None
+    free_bytes: int | None
+    engine_bytes: int | None = None  # held by our own engine
+    models: set[str] = field(default_factory=set)  # loaded, or about to be: name/precision
+
+    @property
+    def load(self) -> float:
+        return self.taken / self.slots
+
+
+def gpu_load(status: GpuStatus, taken: int) -> GpuLoad | None:
+    """A GPU of the registry with the ledger's count of taken slots; None while it can take nothing at all."""
+    if not status.ready or status.slots < 1:
+        return None
+    return GpuLoad(
+        id=status.id,
+        host=status.host,
+        index=status.index,
+        uuid=status.uuid,
+        device=status.device,
+        slots=status.slots,
+        taken=taken,
+        total_bytes=status.total_bytes,
+        free_bytes=status.free_bytes,
+        engine_bytes=status.engine_bytes,
+        models=set(status.models),
+    )
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a segment gets no GPU now; it goes on waiting."""
+
+    reason: str
+
+
+class Placement:
+    """A round of placements on the GPUs that are up; what it places counts at once."""
+
+    def __init__(self, gpus: Iterable[GpuLoad], *, margin: float) -> None:
+        self._gpus = {gpu.id: gpu for gpu in gpus}
+        self._margin = margin
+        self._queues: dict[Need, _LeastLoaded] = {}
+        self.free_slots = sum(max(0, gpu.slots - gpu.taken) for gpu in self._gpus.values())
+
+    def place(self, need: Need) -> str | Refusal:
+        """The id of the GPU that gets the next segment with this need, or why none does."""
+        if not self._gpus:
+            return Refusal("no GPU is up: start one, or wait until one is back")
+        queue = self._queue(need)
+        gpu = queue.take()
+        if gpu is None:
+            return Refusal(self._why_none(need))
+        gpu.taken += 1
+        gpu.models.add(need.loaded_name(gpu.device))
+        self.free_slots -= 1
+        return gpu.id
+
+    def release(self, gpu_id: str) -> None:
+        """A segment on this GPU ended."""
+        gpu = self._gpus[gpu_id]
+        gpu.taken -= 1
+        self.free_slots += 1
+        for queue in self._queues.values():
+            queue.eased(gpu)
+
+    def _queue(self, need: Need) -> _LeastLoaded:
+        if need not in self._queues:
+            allowed = [gpu for gpu in self._gpus.values() if matches(need.gpu_ids, gpu)]
+            self._queues[need] = _LeastLoaded(need, allowed, self._margin)
+        return self._queues[need]
+
+    def _why_none(self, need: Need) -> str:
+        allowed = [gpu for gpu in self._gpus.values() if matches(need.gpu_ids, gpu)]
+        if not allowed:
+            return f"no GPU that is up matches gpu_ids {list(need.gpu_ids)}"
+        if not any(fits_now(need, gpu, self._margin) for gpu in allowed):
+            return f"no GPU has memory left for {need.model} in {need.precision}"
+        return "every slot is taken"
+
+
+class _LeastLoaded:
+    """The GPUs that may serve one need, least loaded first.
+
+    Entries are not moved when another need changes a GPU's load: each is compared with the present when it
+    comes up. `_best` knows the one entry of a GPU that counts.
+    """
+
+    def __init__(self, need: Need, gpus: Iterable[GpuLoad], margin: float) -> None:
+        self._need = need
+        self._margin = margin
+        self._members = {gpu.id: gpu for gpu in gpus}
+        self._best = {gpu.id: self._key(gpu) for gpu in self._members.values()}
+        self._heap = list(self._best.values())
+        heapq.heapify(self._heap)
+
+    def take(self) -> GpuLoad | None:
+        """The least loaded GPU with a free slot and the memory, put back with the load it has after this."""
+        while self._heap:
+            gpu = self._valid_first()
+            if gpu is None or gpu.load >= 1.0:
+                return None
+            if fits_now(self._need, gpu, self._margin):
+                return gpu
+            # Only an eased load can make room again, and that brings the GPU back.
+            heapq.heappop(self._heap)
+            del self._best[gpu.id]
+        return None
+
+    def eased(self, gpu: GpuLoad) -> None:
+        """The GPU's load fell."""
+        if gpu.id not in self._members:
+            return
+        key = self._key(gpu)
+        if gpu.id not in self._best or key < self._best[gpu.id]:
+            self._push(key)
+
+    def _valid_first(self) -> GpuLoad | None:
+        while self._heap:
+            entry = self._heap[0]
+            gpu = self._members[entry[2]]
+            if self._best.get(gpu.id) != entry:
+                heapq.heappop(self._heap)
+            elif (key := self._key(gpu)) != entry:
+                heapq.heappop(self._heap)
+                self._push(key)
+            else:
+                return gpu
+        return None
+
+    def _push(self, key: tuple[float, bool, str]) -> None:
+        self._best[key[2]] = key
+        heapq.heappush(self._heap, key)
+
+    def _key(self, gpu: GpuLoad) -> tuple[float, bool, str]:
+        return gpu.load, self._need.loaded_name(gpu.device) not in gpu.models, gpu.id
+
+
+def matches(gpu_ids: Sequence[str], gpu: GpuLoad | GpuStatus) -> bool:
+    """Whether a job with these gpu_ids may run there: a bare index on any host, host:index, or a UUID."""
+    if not gpu_ids:
+        return True
+    names = (str(gpu.index), f"{gpu.host}:{gpu.index}", gpu.uuid, gpu.id)
+    return any(gpu_id in names for gpu_id in gpu_ids)
+
+
+def fits_now(need: Need, gpu: GpuLoad, margin: float) -> bool:
+    """Whether the GPU has the model loaded, or the memory to load it; unknown memory fits."""
+    if need.loaded_name(gpu.device) in gpu.models:
+        return True
+    if gpu.free_bytes is None:
+        return True
+    memory = need.memory(gpu.device)
+    if gpu.taken == 0:  # an idle engine gives up other models for this one
+        return (gpu.free_bytes + (gpu.engine_bytes or 0)) * (1 - margin) >= memory.smallest
+    return gpu.free_bytes * (1 - margin) >= memory.weights + memory.slot
+
+
+def never(need: Need, gpus: Sequence[GpuStatus], margin: float, instead: str) -> RequestError | None:
+    """Why none of the fleet's GPUs will ever take this need; None when one may, or when there is no GPU.
+
+    `instead` names models that would fit the largest GPU, for the message.
+    """
+    if not gpus:
+        return None
+    allowed = [gpu for gpu in gpus if matches(need.gpu_ids, gpu)]
+    if not allowed:
+        known = ", ".join(f"{gpu.host}:{gpu.index}" for gpu in gpus)
+        return UnknownGpu(gpu_ids=list(need.gpu_ids), known=known)
+    if any(_fits_empty(need, gpu, margin) for gpu in allowed):
+        return None
+    largest = max(allowed, key=lambda gpu: gpu.total_bytes or 0)
+    return ModelDoesNotFit(
+        model=need.model,
+        precision=need.precision,
+        needed=readable_bytes(need.memory(largest.device).smallest),
+        largest=readable_bytes(int((largest.total_bytes or 0) * (1 - margin))),
+        instead=instead,
+    )
+
+
+def _fits_empty(need: Need, gpu: GpuStatus, margin: float) -> bool:
+    return gpu.total_bytes is None or gpu.total_bytes * (1 - margin) >= need.memory(gpu.device).smallest
