@@ -2,14 +2,15 @@
 
 Pure: the dispatcher reads the backlog from the ledger, asks here, and writes the changed tags back.
 
-Inside a priority class this is start-time fair queueing by audio seconds handed out. Every job carries a **tag**,
-the virtual second at which its next segment may start; the smallest goes first, and handing out a segment moves
-the tag on by that segment's length. A newcomer enters at its queue's **clock**, the tag last served, so that it
-neither waits behind what a ten-hour file still has to come nor gets back what others had before it came. Tenants
-are queued against each other in the same way, above their jobs.
+Inside a priority class this is start-time fair queueing by audio seconds handed out. Every job
+carries a **tag**, the virtual second at which its next segment may start; the smallest goes first,
+and handing out a segment moves the tag on by that segment's length. A newcomer enters at its queue's
+**clock**, the tag last served, so that it neither waits behind what a ten-hour file still has to
+come nor gets back what others had before it came. Tenants are queued against each other in the same
+way, above their jobs.
 
-A class that was not served for `ageing` seconds rises by one priority, after twice that by two, and falls back
-as soon as it was served.
+A class that was not served for `ageing` seconds rises by one priority, after twice that by two, and
+falls back as soon as it was served.
 """
 
 from __future__ import annotations
