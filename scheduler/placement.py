@@ -1,7 +1,7 @@
 """Which GPU a segment gets: the least loaded one that has the memory for its model and that its job allows.
 
 Pure. Load is taken slots over slots. Between equally loaded GPUs one that has the model loaded goes first.
-Within a round a placement costs O(log GPUs): every distinct need keeps a heap of the GPUs that can serve it.
+Within a round a placement costs O(log GPUs): every distinct demand has a heap of the GPUs that can serve it.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from shared.memory import ModelMemory, memory_of
 from shared.models import canonical, resolve
 from shared.settings import Precision
 from shared.units import readable_bytes
-from shared.wire import GpuStatus, TranscribeRequest
+from shared.wire import GpuStatus, Need
 
 
 @dataclass(frozen=True, kw_only=True)
-class Need:
-    """What the segments of a job need of a GPU; jobs with equal needs share one heap."""
+class Demand:
+    """A need with its memory worked out; segments with equal demands share one heap."""
 
     model: str  # a model's one name, or the path of a checkpoint
     precision: Precision
     on_gpu: ModelMemory
     on_cpu: ModelMemory  # always in float32
-    gpu_ids: tuple[str, ...] = ()
+    gpu_ids: tuple[str, ...]
 
     def memory(self, device: str) -> ModelMemory:
         return self.on_cpu if device == "cpu" else self.on_gpu
@@ -37,19 +37,20 @@ class Need:
         return f"{self.model}/{'float32' if device == 'cpu' else self.precision}"
 
 
-def need_of(request: TranscribeRequest, model_dir: Path) -> Need:
-    """The need of a job's segments; UnknownModel or ModelUnavailable for a model that cannot be known."""
-    dims = resolve(request.model_name, model_dir)
-    rows = max(int(request.options.get(name) or 1) for name in ("beam_size", "best_of"))
-    duration = request.segment_duration
-    return Need(
-        model=canonical(request.model_name),
-        precision=request.precision,
-        on_gpu=memory_of(
-            dims, request.precision, device="cuda", segment_duration=duration, rows_per_slot=rows
-        ),
-        on_cpu=memory_of(dims, "float32", device="cpu", segment_duration=duration, rows_per_slot=rows),
-        gpu_ids=tuple(sorted(set(request.gpu_ids))),
+def demand_of(need: Need, model_dir: Path) -> Demand:
+    """What a need comes to in bytes; UnknownModel or ModelUnavailable for a model that cannot be known."""
+    dims = resolve(need.model_name, model_dir)
+
+    def memory(precision: Precision, device: str) -> ModelMemory:
+        duration, rows = need.segment_duration, need.rows
+        return memory_of(dims, precision, device=device, segment_duration=duration, rows_per_slot=rows)
+
+    return Demand(
+        model=canonical(need.model_name),
+        precision=need.precision,
+        on_gpu=memory(need.precision, "cuda"),
+        on_cpu=memory("float32", "cpu"),
+        gpu_ids=need.gpu_ids,
     )
 
 
@@ -106,19 +107,19 @@ class Placement:
     def __init__(self, gpus: Iterable[GpuLoad], *, margin: float) -> None:
         self._gpus = {gpu.id: gpu for gpu in gpus}
         self._margin = margin
-        self._queues: dict[Need, _LeastLoaded] = {}
+        self._queues: dict[Demand, _LeastLoaded] = {}
         self.free_slots = sum(max(0, gpu.slots - gpu.taken) for gpu in self._gpus.values())
 
-    def place(self, need: Need) -> str | Refusal:
-        """The id of the GPU that gets the next segment with this need, or why none does."""
+    def place(self, demand: Demand) -> str | Refusal:
+        """The id of the GPU that gets the next segment with this demand, or why none does."""
         if not self._gpus:
             return Refusal("no GPU is up: start one, or wait until one is back")
-        queue = self._queue(need)
+        queue = self._queue(demand)
         gpu = queue.take()
         if gpu is None:
-            return Refusal(self._why_none(need))
+            return Refusal(self._why_none(demand))
         gpu.taken += 1
-        gpu.models.add(need.loaded_name(gpu.device))
+        gpu.models.add(demand.loaded_name(gpu.device))
         self.free_slots -= 1
         return gpu.id
 
@@ -130,30 +131,30 @@ class Placement:
         for queue in self._queues.values():
             queue.eased(gpu)
 
-    def _queue(self, need: Need) -> _LeastLoaded:
-        if need not in self._queues:
-            allowed = [gpu for gpu in self._gpus.values() if matches(need.gpu_ids, gpu)]
-            self._queues[need] = _LeastLoaded(need, allowed, self._margin)
-        return self._queues[need]
+    def _queue(self, demand: Demand) -> _LeastLoaded:
+        if demand not in self._queues:
+            allowed = [gpu for gpu in self._gpus.values() if matches(demand.gpu_ids, gpu)]
+            self._queues[demand] = _LeastLoaded(demand, allowed, self._margin)
+        return self._queues[demand]
 
-    def _why_none(self, need: Need) -> str:
-        allowed = [gpu for gpu in self._gpus.values() if matches(need.gpu_ids, gpu)]
+    def _why_none(self, demand: Demand) -> str:
+        allowed = [gpu for gpu in self._gpus.values() if matches(demand.gpu_ids, gpu)]
         if not allowed:
-            return f"no GPU that is up matches gpu_ids {list(need.gpu_ids)}"
-        if not any(fits_now(need, gpu, self._margin) for gpu in allowed):
-            return f"no GPU has memory left for {need.model} in {need.precision}"
+            return f"no GPU that is up matches gpu_ids {list(demand.gpu_ids)}"
+        if not any(fits_now(demand, gpu, self._margin) for gpu in allowed):
+            return f"no GPU has memory left for {demand.model} in {demand.precision}"
         return "every slot is taken"
 
 
 class _LeastLoaded:
-    """The GPUs that may serve one need, least loaded first.
+    """The GPUs that may serve one demand, least loaded first.
 
-    Entries are not moved when another need changes a GPU's load: each is compared with the present when it
+    Entries are not moved when another demand changes a GPU's load: each is compared with the present when it
     comes up. `_best` knows the one entry of a GPU that counts.
     """
 
-    def __init__(self, need: Need, gpus: Iterable[GpuLoad], margin: float) -> None:
-        self._need = need
+    def __init__(self, demand: Demand, gpus: Iterable[GpuLoad], margin: float) -> None:
+        self._demand = demand
         self._margin = margin
         self._members = {gpu.id: gpu for gpu in gpus}
         self._best = {gpu.id: self._key(gpu) for gpu in self._members.values()}
@@ -166,7 +167,7 @@ class _LeastLoaded:
             gpu = self._valid_first()
             if gpu is None or gpu.load >= 1.0:
                 return None
-            if fits_now(self._need, gpu, self._margin):
+            if fits_now(self._demand, gpu, self._margin):
                 return gpu
             # Only an eased load can make room again, and that brings the GPU back.
             heapq.heappop(self._heap)
@@ -199,7 +200,7 @@ class _LeastLoaded:
         heapq.heappush(self._heap, key)
 
     def _key(self, gpu: GpuLoad) -> tuple[float, bool, str]:
-        return gpu.load, self._need.loaded_name(gpu.device) not in gpu.models, gpu.id
+        return gpu.load, self._demand.loaded_name(gpu.device) not in gpu.models, gpu.id
 
 
 def matches(gpu_ids: Sequence[str], gpu: GpuLoad | GpuStatus) -> bool:
@@ -210,40 +211,40 @@ def matches(gpu_ids: Sequence[str], gpu: GpuLoad | GpuStatus) -> bool:
     return any(gpu_id in names for gpu_id in gpu_ids)
 
 
-def fits_now(need: Need, gpu: GpuLoad, margin: float) -> bool:
+def fits_now(demand: Demand, gpu: GpuLoad, margin: float) -> bool:
     """Whether the GPU has the model loaded, or the memory to load it; unknown memory fits."""
-    if need.loaded_name(gpu.device) in gpu.models:
+    if demand.loaded_name(gpu.device) in gpu.models:
         return True
     if gpu.free_bytes is None:
         return True
-    memory = need.memory(gpu.device)
+    memory = demand.memory(gpu.device)
     if gpu.taken == 0:  # an idle engine gives up other models for this one
         return (gpu.free_bytes + (gpu.engine_bytes or 0)) * (1 - margin) >= memory.smallest
     return gpu.free_bytes * (1 - margin) >= memory.weights + memory.slot
 
 
-def never(need: Need, gpus: Sequence[GpuStatus], margin: float, instead: str) -> RequestError | None:
-    """Why none of the fleet's GPUs will ever take this need; None when one may, or when there is no GPU.
+def never(demand: Demand, gpus: Sequence[GpuStatus], margin: float, instead: str) -> RequestError | None:
+    """Why none of the fleet's GPUs will ever take this demand; None when one may, or when there is no GPU.
 
     `instead` names models that would fit the largest GPU, for the message.
     """
     if not gpus:
         return None
-    allowed = [gpu for gpu in gpus if matches(need.gpu_ids, gpu)]
+    allowed = [gpu for gpu in gpus if matches(demand.gpu_ids, gpu)]
     if not allowed:
         known = ", ".join(f"{gpu.host}:{gpu.index}" for gpu in gpus)
-        return UnknownGpu(gpu_ids=list(need.gpu_ids), known=known)
-    if any(_fits_empty(need, gpu, margin) for gpu in allowed):
+        return UnknownGpu(gpu_ids=list(demand.gpu_ids), known=known)
+    if any(_fits_empty(demand, gpu, margin) for gpu in allowed):
         return None
     largest = max(allowed, key=lambda gpu: gpu.total_bytes or 0)
     return ModelDoesNotFit(
-        model=need.model,
-        precision=need.precision,
-        needed=readable_bytes(need.memory(largest.device).smallest),
+        model=demand.model,
+        precision=demand.precision,
+        needed=readable_bytes(demand.memory(largest.device).smallest),
         largest=readable_bytes(int((largest.total_bytes or 0) * (1 - margin))),
         instead=instead,
     )
 
 
-def _fits_empty(need: Need, gpu: GpuStatus, margin: float) -> bool:
-    return gpu.total_bytes is None or gpu.total_bytes * (1 - margin) >= need.memory(gpu.device).smallest
+def _fits_empty(demand: Demand, gpu: GpuStatus, margin: float) -> bool:
+    return gpu.total_bytes is None or gpu.total_bytes * (1 - margin) >= demand.memory(gpu.device).smallest

@@ -56,6 +56,8 @@ class Settings(BaseSettings):
     # Rhythm, in seconds
     autoscale_interval: float = Field(default=5.0, gt=0)
     dispatch_interval: float = Field(default=2.0, gt=0)
+    #: Waiting jobs that are handed nothing for this long rise by one priority.
+    ageing: float = Field(default=60.0, gt=0)
     recovery_interval: float = Field(default=5.0, gt=0)
     janitor_interval: float = Field(default=600.0, gt=0)
     heartbeat_interval: float = Field(default=2.0, gt=0)

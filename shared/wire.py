@@ -141,7 +141,9 @@ class WaitingJob(Wire):
 
     job: str
     accepted: float
-    served: float  # fair share: audio seconds handed out, counted from its lane's clock when it joined
+    # Fair share: audio seconds handed out, counted from the clock when it joined; one clock a tenant and
+    # priority, so that jobs of different lanes compare.
+    served: float
     seconds: float  # of audio in one of its segments, on average
     segments: tuple[int, ...]  # the first of its waiting segments, in order
 
