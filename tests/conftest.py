@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 import redis as redis_py
+import torch
+from whisper.model import ModelDimensions, Whisper
 
 from shared import binaries
+from shared.settings import load_settings
 
 SPEECH = Path(__file__).parent / "data" / "speech"
 
@@ -23,21 +26,44 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+class RedisServer:
+    """A Redis with an append-only file as in production, that a test may kill and start again."""
+
+    def __init__(self, directory: Path) -> None:
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._directory = directory
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = [binaries.redis_server(), "--port", str(self.port), "--bind", "127.0.0.1"]
+        options = ["--dir", self._directory, "--appendonly", "yes", "--save", ""]
+        self._process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL)
+        _wait_for(self.url)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
 @pytest.fixture
-def redis_url(tmp_path: Path) -> Iterator[str]:
-    """The URL of a Redis server that only this test uses, with an append-only file as in production."""
-    port = free_port()
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis server that only this test uses."""
     directory = tmp_path / "redis"
     directory.mkdir()
-    command = [binaries.redis_server(), "--port", str(port), "--bind", "127.0.0.1", "--dir", directory]
-    server = subprocess.Popen([*command, "--appendonly", "yes", "--save", ""], stdout=subprocess.DEVNULL)
+    server = RedisServer(directory)
     try:
-        url = f"redis://127.0.0.1:{port}/0"
-        _wait_for(url)
-        yield url
+        server.start()
+        yield server
     finally:
         server.kill()
-        server.wait()
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """The URL of this test's Redis."""
+    return redis_server.url
 
 
 @pytest.fixture
@@ -52,6 +78,27 @@ def speech() -> dict[Path, str]:
     """The five real clips and their reference texts, in the order of the book."""
     lines = (SPEECH / "transcripts.tsv").read_text().splitlines()
     return {SPEECH / name: text for name, text in (line.split("\t") for line in lines)}
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of a very small multilingual Whisper with random weights, which talks nonsense."""
+    torch.manual_seed(0)
+    model = Whisper(ModelDimensions(80, 1500, 64, 1, 2, 51865, 448, 64, 1, 2))
+    for weights in model.parameters():
+        torch.nn.init.normal_(weights, std=0.1)
+    path = tmp_path_factory.mktemp("models") / "tiny-random.pt"
+    torch.save({"dims": vars(model.dims), "model_state_dict": model.state_dict()}, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def base_model() -> Path:
+    """The checkpoint of the real base model, from the model directory; skipped where it is not."""
+    path = load_settings().models / "base.pt"
+    if not path.exists():
+        pytest.skip(f"needs the real base model at {path}")
+    return path
 
 
 def _wait_for(url: str, timeout: float = 10.0) -> None:

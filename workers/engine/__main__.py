@@ -1,0 +1,47 @@
+"""`python -m workers.engine serve`: the engine process."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit status."""
+    arguments = _parser().parse_args(argv)
+    log_format = "%(asctime)s %(levelname)s %(message)s"
+    logging.basicConfig(level=arguments.log_level, stream=sys.stderr, format=log_format)
+    return int(arguments.run(arguments))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m workers.engine", description=__doc__)
+    parser.add_argument("--log-level", default="INFO")
+    commands = parser.add_subparsers(required=True)
+    serve = commands.add_parser("serve", help="serve a Unix socket until standard input ends")
+    serve.set_defaults(run=_serve)
+    serve.add_argument("--socket", type=Path, required=True)
+    serve.add_argument("--device", choices=("cuda", "cpu"), required=True)
+    serve.add_argument("--slots", type=int, default=1)
+    serve.add_argument("--model-dir", type=Path, required=True)
+    serve.add_argument("--preload", action="append", default=[], metavar="NAME/PRECISION")
+    serve.add_argument(
+        "--idle-timeout", type=float, default=900.0, help="seconds until an unused model is unloaded"
+    )
+    return parser
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from workers.engine.serial import SerialEngine
+    from workers.engine.server import Server
+
+    engine = SerialEngine(model_dir=arguments.model_dir, slots=arguments.slots)
+    Server(engine, arguments.socket, sys.stdin.fileno()).serve()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
