@@ -21,7 +21,7 @@ def _host_name() -> str:
 class Settings(BaseSettings):
     """Every setting of the fleet; WHISPER_FLEET_<NAME> in the environment overrides the default."""
 
-    model_config = SettingsConfigDict(env_prefix="WHISPER_FLEET_", frozen=True, protected_namespaces=())
+    model_config = SettingsConfigDict(env_prefix="WHISPER_FLEET_", frozen=True, protected_namespaces=(), populate_by_name=True)
 
     # Where things are
     redis_url: str = "redis://127.0.0.1:6379/0"
@@ -51,7 +51,12 @@ class Settings(BaseSettings):
     memory_safety_margin: float = Field(default=0.2, ge=0.0, lt=1.0)
     min_concurrent_tasks: int = Field(default=1, ge=0)
     max_concurrent_limit: int = Field(default=64, ge=1)
+    #: How many slots of a GPU one physical core can feed with decoded audio and spectrograms.
+    slots_per_core: int = Field(default=8, ge=1)
     exclude_gpus: tuple[str, ...] = ()  # indices or UUIDs
+
+    #: CUDA's own variable, without our prefix: GPUs that it hides are not the fleet's.
+    cuda_visible_devices: str | None = Field(default=None, validation_alias="CUDA_VISIBLE_DEVICES")
 
     # Rhythm, in seconds
     autoscale_interval: float = Field(default=5.0, gt=0)
