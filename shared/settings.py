@@ -21,7 +21,9 @@ def _host_name() -> str:
 class Settings(BaseSettings):
     """Every setting of the fleet; WHISPER_FLEET_<NAME> in the environment overrides the default."""
 
-    model_config = SettingsConfigDict(env_prefix="WHISPER_FLEET_", frozen=True, protected_namespaces=(), populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix="WHISPER_FLEET_", frozen=True, protected_namespaces=(), populate_by_name=True
+    )
 
     # Where things are
     redis_url: str = "redis://127.0.0.1:6379/0"

@@ -186,7 +186,21 @@ class GpuStatus(Wire):
     total_bytes: int | None  # memory of the GPU, or of the host for a CPU node
     free_bytes: int | None
     engine_bytes: int | None = None  # memory that the engine holds, by its own account
+    engine_pid: int | None = None  # as its node numbers it; NVML may know it by another
     models: tuple[str, ...] = ()  # loaded in the engine now, as "name/precision"
     ready: bool  # the engine answers
     started: float  # when the node came up
     heartbeat: float  # when this was written
+
+
+class SlotDecision(Wire):
+    """What the autoscaler decided for one GPU, and what came of it; also the message to front ends."""
+
+    gpu: str
+    node: str
+    at: float
+    wanted: int | None  # slots that memory, cores and settings allow; None: could not be read
+    live: int | None  # slots of the pool before; None: its node did not answer
+    action: str  # grow, shrink or hold
+    outcome: str  # resized, refused, no answer, wrong size, busy, or none for hold
+    reason: str  # in words, for people

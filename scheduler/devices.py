@@ -1,0 +1,106 @@
+"""What this host can compute on: its GPUs, or `cpu:0` where there is none, each with its budget of memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from scheduler.host import HostReading, read_host
+from scheduler.nvml import GpuReading, read_gpus
+from scheduler.slots import Budget, SlotCount, SlotLimits, count_slots, together
+from shared.errors import FleetError
+from shared.memory import ELEMENT_BYTES, ModelMemory, memory_of
+from shared.models import resolve
+from shared.settings import Precision, Settings
+from shared.wire import GpuStatus
+
+
+@dataclass(frozen=True, kw_only=True)
+class Devices:
+    """A host's devices at one moment."""
+
+    gpus: tuple[GpuReading, ...]  # with index 0 and UUID "cpu" for a host without GPUs
+    device: str  # cuda or cpu, of all of them
+    host: HostReading
+    driver: str | None = None
+    problem: str | None = None  # why there is no GPU; None: there is one
+
+
+def read_devices(settings: Settings) -> Devices:
+    """The GPUs that this host's share of the fleet runs on; a host without any is `cpu:0`."""
+    host = read_host()
+    nvml = read_gpus(visible=settings.cuda_visible_devices, exclude=settings.exclude_gpus)
+    if nvml.gpus:
+        return Devices(gpus=nvml.gpus, device="cuda", host=host, driver=nvml.driver)
+    problem = nvml.problem or "the driver shows no GPU, or the settings hide all"
+    return Devices(gpus=(_cpu(host),), device="cpu", host=host, driver=nvml.driver, problem=problem)
+
+
+def _cpu(host: HostReading) -> GpuReading:
+    used = host.total_bytes - host.free_bytes
+    return GpuReading(
+        index=0,
+        uuid="cpu",
+        name=host.name,
+        total_bytes=host.total_bytes,
+        free_bytes=host.free_bytes,
+        used_bytes=used,
+    )
+
+
+def slots_of(
+    gpu: GpuReading, devices: Devices, status: GpuStatus | None, settings: Settings
+) -> SlotCount | None:
+    """The slots that a device should have; None where it cannot be read or used."""
+    if gpu.problem is not None:
+        return None
+    memory = together(_memories(status.models if status else (), devices.device, settings))
+    budget = budget_of(gpu, devices, status, memory)
+    return count_slots(budget, memory, SlotLimits.of(settings))
+
+
+def budget_of(gpu: GpuReading, devices: Devices, status: GpuStatus | None, memory: ModelMemory) -> Budget:
+    """What a device may use; its GPUs share a host's memory and cores evenly."""
+    sharing = len(devices.gpus)
+    engine = None
+    busy = 0
+    if status is not None:
+        engine = gpu.used_by(status.engine_pid) or status.engine_bytes
+        busy = status.busy
+    host_share = devices.host.free_bytes // sharing + busy * memory.host
+    return Budget(
+        device=devices.device,
+        total_bytes=gpu.total_bytes,
+        free_bytes=gpu.free_bytes,
+        engine_bytes=engine,
+        host_free_bytes=None if devices.device == "cpu" else host_share,
+        cores=max(1, devices.host.cores // sharing),
+    )
+
+
+def _memories(loaded: Sequence[str], device: str, settings: Settings) -> list[ModelMemory]:
+    """Of what the engine has loaded, as `name/precision`; of the default model while it has nothing."""
+    found = [memory for name in loaded if (memory := _loaded_memory(name, device, settings)) is not None]
+    return found or [_memory(settings.default_model, settings.default_precision, device, settings)]
+
+
+def _loaded_memory(loaded: str, device: str, settings: Settings) -> ModelMemory | None:
+    name, _, precision = loaded.rpartition("/")
+    known = next((known for known in ELEMENT_BYTES if known == precision), None)
+    if known is None:
+        return None
+    try:
+        return _memory(name, known, device, settings)
+    except FleetError:  # its checkpoint has gone since it was loaded
+        return None
+
+
+def _memory(model: str, precision: Precision, device: str, settings: Settings) -> ModelMemory:
+    dims = resolve(model, settings.models)
+    on_cpu = device == "cpu"
+    return memory_of(
+        dims,
+        "float32" if on_cpu else precision,
+        device=device,
+        segment_duration=settings.segment_duration,
+    )

@@ -1,0 +1,39 @@
+"""Grow, shrink or hold: what to do with a pool, from the slots it should have and has. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Action = Literal["grow", "shrink", "hold"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """How a pool's size is to change; `by` is 0 for hold."""
+
+    action: Action
+    by: int
+    why: str
+
+
+def decide(wanted: int | None, live: int | None, before: int | None) -> Change:
+    """The change for a pool of `live` slots that should have `wanted`, when the reading before said `before`.
+
+    It shrinks at once, because memory is short now, and grows only as far as two readings in a row
+    allow, because a neighbour's memory comes and goes. A pool keeps one slot even when none is
+    wanted: Celery cannot do with less, and placement gives it nothing that does not fit.
+    """
+    if live is None:
+        return Change(action="hold", by=0, why="its node does not answer")
+    if wanted is None:
+        return Change(action="hold", by=0, why="its memory cannot be read")
+    target = max(1, wanted)
+    if target < live:
+        return Change(action="shrink", by=live - target, why="fewer fit")
+    if before is None:
+        return Change(action="hold", by=0, why="first reading")
+    agreed = min(target, max(1, before))
+    if agreed > live:
+        return Change(action="grow", by=agreed - live, why="two readings agree")
+    return Change(action="hold", by=0, why="as wanted" if target == live else "waits for a second reading")
