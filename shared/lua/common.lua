@@ -1,0 +1,85 @@
+-- Every script of the ledger begins with this; before it stands `K`, the key names of shared/keys.py.
+-- Moments and lengths stay strings, so that no precision is lost; virtual times are written with %.17g.
+-- A segment's record: state, attempt, token, gpu, started (now of its start), length and seconds (of audio).
+
+local function of_job(job, part)
+  return K.job .. job .. (part and ':' .. part or '')
+end
+
+local function is_final(state)
+  return state == 'done' or state == 'failed' or state == 'cancelled'
+end
+
+local function exact(number)
+  return string.format('%.17g', number)
+end
+
+local function read_segment(job, segment)
+  local record = redis.call('HGET', of_job(job, 'segments'), segment)
+  return record and cjson.decode(record) or {state = 'waiting', attempt = 1}
+end
+
+local function write_segment(job, segment, record)
+  redis.call('HSET', of_job(job, 'segments'), segment, cjson.encode(record))
+end
+
+local function leave_gpu(job, segment, record)
+  if record.gpu then
+    redis.call('ZREM', K.active .. record.gpu, segment .. ':' .. job)
+  end
+end
+
+local function clock_fields(priority, tenant)
+  local class = priority .. '/' .. tenant
+  return 'tenants/' .. priority, 'tenant/' .. class, 'jobs/' .. class
+end
+
+-- A job joins its lane at the clock of those being served, so nobody saves up shares by staying away.
+local function join_lane(job, now)
+  local fields = redis.call('HMGET', of_job(job), 'lane', 'queued_as', 'need', 'priority', 'tenant', 'served')
+  local lane, member, need, priority, tenant, served = unpack(fields)
+  local tenants, own, jobs = clock_fields(priority, tenant)
+  local clock = redis.call('HMGET', K.clock, tenants, own, jobs)
+  local start = math.max(tonumber(served or 0), tonumber(clock[3] or 0))
+  redis.call('HSET', K.clock, own, exact(math.max(tonumber(clock[1] or 0), tonumber(clock[2] or 0))))
+  redis.call('ZADD', K.lane .. lane, 'NX', exact(start), member)
+  redis.call('ZADD', K.lanes, 'NX', now, lane)
+  redis.call('HSET', K.lane_needs, lane, need)
+end
+
+local function leave_lane(job, lane, member)
+  local served = redis.call('ZSCORE', K.lane .. lane, member)
+  if not served then return end
+  redis.call('HSET', of_job(job), 'served', served)
+  redis.call('ZREM', K.lane .. lane, member)
+  if redis.call('EXISTS', K.lane .. lane) == 0 then
+    redis.call('ZREM', K.lanes, lane)
+    redis.call('HDEL', K.lane_needs, lane)
+  end
+end
+
+-- Slots that still run a segment of an ended job learn of it when they next ask.
+local function end_job(job, state, now, due, error_type, message)
+  redis.call('HSET', of_job(job), 'state', state, 'ended', now, 'error_type', error_type, 'error', message)
+  local lane = redis.call('HMGET', of_job(job), 'lane', 'queued_as')
+  if lane[1] then leave_lane(job, lane[1], lane[2]) end
+  redis.call('DEL', of_job(job, 'waiting'))
+  redis.call('ZADD', K.due, due, job)
+end
+
+-- What a slot says only counts if the segment is still its own: nil, or the word that refuses it.
+local function refused(job, segment, token, state, record)
+  if not state then return 'unknown' end
+  if is_final(state) then
+    if record.token == token then leave_gpu(job, segment, record) end
+    return 'over'
+  end
+  if record.token ~= token then return 'stale' end
+end
+
+-- What a client may see of a job, as Ledger reads it; `shown` is set when it is time to show it again.
+local PROGRESS_FIELDS = {'state', 'total', 'done', 'duration', 'seconds_done', 'started', 'shown'}
+
+local function is_time_to_show(shown, now, interval)
+  return not shown or tonumber(now) - tonumber(shown) >= tonumber(interval)
+end

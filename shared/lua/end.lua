@@ -1,0 +1,7 @@
+-- job, state, now, due, error_type, error -> 1: this call ended it, 0: it had ended, -1: unknown.
+local job, state, now, due, error_type, message = unpack(ARGV)
+local was, ended = unpack(redis.call('HMGET', of_job(job), 'state', 'ended'))
+if not was then return -1 end
+if is_final(was) then return (was == state and ended == now) and 1 or 0 end
+end_job(job, state, now, due, error_type, message)
+return 1

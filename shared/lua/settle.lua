@@ -1,0 +1,15 @@
+-- job, now, retention, keep -> state. The client has its answer: nothing is due any more, the job may be forgotten.
+local job, now, retention, keep = unpack(ARGV)
+local state = redis.call('HGET', of_job(job), 'state')
+if not state then return end
+if state == 'assembling' then
+  state = 'done'
+  redis.call('HSET', of_job(job), 'state', state, 'ended', now)
+end
+if not is_final(state) then return state end
+redis.call('ZREM', K.due, job)
+redis.call('EXPIRE', of_job(job), retention)
+for _, part in ipairs({'plan', 'segments', 'results'}) do
+  redis.call('EXPIRE', of_job(job, part), keep)
+end
+return state

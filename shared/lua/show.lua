@@ -1,0 +1,11 @@
+-- job, result key, meta, expires -> 1: stored, 0: the job has ended, and with it the client's interest.
+local job, key, meta, expires = unpack(ARGV)
+local state = redis.call('HGET', of_job(job), 'state')
+if not state or is_final(state) then return 0 end
+if state == 'assembling' then
+  local stored = redis.call('GET', key)
+  if stored and cjson.decode(stored).status ~= 'PROGRESS' then return 0 end
+end
+redis.call('SETEX', key, expires, meta)
+redis.call('PUBLISH', key, meta)
+return 1

@@ -1,0 +1,19 @@
+-- job, segment, token, gpu, now, deadline -> {'ok', request, plan, attempt} or {refusal}.
+-- A second delivery of the same message is stale; the same call again (same now) is not.
+local job, segment, token, gpu, now, deadline = unpack(ARGV)
+local state, request, started = unpack(redis.call('HMGET', of_job(job), 'state', 'request', 'started'))
+local record = read_segment(job, segment)
+local no = refused(job, segment, token, state, record)
+if no then return {no} end
+if record.state ~= 'assigned' and not (record.state == 'running' and record.started == now) then
+  return {'stale'}
+end
+if record.gpu ~= gpu then leave_gpu(job, segment, record) end
+local plan = redis.call('HGET', of_job(job, 'plan'), segment)
+local cut = cjson.decode(plan)
+record.state, record.gpu, record.started = 'running', gpu, now
+record.length, record.seconds = exact(cut['end'] - cut.start), '0'
+write_segment(job, segment, record)
+redis.call('ZADD', K.active .. gpu, deadline, segment .. ':' .. job)
+if not started then redis.call('HSET', of_job(job), 'started', now) end
+return {'ok', request, plan, record.attempt}
