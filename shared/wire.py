@@ -183,8 +183,8 @@ class GpuStatus(Wire):
     queue: str
     slots: int  # live pool size
     busy: int  # slots that run a segment
-    total_bytes: int | None  # memory of the GPU, or of the host for a CPU node
-    free_bytes: int | None
+    total_bytes: int | None = None  # memory of the GPU, or of the host for a CPU node
+    free_bytes: int | None = None
     engine_bytes: int | None = None  # memory that the engine holds, by its own account
     engine_pid: int | None = None  # as its node numbers it; NVML may know it by another
     models: tuple[str, ...] = ()  # loaded in the engine now, as "name/precision"
@@ -199,8 +199,8 @@ class SlotDecision(Wire):
     gpu: str
     node: str
     at: float
-    wanted: int | None  # slots that memory, cores and settings allow; None: could not be read
-    live: int | None  # slots of the pool before; None: its node did not answer
+    wanted: int | None = None  # slots that memory, cores and settings allow; None: could not be read
+    live: int | None = None  # slots of the pool before; None: its node did not answer
     action: str  # grow, shrink or hold
     outcome: str  # resized, refused, no answer, wrong size, busy, or none for hold
     reason: str  # in words, for people
