@@ -9,7 +9,7 @@ from scheduler.host import HostReading, read_host
 from scheduler.nvml import GpuReading, read_gpus
 from scheduler.slots import Budget, SlotCount, SlotLimits, count_slots, together
 from shared.errors import FleetError
-from shared.memory import ELEMENT_BYTES, ModelMemory, memory_of
+from shared.memory import CUDA_CONTEXT_BYTES, ELEMENT_BYTES, ModelMemory, memory_of
 from shared.models import resolve
 from shared.settings import Precision, Settings
 from shared.wire import GpuStatus
@@ -65,7 +65,7 @@ def budget_of(gpu: GpuReading, devices: Devices, status: GpuStatus | None, memor
     engine = None
     busy = 0
     if status is not None:
-        engine = gpu.used_by(status.engine_pid) or status.engine_bytes
+        engine = engine_bytes(gpu, status)
         busy = status.busy
     host_share = devices.host.free_bytes // sharing + busy * memory.host
     return Budget(
@@ -76,6 +76,18 @@ def budget_of(gpu: GpuReading, devices: Devices, status: GpuStatus | None, memor
         host_free_bytes=None if devices.device == "cpu" else host_share,
         cores=max(1, devices.host.cores // sharing),
     )
+
+
+def engine_bytes(gpu: GpuReading, status: GpuStatus) -> int | None:
+    """What our engine holds of a GPU: NVML's account of its process, else the engine's own.
+
+    In a container NVML hides processes, or numbers them otherwise, so that another tenant's may carry our
+    engine's number. Its account is believed where it is the engine's own plus what a CUDA context takes.
+    """
+    by_nvml, own = gpu.used_by(status.engine_pid), status.engine_bytes
+    if by_nvml is None or own is None:
+        return own if by_nvml is None else by_nvml
+    return by_nvml if own <= by_nvml <= own + 2 * CUDA_CONTEXT_BYTES else own
 
 
 def _memories(loaded: Sequence[str], device: str, settings: Settings) -> list[ModelMemory]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from shared.errors import ModelDoesNotFit, RequestError, UnknownGpu
 from shared.memory import ModelMemory, memory_of
-from shared.models import canonical, resolve
+from shared.models import MODELS, canonical, resolve
 from shared.settings import Precision
 from shared.units import readable_bytes
 from shared.wire import GpuStatus, Need
@@ -119,8 +119,9 @@ class Placement:
         if gpu is None:
             return Refusal(self._why_none(demand))
         gpu.taken += 1
-        gpu.models.add(demand.loaded_name(gpu.device))
         self.free_slots -= 1
+        if demand.loaded_name(gpu.device) not in gpu.models:
+            self._load(demand, gpu)
         return gpu.id
 
     def release(self, gpu_id: str) -> None:
@@ -128,6 +129,16 @@ class Placement:
         gpu = self._gpus[gpu_id]
         gpu.taken -= 1
         self.free_slots += 1
+        for queue in self._queues.values():
+            queue.eased(gpu)
+
+    def _load(self, demand: Demand, gpu: GpuLoad) -> None:
+        """The engine will load the model: what comes after sees less memory, but needs no second copy."""
+        needed = demand.memory(gpu.device).smallest
+        gpu.models.add(demand.loaded_name(gpu.device))
+        if gpu.free_bytes is not None:
+            gpu.free_bytes -= needed
+            gpu.engine_bytes = (gpu.engine_bytes or 0) + needed
         for queue in self._queues.values():
             queue.eased(gpu)
 
@@ -169,13 +180,13 @@ class _LeastLoaded:
                 return None
             if fits_now(self._demand, gpu, self._margin):
                 return gpu
-            # Only an eased load can make room again, and that brings the GPU back.
+            # Only `eased` can make room again, and it brings the GPU back.
             heapq.heappop(self._heap)
             del self._best[gpu.id]
         return None
 
     def eased(self, gpu: GpuLoad) -> None:
-        """The GPU's load fell."""
+        """The GPU's load fell, or it has one more model loaded."""
         if gpu.id not in self._members:
             return
         key = self._key(gpu)
@@ -217,17 +228,13 @@ def fits_now(demand: Demand, gpu: GpuLoad, margin: float) -> bool:
         return True
     if gpu.free_bytes is None:
         return True
-    memory = demand.memory(gpu.device)
-    if gpu.taken == 0:  # an idle engine gives up other models for this one
-        return (gpu.free_bytes + (gpu.engine_bytes or 0)) * (1 - margin) >= memory.smallest
-    return gpu.free_bytes * (1 - margin) >= memory.weights + memory.slot
+    is_idle = gpu.taken == 0  # then the engine gives up other models for this one
+    available = gpu.free_bytes + (gpu.engine_bytes or 0 if is_idle else 0)
+    return available * (1 - margin) >= demand.memory(gpu.device).smallest
 
 
-def never(demand: Demand, gpus: Sequence[GpuStatus], margin: float, instead: str) -> RequestError | None:
-    """Why none of the fleet's GPUs will ever take this demand; None when one may, or when there is no GPU.
-
-    `instead` names models that would fit the largest GPU, for the message.
-    """
+def never(demand: Demand, gpus: Sequence[GpuStatus], margin: float) -> RequestError | None:
+    """Why none of the fleet's GPUs will ever take this demand; None when one may, or when there is no GPU."""
     if not gpus:
         return None
     allowed = [gpu for gpu in gpus if matches(demand.gpu_ids, gpu)]
@@ -242,8 +249,19 @@ def never(demand: Demand, gpus: Sequence[GpuStatus], margin: float, instead: str
         precision=demand.precision,
         needed=readable_bytes(demand.memory(largest.device).smallest),
         largest=readable_bytes(int((largest.total_bytes or 0) * (1 - margin))),
-        instead=instead,
+        instead=_fitting_models(demand, largest, margin),
     )
+
+
+def _fitting_models(demand: Demand, gpu: GpuStatus, margin: float) -> str:
+    """The best models that would fit, for a message; or what to do where none does."""
+    precision: Precision = "float32" if gpu.device == "cpu" else demand.precision
+    fitting = []
+    for name in ("large-v3", "turbo", "medium", "small", "base", "tiny"):
+        memory = memory_of(MODELS[name], precision, device=gpu.device, segment_duration=0.0)
+        if (gpu.total_bytes or 0) * (1 - margin) >= memory.smallest:
+            fitting.append(name)
+    return " or ".join(fitting[:2]) or "a larger GPU"
 
 
 def _fits_empty(demand: Demand, gpu: GpuStatus, margin: float) -> bool:

@@ -86,8 +86,8 @@ def count_slots(budget: Budget, memory: ModelMemory, limits: SlotLimits) -> Slot
     by_host = _by_host(budget, memory, limits)
     by_cores = max(limits.minimum, 1, budget.cores * (1 if budget.device == "cpu" else limits.per_core))
     slots = min(by_memory, by_host, by_cores, limits.maximum)
-    bounds = {"host memory": by_host, "cores": by_cores, "cap": limits.maximum}
-    binding = [f"{name} allows {bound}" for name, bound in bounds.items() if bound == slots < by_memory]
+    bounds = {"host memory allows": by_host, "cores allow": by_cores, "cap allows": limits.maximum}
+    binding = [f"{name} {bound}" for name, bound in bounds.items() if bound == slots < by_memory]
     return SlotCount(slots=slots, reason=_reason(slots, budget, memory, limits, binding))
 
 

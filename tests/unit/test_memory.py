@@ -1,0 +1,79 @@
+"""The one formula for memory gives the sizes that whisper's tensors have."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from shared.memory import CUDA_CONTEXT_BYTES, ENCODER_ROWS, GRAPH_POOL_BYTES, memory_of
+from shared.models import MODELS, parameters
+from shared.settings import Precision
+
+MB = 1e6
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "cross_kv", "self_kv"),
+    [  # MB in float16, worked out by hand from the shapes of the tensors
+        ("tiny", 75.5, 9.22, 2.75),
+        ("base", 145.2, 18.43, 5.51),
+        ("small", 483.5, 55.30, 16.52),
+        ("medium", 1527.7, 147.46, 44.04),
+        ("large-v2", 3086.6, 245.76, 73.40),
+        ("large-v3", 3087.0, 245.76, 73.40),
+        ("turbo", 1617.8, 30.72, 9.18),
+    ],
+)
+def test_official_models_have_known_sizes(name: str, weights: float, cross_kv: float, self_kv: float) -> None:
+    memory = memory_of(MODELS[name], "float16", device="cuda", segment_duration=300)
+    assert memory.weights / MB == pytest.approx(weights, abs=0.06)
+    assert memory.cross_kv / MB == pytest.approx(cross_kv, abs=0.006)
+    assert memory.self_kv / MB == pytest.approx(self_kv, abs=0.006)
+
+
+def test_float32_doubles_all_that_is_kept_in_the_models_precision() -> None:
+    half = memory_of(MODELS["small"], "float16", device="cuda", segment_duration=300)
+    single = memory_of(MODELS["small"], "float32", device="cuda", segment_duration=300)
+    assert single.weights == 2 * half.weights
+    assert (single.cross_kv, single.self_kv) == (2 * half.cross_kv, 2 * half.self_kv)
+    assert single.encoder == 2 * half.encoder
+    assert (single.logits, single.context) == (half.logits, half.context)
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_both_half_precisions_cost_the_same(precision: Precision) -> None:
+    memory = memory_of(MODELS["base"], precision, device="cuda", segment_duration=300)
+    assert memory == memory_of(MODELS["base"], "float16", device="cuda", segment_duration=300)
+
+
+def test_beams_share_the_encoded_window_but_not_the_text() -> None:
+    one = memory_of(MODELS["base"], "float16", device="cuda", segment_duration=300)
+    five = memory_of(MODELS["base"], "float16", device="cuda", segment_duration=300, rows_per_slot=5)
+    assert five.cross_kv == one.cross_kv
+    assert five.self_kv == 10 * one.self_kv
+    assert five.logits == 5 * one.logits
+
+
+def test_a_cpu_has_no_cuda_context_and_no_graphs() -> None:
+    memory = memory_of(MODELS["base"], "float32", device="cpu", segment_duration=300)
+    assert (memory.context, memory.graphs) == (0, 0)
+    on_gpu = memory_of(MODELS["base"], "float32", device="cuda", segment_duration=300)
+    assert on_gpu.workspace == memory.workspace + CUDA_CONTEXT_BYTES + GRAPH_POOL_BYTES
+
+
+def test_segment_duration_costs_host_memory_only() -> None:
+    short = memory_of(MODELS["base"], "float16", device="cuda", segment_duration=30)
+    long = memory_of(MODELS["base"], "float16", device="cuda", segment_duration=3600)
+    assert replace(long, host=short.host) == short
+    audio = (3600 - 30) * 16_000 * 4
+    spectrum = (3600 - 30) * 100 * (201 * 12 + 80 * 4)
+    assert long.host - short.host == audio + spectrum
+
+
+def test_the_parts_add_up() -> None:
+    memory = memory_of(MODELS["large-v3"], "float16", device="cuda", segment_duration=300)
+    assert memory.weights == (parameters(MODELS["large-v3"]) + 1500 * 1280) * 2
+    assert memory.smallest == memory.total(1)
+    assert memory.total(64) - memory.total(63) == memory.cross_kv + memory.self_kv + memory.logits
+    assert memory.encoder >= ENCODER_ROWS * 10 * 1500 * 1280 * 2

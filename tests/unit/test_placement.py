@@ -1,0 +1,244 @@
+"""Placement takes the least loaded GPU that fits, never overfills one and never ignores gpu_ids."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scheduler.placement import (
+    Demand,
+    GpuLoad,
+    Placement,
+    Refusal,
+    demand_of,
+    fits_now,
+    gpu_load,
+    matches,
+    never,
+)
+from shared.errors import ModelDoesNotFit, UnknownGpu
+from shared.wire import GpuStatus, Need
+
+GIB = 2**30
+MARGIN = 0.2
+
+
+def demand(model: str = "base", *gpu_ids: str, precision: Any = "float16", rows: int = 1) -> Demand:
+    need = Need(model_name=model, precision=precision, segment_duration=300, rows=rows, gpu_ids=gpu_ids)
+    return demand_of(need, Path("/models"))
+
+
+def gpu(host: str = "a", index: int = 0, **changes: Any) -> GpuLoad:
+    plain = GpuLoad(
+        id=f"{host}.{index}",
+        host=host,
+        index=index,
+        uuid=f"GPU-{host}-{index}",
+        device="cuda",
+        slots=4,
+        taken=0,
+        total_bytes=24 * GIB,
+        free_bytes=20 * GIB,
+    )
+    return replace(plain, **changes)
+
+
+def status(host: str = "a", index: int = 0, **changes: Any) -> GpuStatus:
+    plain: dict[str, Any] = {
+        "id": f"{host}.{index}",
+        "host": host,
+        "index": index,
+        "uuid": f"GPU-{host}-{index}",
+        "name": "L4",
+        "device": "cuda",
+        "node": f"gpu{index}@{host}",
+        "queue": f"gpu.{host}.{index}",
+        "slots": 4,
+        "busy": 0,
+        "total_bytes": 24 * GIB,
+        "free_bytes": 20 * GIB,
+        "ready": True,
+        "started": 0.0,
+        "heartbeat": 0.0,
+    }
+    return GpuStatus(**(plain | changes))
+
+
+demands = st.sampled_from(
+    [
+        demand("base"),
+        demand("large-v3"),
+        demand("large-v3", precision="float32"),
+        demand("turbo", "0"),
+        demand("base", "b:1", "GPU-a-2"),
+        demand("medium", "c.0"),
+        demand("base", "nowhere:9"),
+    ]
+)
+fleets = st.lists(
+    st.builds(
+        lambda host, index, slots, taken, free, engine, models, device: gpu(
+            host, index, slots=slots, taken=taken, free_bytes=free, engine_bytes=engine, models=set(models),
+            device=device,
+        ),
+        st.sampled_from("abc"),
+        st.integers(0, 3),
+        st.integers(1, 6),
+        st.integers(0, 7),
+        st.none() | st.integers(0, 24 * GIB),
+        st.none() | st.integers(0, 8 * GIB),
+        st.lists(st.sampled_from(["base/float16", "large-v3/float16", "base/float32"]), max_size=2),
+        st.sampled_from(["cuda", "cuda", "cpu"]),
+    ),
+    max_size=12,
+    unique_by=lambda one: one.id,
+)
+
+
+@given(fleets, st.lists(demands | st.none(), max_size=60), st.randoms(use_true_random=False))
+def test_every_placement_is_the_least_loaded_fit(
+    gpus: list[GpuLoad], steps: list[Demand | None], random: Any
+) -> None:
+    """None among the steps ends a segment somewhere, so that loads fall, too."""
+    placement = Placement(gpus, margin=MARGIN)
+    placed: list[str] = []
+    for step in steps:
+        if step is None:
+            if placed:
+                placement.release(placed.pop(random.randrange(len(placed))))
+            continue
+        able = [one for one in gpus if one.taken < one.slots and matches(step.gpu_ids, one)]
+        able = [one for one in able if fits_now(step, one, MARGIN)]
+        least = min((one.load for one in able), default=None)
+        before = {one.id: one.load for one in gpus}
+        loaded = {one.id for one in able if one.load == least and step.loaded_name(one.device) in one.models}
+        where = placement.place(step)
+        if least is None:
+            assert isinstance(where, Refusal)
+            continue
+        assert isinstance(where, str)
+        assert where in {one.id for one in able}
+        assert before[where] == least
+        assert not loaded or where in loaded
+        placed.append(where)
+    free = sum(max(0, one.slots - one.taken) for one in gpus)
+    assert placement.free_slots == free
+
+
+@given(fleets, st.lists(demands, max_size=80))
+def test_no_gpu_is_ever_overfilled(gpus: list[GpuLoad], wanted: list[Demand]) -> None:
+    taken = {one.id: one.taken for one in gpus}
+    placement = Placement(gpus, margin=MARGIN)
+    for one in wanted:
+        placement.place(one)
+    assert all(one.taken <= max(one.slots, taken[one.id]) for one in gpus)
+
+
+@pytest.mark.parametrize(
+    ("gpu_ids", "ids"),
+    [
+        (("1",), {"a.1", "b.1"}),
+        (("a:1",), {"a.1"}),
+        (("GPU-b-0",), {"b.0"}),
+        (("b.0",), {"b.0"}),
+        (("0", "b:1"), {"a.0", "b.0", "b.1"}),
+        ((), {"a.0", "a.1", "b.0", "b.1"}),
+        (("c:0", "7", "GPU-b"), set()),
+    ],
+)
+def test_gpu_ids_are_an_index_anywhere_a_host_with_index_or_a_uuid(
+    gpu_ids: tuple[str, ...], ids: set[str]
+) -> None:
+    gpus = [gpu("a", 0), gpu("a", 1), gpu("b", 0), gpu("b", 1)]
+    assert {one.id for one in gpus if matches(gpu_ids, one)} == ids
+
+
+def test_between_equals_the_gpu_with_the_model_loaded_goes_first() -> None:
+    gpus = [gpu("a"), gpu("b", models={"base/float16"}), gpu("c")]
+    placement = Placement(gpus, margin=MARGIN)
+    assert placement.place(demand()) == "b.0"
+    assert placement.place(demand()) == "a.0", "a lower load counts more than a loaded model"
+
+
+def test_a_model_that_is_loaded_needs_no_further_weights() -> None:
+    full = gpu(free_bytes=1 * GIB, taken=1, models={"large-v3/float16"})
+    assert fits_now(demand("large-v3"), full, MARGIN)
+    assert not fits_now(demand("medium"), full, MARGIN)
+
+
+def test_an_idle_engine_gives_up_its_models_for_another() -> None:
+    busy = gpu(free_bytes=2 * GIB, engine_bytes=18 * GIB, taken=1, models={"turbo/float16"})
+    assert not fits_now(demand("large-v3"), busy, MARGIN)
+    busy.taken = 0
+    assert fits_now(demand("large-v3"), busy, MARGIN)
+
+
+def test_unknown_memory_is_tried() -> None:
+    assert fits_now(demand("large-v3"), gpu(free_bytes=None), MARGIN)
+
+
+def test_a_cpu_runs_every_precision_in_float32() -> None:
+    cpu = gpu(device="cpu", models={"base/float32"}, free_bytes=0, taken=1)
+    assert fits_now(demand("base", precision="float16"), cpu, MARGIN)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "what", "words"),
+    [
+        ([], demand(), "no GPU is up"),
+        ([gpu(taken=4)], demand(), "every slot is taken"),
+        ([gpu()], demand("base", "7"), "no GPU that is up matches gpu_ids ['7']"),
+        ([gpu(free_bytes=1 * GIB)], demand("large-v3"), "no GPU has memory left for large-v3 in float16"),
+    ],
+)
+def test_a_refusal_says_why(gpus: list[GpuLoad], what: Demand, words: str) -> None:
+    refusal = Placement(gpus, margin=MARGIN).place(what)
+    assert isinstance(refusal, Refusal)
+    assert words in refusal.reason
+
+
+def test_a_gpu_that_is_not_ready_or_has_no_slot_takes_nothing() -> None:
+    assert gpu_load(status(ready=False), 0) is None
+    assert gpu_load(status(slots=0), 0) is None
+    load = gpu_load(status(models=("base/float16",)), 3)
+    assert load is not None
+    assert (load.taken, load.slots, load.models) == (3, 4, {"base/float16"})
+
+
+def test_an_alias_is_the_model_that_it_names() -> None:
+    assert demand("turbo") == demand("large-v3-turbo")
+    assert demand("turbo").loaded_name("cuda") == "large-v3-turbo/float16"
+
+
+def test_a_model_that_fits_no_gpu_fails_and_names_what_would() -> None:
+    small = [status("a", total_bytes=4 * GIB), status("b", total_bytes=3 * GIB)]
+    error = never(demand("large-v3"), small, MARGIN)
+    assert isinstance(error, ModelDoesNotFit)
+    assert str(error) == (
+        "large-v3 in float16 needs 4.2 GiB, the largest GPU of the fleet has 3.2 GiB: use turbo or medium."
+    )
+
+
+def test_a_model_that_fits_one_gpu_of_the_fleet_may_wait_for_it() -> None:
+    fleet = [status("a", total_bytes=4 * GIB), status("b", total_bytes=8 * GIB, ready=False, free_bytes=0)]
+    assert never(demand("large-v3"), fleet, MARGIN) is None
+    assert isinstance(never(demand("large-v3", "a:0"), fleet, MARGIN), ModelDoesNotFit)
+
+
+def test_gpu_ids_that_nobody_has_fail() -> None:
+    error = never(demand("base", "c:0"), [status("a"), status("b", 1)], MARGIN)
+    assert isinstance(error, UnknownGpu)
+    assert str(error) == "No GPU of the fleet matches gpu_ids ['c:0']: the fleet has a:0, b:1."
+
+
+def test_a_fleet_without_any_gpu_keeps_jobs_waiting() -> None:
+    assert never(demand("large-v3", "c:0"), [], MARGIN) is None
+
+
+def test_a_gpu_of_unknown_size_may_fit() -> None:
+    assert never(demand("large-v3"), [status(total_bytes=None)], MARGIN) is None
