@@ -13,7 +13,8 @@ FleetError
 │   ├── StaleAttempt        somebody else has the segment now
 │   ├── SegmentStopped      revoked: stops at the next window
 │   ├── OverTimeLimit       took longer than Celery's time limit allows: stops at the next window
-│   └── SlotLost            the node is going down
+│   ├── SlotLost            the node is going down
+│   └── EngineDown          no engine to start it with
 ├── EngineError
 │   ├── EngineDied          the process is gone: run the segment again
 │   ├── EngineOutOfMemory   no room for the model or the row: run the segment again, elsewhere or later
@@ -152,6 +153,10 @@ class OverTimeLimit(AttemptError):
 
 class SlotLost(AttemptError):
     """The node is shutting down: the segment goes back to the queue."""
+
+
+class EngineDown(AttemptError):
+    """The engine of this GPU is not up: the segment goes back to the queue."""
 
 
 class EngineError(FleetError):

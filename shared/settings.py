@@ -75,11 +75,17 @@ class Settings(BaseSettings):
     assign_timeout: float = Field(default=30.0, gt=0)
     #: A node that is told to stop lets running segments finish for this long, then hands them back.
     drain_timeout: float = Field(default=20.0, ge=0)
+    #: An engine that answers nothing for this long is killed and started anew.
+    engine_timeout: float = Field(default=300.0, gt=0)
     model_idle_timeout: float = Field(default=900.0, gt=0)
 
     # This process
     #: Which of the host's GPUs a node serves.
     gpu_index: int = Field(default=0, ge=0)
+    #: The UUID of that GPU, needed for a MIG slice alone; None: the driver's GPU of that index.
+    gpu_uuid: str | None = None
+    #: What a node computes on; auto: a GPU where NVIDIA's driver runs.
+    device: Literal["auto", "cuda", "cpu"] = "auto"
     log_level: str = "INFO"
 
     @property

@@ -30,16 +30,22 @@ class SlotPool(BasePool):
         super().__init__(*args, **kwargs)
         self.slots = Slots(self.limit)
         self.drain_timeout = load_settings().drain_timeout
+        #: Called after every change of size.
+        self.on_resize: Callable[[], None] = _nobody
 
     def grow(self, n: int = 1) -> None:
         """Remote control's `pool_grow`."""
         self.slots.grow(n)
-        self.limit = self.slots.limit
+        self._resized()
 
     def shrink(self, n: int = 1) -> None:
         """Remote control's `pool_shrink`; below one slot PoolError, which the caller gets as an error."""
         self.slots.shrink(n)
+        self._resized()
+
+    def _resized(self) -> None:
         self.limit = self.slots.limit
+        self.on_resize()
 
     def on_apply(  # type: ignore[override]  # the stub says None, but Celery keeps what is returned
         self, target: Callable[..., Any], args: Any = None, kwargs: Any = None, **options: Any
@@ -89,8 +95,8 @@ class SlotPool(BasePool):
         return {**info, "busy": self.slots.busy, "threads": self.slots.threads}
 
 
-def _nobody(soft: bool, limit: float) -> None:
-    """Reports to nobody: the caller of `apply_async` gave no `timeout_callback`."""
+def _nobody(*_: object) -> None:
+    """Whom to tell when nobody asked to be told."""
 
 
 def _unless_settled(slot: Slot, callback: Callable[[Any], None]) -> Callable[[Any], None]:

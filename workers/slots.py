@@ -36,6 +36,11 @@ class Slot:
         if self._why is not None:
             raise self._why
 
+    @property
+    def why(self) -> AttemptError | None:
+        """What the task was stopped with, if it was."""
+        return self._why
+
     def settle(self) -> bool:
         """True for the first caller only: either the task reports its end, or its time limit does."""
         with self._lock:

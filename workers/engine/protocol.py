@@ -157,6 +157,10 @@ class EngineStats(_Frame):
     share_idle: float
     memory_bytes: dict[str, int]  # by part
     models: tuple[str, ...]  # loaded, as "name/precision"
+    uuid: str | None = None  # of the GPU, as NVML writes it; None on a CPU
+    name: str | None = None  # of the GPU or CPU
+    total_bytes: int | None = None  # memory of the GPU; None on a CPU
+    free_bytes: int | None = None
 
 
 class Done(_Frame):

@@ -1,0 +1,18 @@
+"""The Celery app of a GPU node: `celery -A workers.app worker -P custom ...`."""
+
+from __future__ import annotations
+
+from celery import Celery
+
+from workers.lifecycle import NodeStep
+
+
+def make_app() -> Celery:
+    """An app that reads celeryconfig.py, and with it the environment, when it first needs a value."""
+    app = Celery("whisper_fleet", include=["workers.tasks"])
+    app.config_from_object("celeryconfig")
+    app.steps["worker"].add(NodeStep)
+    return app
+
+
+app = make_app()

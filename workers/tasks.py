@@ -1,0 +1,44 @@
+"""The task of a GPU node."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from celery import Task
+
+from shared import queues
+from shared.wire import SegmentMessage
+from workers.app import app
+from workers.attempt import Attempt
+from workers.node import current_node
+from workers.slots import current_slot
+
+#: Seconds between two events of a task; they only feed Flower.
+EVENT_INTERVAL = 2.0
+
+
+@app.task(name=queues.TRANSCRIBE_SEGMENT, bind=True, ignore_result=True)
+def transcribe_segment(self: Task[Any, Any], job: str, segment: int, token: str) -> str:
+    """Transcribe one segment of a job; how it ended is in the ledger, the returned word is for people."""
+    message = SegmentMessage(job=job, segment=segment, token=token)
+    attempt = Attempt(current_node(), message, current_slot(), _Events(self))
+    with attempt.settled():
+        work = attempt.start()
+        audio, decode_seconds = attempt.read(work)
+        result = attempt.transcribe(work, audio, decode_seconds)
+        attempt.finish(result)
+    return attempt.outcome
+
+
+class _Events:
+    """Tells Flower how far a segment is; what is lost on the way does no harm."""
+
+    def __init__(self, task: Task[Any, Any]) -> None:
+        self._task = task
+        self._sent = 0.0
+
+    def __call__(self, seconds_done: float) -> None:
+        if time.monotonic() - self._sent >= EVENT_INTERVAL:
+            self._sent = time.monotonic()
+            self._task.send_event("task-progress", retry=False, seconds_done=round(seconds_done, 1))
