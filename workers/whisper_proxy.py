@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-import whisper.transcribe
+import whisper
 from numpy.typing import NDArray
 from torch import Tensor
 from whisper import timing
@@ -69,7 +69,7 @@ def transcribe(
     own: dict[str, Any] = {"verbose": None, "fp16": session.precision == "float16"}
     token = _transcribing.set(model)
     try:
-        result: dict[str, Any] = whisper.transcribe.transcribe(model, audio, **{**options, **own})
+        result: dict[str, Any] = whisper.transcribe(model, audio, **{**options, **own})
     finally:
         _transcribing.reset(token)
     return result
