@@ -8,8 +8,8 @@ first, tenants against each other and, inside a tenant, jobs. Who joins starts a
 being served, so that he neither waits behind what a ten-hour file still has to come nor gets back what
 others had before he came.
 
-A lane that was handed nothing for `ageing` seconds rises by one priority, after twice that by two, and
-falls back as soon as it was served.
+A lane that was handed nothing for `ageing` seconds rises by one priority, after twice that by two, also
+above the most urgent, and falls back as soon as it was served.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ class Turn:
     lane: Lane
     job: WaitingJob
     segment: int
+    is_aged: bool  # the lane waited so long that it rose
 
 
 def risen(priority: int, since: float, now: float, ageing: float) -> int:
     """The priority with which a lane is treated that was last handed out at `since`."""
-    return max(0, priority - int(max(0.0, now - since) / ageing))
+    return priority - int(max(0.0, now - since) / ageing)
 
 
 class FairOrder:
@@ -55,7 +56,8 @@ class FairOrder:
         if lane is None or (job := lane.jobs.first()) is None:
             return None
         self._turn = lane
-        return Turn(lane=lane.lane, job=job.job, segment=job.segment)
+        is_aged = lane.level < lane.lane.priority
+        return Turn(lane=lane.lane, job=job.job, segment=job.segment, is_aged=is_aged)
 
     def taken(self) -> None:
         """The segment of the last turn was handed out: its job and its tenant pay for it."""

@@ -7,7 +7,7 @@ Within a round a placement costs O(log GPUs): every distinct demand has a heap o
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -108,20 +108,25 @@ class Placement:
         self._gpus = {gpu.id: gpu for gpu in gpus}
         self._margin = margin
         self._queues: dict[Demand, _LeastLoaded] = {}
+        self._reserved: set[str] = set()
         self.free_slots = sum(max(0, gpu.slots - gpu.taken) for gpu in self._gpus.values())
 
-    def place(self, demand: Demand) -> str | Refusal:
-        """The id of the GPU that gets the next segment with this demand, or why none does."""
+    def place(self, demand: Demand, *, is_aged: bool = False) -> str | Refusal:
+        """The id of the GPU that gets the next segment with this demand, or why none does.
+
+        Under a backlog of other models no engine would ever be idle and give them up. So for an aged
+        demand that is refused for memory one GPU takes nothing else in this round: it runs empty.
+        """
         if not self._gpus:
             return Refusal("no GPU is up: start one, or wait until one is back")
         queue = self._queue(demand)
         gpu = queue.take()
         if gpu is None:
-            return Refusal(self._why_none(demand))
-        gpu.taken += 1
-        self.free_slots -= 1
+            return self._refuse(demand, is_aged)
         if demand.loaded_name(gpu.device) not in gpu.models:
             self._load(demand, gpu)
+        gpu.taken += 1
+        self.free_slots -= 1
         return gpu.id
 
     def release(self, gpu_id: str) -> None:
@@ -135,26 +140,41 @@ class Placement:
     def _load(self, demand: Demand, gpu: GpuLoad) -> None:
         """The engine will load the model: what comes after sees less memory, but needs no second copy."""
         needed = demand.memory(gpu.device).smallest
-        gpu.models.add(demand.loaded_name(gpu.device))
         if gpu.free_bytes is not None:
+            if gpu.free_bytes * (1 - self._margin) < needed:
+                gpu.free_bytes, gpu.engine_bytes = gpu.free_bytes + (gpu.engine_bytes or 0), 0
+                gpu.models.clear()
             gpu.free_bytes -= needed
             gpu.engine_bytes = (gpu.engine_bytes or 0) + needed
+        gpu.models.add(demand.loaded_name(gpu.device))
         for queue in self._queues.values():
             queue.eased(gpu)
 
     def _queue(self, demand: Demand) -> _LeastLoaded:
         if demand not in self._queues:
             allowed = [gpu for gpu in self._gpus.values() if matches(demand.gpu_ids, gpu)]
-            self._queues[demand] = _LeastLoaded(demand, allowed, self._margin)
+            self._queues[demand] = _LeastLoaded(demand, allowed, self._margin, self._reserved)
         return self._queues[demand]
 
-    def _why_none(self, demand: Demand) -> str:
+    def _refuse(self, demand: Demand, is_aged: bool) -> Refusal:
         allowed = [gpu for gpu in self._gpus.values() if matches(demand.gpu_ids, gpu)]
         if not allowed:
-            return f"no GPU that is up matches gpu_ids {list(demand.gpu_ids)}"
-        if not any(fits_now(demand, gpu, self._margin) for gpu in allowed):
-            return f"no GPU has memory left for {demand.model} in {demand.precision}"
-        return "every slot is taken"
+            return Refusal(f"no GPU that is up matches gpu_ids {list(demand.gpu_ids)}")
+        if any(fits_now(demand, gpu, self._margin) for gpu in allowed):
+            return Refusal("every slot is taken")
+        if is_aged:
+            self._reserve(demand, allowed)
+        return Refusal(f"no GPU has memory left for {demand.model} in {demand.precision}")
+
+    def _reserve(self, demand: Demand, allowed: Iterable[GpuLoad]) -> None:
+        """Keep the least loaded GPU that would do once it is empty; emptying, it stays the least loaded."""
+        able = [gpu for gpu in allowed if _fits(demand, gpu, self._margin, is_idle=True)]
+        if not able:
+            return
+        gpu = min(able, key=lambda gpu: (gpu.id not in self._reserved, gpu.load, gpu.id))
+        if gpu.id not in self._reserved:
+            self._reserved.add(gpu.id)
+            self.free_slots -= max(0, gpu.slots - gpu.taken)
 
 
 class _LeastLoaded:
@@ -164,8 +184,11 @@ class _LeastLoaded:
     comes up. `_best` knows the one entry of a GPU that counts.
     """
 
-    def __init__(self, demand: Demand, gpus: Iterable[GpuLoad], margin: float) -> None:
+    def __init__(
+        self, demand: Demand, gpus: Iterable[GpuLoad], margin: float, reserved: Collection[str]
+    ) -> None:
         self._demand = demand
+        self._reserved = reserved
         self._margin = margin
         self._members = {gpu.id: gpu for gpu in gpus}
         self._best = {gpu.id: self._key(gpu) for gpu in self._members.values()}
@@ -178,7 +201,7 @@ class _LeastLoaded:
             gpu = self._valid_first()
             if gpu is None or gpu.load >= 1.0:
                 return None
-            if fits_now(self._demand, gpu, self._margin):
+            if gpu.id not in self._reserved and fits_now(self._demand, gpu, self._margin):
                 return gpu
             # Only `eased` can make room again, and it brings the GPU back.
             heapq.heappop(self._heap)
@@ -224,11 +247,15 @@ def matches(gpu_ids: Sequence[str], gpu: GpuLoad | GpuStatus) -> bool:
 
 def fits_now(demand: Demand, gpu: GpuLoad, margin: float) -> bool:
     """Whether the GPU has the model loaded, or the memory to load it; unknown memory fits."""
-    if demand.loaded_name(gpu.device) in gpu.models:
-        return True
+    return demand.loaded_name(gpu.device) in gpu.models or _fits(
+        demand, gpu, margin, is_idle=gpu.taken == 0
+    )
+
+
+def _fits(demand: Demand, gpu: GpuLoad, margin: float, *, is_idle: bool) -> bool:
+    """Whether it can load the model; an idle engine gives up its others for it."""
     if gpu.free_bytes is None:
         return True
-    is_idle = gpu.taken == 0  # then the engine gives up other models for this one
     available = gpu.free_bytes + (gpu.engine_bytes or 0 if is_idle else 0)
     return available * (1 - margin) >= demand.memory(gpu.device).smallest
 

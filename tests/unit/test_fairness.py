@@ -111,7 +111,7 @@ def test_a_lane_that_rose_less_than_the_difference_still_waits() -> None:
     assert names(hand_out(order(aged, lane("new", job("new"), priority=0)))) == "new old"
 
 
-@pytest.mark.parametrize(("waited", "level"), [(0, 5), (59.9, 5), (60, 4), (120, 3), (10_000, 0), (-5, 5)])
+@pytest.mark.parametrize(("waited", "level"), [(0, 5), (59.9, 5), (60, 4), (120, 3), (600, -5), (-5, 5)])
 def test_a_class_rises_by_one_for_every_ageing_interval(waited: float, level: int) -> None:
     assert risen(5, NOW - waited, NOW, AGEING) == level
 

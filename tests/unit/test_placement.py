@@ -242,3 +242,36 @@ def test_a_fleet_without_any_gpu_keeps_jobs_waiting() -> None:
 
 def test_a_gpu_of_unknown_size_may_fit() -> None:
     assert never(demand("large-v3"), [status(total_bytes=None)], MARGIN) is None
+
+
+def test_an_aged_demand_gets_a_gpu_that_runs_empty_for_it() -> None:
+    """Round after round others finish on the reserved GPU and nothing new comes, until the model fits."""
+    full = {"free_bytes": 2 * GIB, "engine_bytes": 20 * GIB}
+    turbo = "large-v3-turbo/float16"
+    gpus = [gpu("a", taken=2, models={turbo}, **full), gpu("b", taken=3, models={turbo}, **full)]
+    for left in (2, 1):
+        gpus[0].taken = left
+        placement = Placement(gpus, margin=MARGIN)
+        assert isinstance(placement.place(demand("large-v3"), is_aged=True), Refusal)
+        assert placement.free_slots == 1
+        assert placement.place(demand("turbo")) == "b.0"
+        assert isinstance(placement.place(demand("turbo")), Refusal)
+        gpus[1].taken -= 1
+    gpus[0].taken = 0
+    placement = Placement(gpus, margin=MARGIN)
+    assert placement.place(demand("large-v3"), is_aged=True) == "a.0"
+    assert gpus[0].models == {"large-v3/float16"}
+
+
+def test_a_demand_that_is_not_aged_reserves_nothing() -> None:
+    only = gpu(taken=1, free_bytes=2 * GIB, engine_bytes=20 * GIB, models={"large-v3-turbo/float16"})
+    placement = Placement([only], margin=MARGIN)
+    assert isinstance(placement.place(demand("large-v3")), Refusal)
+    assert placement.place(demand("turbo")) == "a.0"
+
+
+def test_an_aged_demand_that_only_waits_for_a_slot_reserves_nothing() -> None:
+    gpus = [gpu("a", taken=4), gpu("b", 1, taken=3)]
+    placement = Placement(gpus, margin=MARGIN)
+    assert isinstance(placement.place(demand("base", "a:0"), is_aged=True), Refusal)
+    assert placement.place(demand("base")) == "b.1"
