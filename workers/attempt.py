@@ -30,14 +30,18 @@ from shared.errors import (
     StaleAttempt,
 )
 from shared.progress import show
-from shared.wire import JobProgress, SegmentMessage, SegmentResult, SegmentWork
+from shared.wire import JobProgress, SegmentMessage, SegmentResult, SegmentWork, TranscribeRequest
 from workers import whisper_proxy
+from workers.engine_client import EngineSession
 from workers.node import Node
 from workers.slots import Slot
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+#: What the client must mend: no attempt will go better.
+HOPELESS = (RequestError, EngineRequestInvalid, ModelUnavailable)
 
 #: Seconds between two reports of a segment; a window that takes longer is reported all the same.
 REPORT_INTERVAL = 0.5
@@ -75,7 +79,7 @@ class Attempt:
         """Whisper's own `transcribe()` of the segment, with the engine for a model."""
         request = work.request
         began = time.monotonic()
-        with self._node.engine.client.session(request.model_name, request.precision) as session:
+        with self._session(request) as session:
             told = whisper_proxy.transcribe(
                 session,
                 audio,
@@ -93,6 +97,14 @@ class Attempt:
             decode_seconds=decode_seconds,
             transcribe_seconds=time.monotonic() - began,
         )
+
+    def _session(self, request: TranscribeRequest) -> EngineSession:
+        try:
+            return self._node.engine.client.session(request.model_name, request.precision)
+        except EngineDied as died:
+            if isinstance(died.__cause__, (ConnectionRefusedError, FileNotFoundError)):
+                raise EngineDown from died  # it was gone before it saw anything of this segment
+            raise
 
     def finish(self, result: SegmentResult) -> None:
         """Hand the result in; the job's last segment calls for its assembly."""
@@ -121,7 +133,7 @@ class Attempt:
                 self._hand_over(error)
             case SegmentStopped():
                 self._stopped(error)
-            case RequestError() | EngineRequestInvalid() | ModelUnavailable():
+            case _ if isinstance(error, HOPELESS):
                 self._fail(error)
             case _:
                 self._give_back(error)
@@ -185,7 +197,6 @@ class Attempt:
             self._ended("handed over", why)
 
     def _fail(self, error: Exception) -> NoReturn:
-        """The client must mend it: no attempt will go better."""
         if self._node.ledger.fail(self._message.job, type(error).__name__, str(error), time.time()):
             self._publish_assemble()
         raise error

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 import psutil
@@ -16,7 +18,7 @@ from redis.exceptions import RedisError
 
 from shared import queues
 from shared.connect import connect
-from shared.errors import EngineError
+from shared.errors import EngineError, JobCancelled, JobNotFound, StaleAttempt
 from shared.fleet import Fleet
 from shared.ledger import Ledger
 from shared.poke import poke_dispatcher
@@ -70,6 +72,7 @@ class Node:
 
     def start(self) -> None:
         """Start the engine and join the fleet as soon as it answers."""
+        _whatever_redis_says(self._clear_up)
         self._pool.on_resize = self._on_change
         self.engine.start()
         for name, step in (("watch", self._watch), ("beat", self._beat)):
@@ -121,6 +124,16 @@ class Node:
             started=self._started,
             heartbeat=now,
         )
+
+    def _clear_up(self) -> None:
+        """What runs here by the ledger died with the process before us: do not wait for its lease."""
+        for message, was_running in self.hasty_ledger.overdue(self.gpu, math.inf):
+            log.warning("found %s, left behind", message)
+            with suppress(StaleAttempt, JobCancelled, JobNotFound):
+                if not was_running:
+                    self.hasty_ledger.hand_over(message, time.time())
+                elif self.hasty_ledger.give_back(message, "its node died", time.time()).job_failed:
+                    self.publish_assemble(message.job)
 
     def _on_change(self) -> None:
         """The pool was resized, the engine came or went, or we leave: tell everybody now."""

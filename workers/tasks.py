@@ -10,7 +10,7 @@ from celery import Task
 from shared import queues
 from shared.wire import SegmentMessage
 from workers.app import app
-from workers.attempt import Attempt
+from workers.attempt import HOPELESS, Attempt
 from workers.node import current_node
 from workers.slots import current_slot
 
@@ -18,7 +18,7 @@ from workers.slots import current_slot
 EVENT_INTERVAL = 2.0
 
 
-@app.task(name=queues.TRANSCRIBE_SEGMENT, bind=True, ignore_result=True)
+@app.task(name=queues.TRANSCRIBE_SEGMENT, bind=True, ignore_result=True, throws=HOPELESS)
 def transcribe_segment(self: Task[Any, Any], job: str, segment: int, token: str) -> str:
     """Transcribe one segment of a job; how it ended is in the ledger, the returned word is for people."""
     message = SegmentMessage(job=job, segment=segment, token=token)
