@@ -1,0 +1,86 @@
+"""Every process of a machine and its command line, see docs/architecture.md. Pure."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from shared import queues
+from shared.settings import Settings
+
+_CELERY = (sys.executable, "-m", "celery")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """A process that the supervisor keeps alive."""
+
+    name: str  # of its log file, too
+    command: tuple[str, ...]
+    environment: dict[str, str] = field(default_factory=dict)
+    stop_seconds: int = 10  # from SIGTERM to SIGKILL
+    #: What it gets when the supervisor is killed: Redis shall still write, the others shall go at once.
+    orphan_signal: str = "SIGKILL"
+
+
+def redis(server: Path, config: Path) -> Program:
+    """The embedded Redis."""
+    return Program(name="redis", command=(str(server), str(config)), orphan_signal="SIGTERM")
+
+
+def fleet(
+    settings: Settings, *, gpus: Sequence[int], cores: int, beat_schedule: Path, flower_port: int
+) -> list[Program]:
+    """All that speaks through Redis: beat, scheduler, intake, a node for each GPU index, Flower."""
+    return [
+        _beat(settings, beat_schedule),
+        _scheduler(settings),
+        _intake(settings, processes=max(2, min(cores, 8))),
+        *(_gpu_node(settings, index) for index in gpus),
+        _flower(settings, flower_port),
+    ]
+
+
+def _beat(settings: Settings, schedule: Path) -> Program:
+    options = ("--schedule", str(schedule), "--loglevel", settings.log_level)
+    return Program(name="beat", command=(*_CELERY, "-A", "scheduler.app", "beat", *options))
+
+
+def _scheduler(settings: Settings) -> Program:
+    own = f"{queues.SCHEDULER_QUEUE},{queues.scheduler_queue(settings.host)}"
+    node = _worker("scheduler.app", queues.scheduler_node(settings.host), own, settings)
+    return Program(name="scheduler", command=(*node, "-c", "2", "-I", "scheduler.tasks"))
+
+
+def _intake(settings: Settings, processes: int) -> Program:
+    both = f"{queues.TRANSCRIBE_QUEUE},{queues.ASSEMBLE_QUEUE}"
+    node = _worker("scheduler.app", queues.intake_node(settings.host), both, settings)
+    return Program(name="intake", command=(*node, "-c", str(processes), "-I", "scheduler.intake"))
+
+
+def _gpu_node(settings: Settings, index: int) -> Program:
+    queue = queues.gpu_queue(queues.gpu_id(settings.host, index))
+    node = _worker("workers.app", queues.gpu_node(settings.host, index), queue, settings)
+    return Program(
+        name=f"gpu{index}",
+        command=(*node, "-P", "custom", "-c", "1"),
+        environment={
+            "CELERY_CUSTOM_WORKER_POOL": "workers.pool:SlotPool",
+            "WHISPER_FLEET_GPU_INDEX": str(index),
+        },
+        stop_seconds=int(settings.drain_timeout) + 15,
+    )
+
+
+def _flower(settings: Settings, port: int) -> Program:
+    """Read-only: its buttons would resize pools behind the autoscaler's back."""
+    options = ("--address=127.0.0.1", f"--port={port}", "--read_only")
+    command = (*_CELERY, "-A", "scheduler.app", "flower", *options, f"--logging={settings.log_level.lower()}")
+    return Program(name="flower", command=command, stop_seconds=5)
+
+
+def _worker(app: str, node: str, queues_read: str, settings: Settings) -> tuple[str, ...]:
+    options = ("-n", node, "-Q", queues_read, "--without-gossip", "--loglevel", settings.log_level)
+    return (*_CELERY, "-A", app, "worker", *options)
