@@ -51,5 +51,5 @@ beat_schedule = {
     "autoscale": _tick(queues.AUTOSCALE, _settings.autoscale_interval, _own_queue),
     "dispatch": _tick(queues.DISPATCH, _settings.dispatch_interval, queues.SCHEDULER_QUEUE),
     "recover": _tick(queues.RECOVER, _settings.recovery_interval, queues.SCHEDULER_QUEUE),
-    "clean": _tick(queues.CLEAN, _settings.janitor_interval, queues.SCHEDULER_QUEUE),
+    "clean": _tick(queues.CLEAN, _settings.janitor_interval, _own_queue),  # of this host's spool
 }

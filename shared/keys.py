@@ -78,6 +78,11 @@ def lane(lane_id: str) -> str:
     return f"{PREFIX}:lane:{lane_id}"
 
 
+def lane_wait(lane_id: str) -> str:
+    """string, why no GPU takes anything of a lane; expires soon. Writer: the dispatcher."""
+    return f"{PREFIX}:lane_wait:{lane_id}"
+
+
 # --- ledger: what runs ---------------------------------------------------------------------------------
 #: set of GPU ids that hold, or held, assigned or running segments.
 ACTIVE_GPUS = f"{PREFIX}:active_gpus"

@@ -115,10 +115,14 @@ class Ledger:
         """End a job at its client's wish; True when this call ended it."""
         return self._end(job, JobState.CANCELLED, now, JobCancelled.__name__, str(JobCancelled(job=job)))
 
-    def settle(self, job: str, now: float) -> None:
-        """The client has its answer: an assembled job is done, and an ended one may be forgotten in time."""
+    def settle(self, job: str, now: float) -> JobState | None:
+        """The client has its answer: an assembled job is done, and an ended one may be forgotten in time.
+
+        The job's state, if this call settled it.
+        """
         keep = int(min(KEEP_RESULTS, self._retention))
-        run(self._redis, "settle", job, now, int(self._retention), keep)
+        state = run(self._redis, "settle", job, now, int(self._retention), keep)
+        return JobState(text(state)) if state else None
 
     # --- recovery ---
 

@@ -46,6 +46,8 @@ class Settings(BaseSettings):
     media_roots: tuple[Path, ...] = ()
     #: URL prefixes that file_path may start with; empty: URLs are refused.
     url_prefixes: tuple[str, ...] = ()
+    #: URL prefixes that callback_url may start with; empty: callbacks are refused.
+    callback_prefixes: tuple[str, ...] = ()
     job_retention: float = Field(default=7 * 86400.0, gt=0)  # seconds a finished job stays in the ledger
     spool_limit_bytes: int = Field(default=50 * 2**30, ge=0)
 

@@ -3,7 +3,7 @@ local now, again, most = unpack(ARGV)
 local found = {}
 for _, job in ipairs(redis.call('ZRANGEBYSCORE', K.due, '-inf', now, 'LIMIT', 0, most)) do
   local state = redis.call('HGET', of_job(job), 'state')
-  if state then
+  if state and state ~= 'running' then
     redis.call('ZADD', K.due, again, job)
     found[#found + 1] = {job, state}
   else

@@ -1,4 +1,4 @@
--- job, now, retention, keep -> state. The client has its answer: nothing is due any more, the job may be forgotten.
+-- job, now, retention, keep -> the state, if this call settled the job. The client has its answer: nothing is due any more, the job may be forgotten.
 local job, now, retention, keep = unpack(ARGV)
 local state = redis.call('HGET', of_job(job), 'state')
 if not state then return end
@@ -6,10 +6,10 @@ if state == 'assembling' then
   state = 'done'
   redis.call('HSET', of_job(job), 'state', state, 'ended', now)
 end
-if not is_final(state) then return state end
-redis.call('ZREM', K.due, job)
+if not is_final(state) then return end
+local settled = redis.call('ZREM', K.due, job)
 redis.call('EXPIRE', of_job(job), retention)
 for _, part in ipairs({'plan', 'segments', 'results'}) do
   redis.call('EXPIRE', of_job(job, part), keep)
 end
-return state
+return settled == 1 and state or nil

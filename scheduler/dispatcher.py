@@ -1,0 +1,103 @@
+"""Hands waiting segments to GPUs: whose turn it is and where it goes are decided elsewhere, purely."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+
+from scheduler.fairness import FairOrder, Turn
+from scheduler.placement import Demand, Placement, Refusal, demand_of, gpu_load
+from scheduler.services import Services
+from scheduler.waits import Waits
+from shared import queues
+from shared.errors import FleetError
+from shared.poke import dispatcher_looks
+from shared.wire import Assignment, Lane, SegmentMessage
+
+#: Lane heads that one look reads at most, so that a look stays short however large the fleet is.
+_HEADS = 128
+
+
+class Dispatcher:
+    """Brings together what waits and who is free; two at once are harmless, see Ledger.assign."""
+
+    def __init__(self, services: Services, *, clock: Callable[[], float] = time.time) -> None:
+        self._services = services
+        self._settings = services.settings
+        self._clock = clock
+        self._waits = Waits(services)
+
+    def dispatch(self) -> int:
+        """Hand out segments until no slot is free or nothing that fits waits; how many were sent."""
+        dispatcher_looks(self._services.redis)
+        sent = 0
+        while handed := self._round(self._clock()):
+            sent += handed
+        return sent
+
+    def _round(self, now: float) -> int:
+        placement, slots = self._free(now)
+        if slots and not placement.free_slots:
+            return 0
+        lanes = self._services.ledger.lanes(min(max(placement.free_slots, 1), _HEADS))
+        assignments = self._place(lanes, placement, slots, now)
+        return self._hand_out(assignments, now) if assignments else 0
+
+    def _free(self, now: float) -> tuple[Placement, dict[str, int]]:
+        """The GPUs that are up with their load by the ledger, and the slots of each."""
+        statuses = self._services.fleet.gpus(now, self._settings.heartbeat_timeout)
+        taken = self._services.ledger.loads([status.id for status in statuses])
+        loads = [gpu_load(status, count) for status, count in zip(statuses, taken, strict=True)]
+        able = [load for load in loads if load is not None]
+        placement = Placement(able, margin=self._settings.memory_safety_margin)
+        return placement, {load.id: load.slots for load in able}
+
+    def _place(
+        self, lanes: list[Lane], placement: Placement, slots: dict[str, int], now: float
+    ) -> list[Assignment]:
+        order = FairOrder(lanes, now=now, ageing=self._settings.ageing)
+        demands: dict[str, Demand | Refusal] = {}
+        assignments = []
+        while turn := order.next():
+            if turn.lane.id not in demands:
+                demands[turn.lane.id] = self._demand(turn)
+            demand = demands[turn.lane.id]
+            place = placement.place(demand) if isinstance(demand, Demand) else demand
+            if isinstance(place, Refusal):
+                order.skip()
+                self._waits.tell(turn.lane, place.reason, now)
+                continue
+            order.taken()
+            assignments.append(_assignment(turn, place, slots[place]))
+        return assignments
+
+    def _demand(self, turn: Turn) -> Demand | Refusal:
+        try:
+            return demand_of(turn.lane.need, self._settings.models)
+        except FleetError as error:  # a checkpoint that went away after intake saw it
+            return Refusal(str(error))
+
+    def _hand_out(self, assignments: list[Assignment], now: float) -> int:
+        assignments.sort(key=lambda one: one.job)  # one call to the ledger a job
+        deadline = now + self._settings.assign_timeout
+        given = self._services.ledger.assign(assignments, deadline, now)
+        mine = [one for one, is_mine in zip(assignments, given, strict=True) if is_mine]
+        app = self._services.app
+        with app.producer_or_acquire() as producer:
+            for one in mine:
+                message = SegmentMessage(job=one.job, segment=one.segment, token=one.token)
+                app.send_task(
+                    queues.TRANSCRIBE_SEGMENT,
+                    kwargs=message.model_dump(),
+                    task_id=one.token,
+                    queue=queues.gpu_queue(one.gpu),
+                    ignore_result=True,
+                    producer=producer,
+                )
+        return len(mine)
+
+
+def _assignment(turn: Turn, gpu: str, slots: int) -> Assignment:
+    token = str(uuid.uuid4())
+    return Assignment(job=turn.job.job, segment=turn.segment, gpu=gpu, token=token, slots=slots)

@@ -1,0 +1,60 @@
+"""What intake, dispatcher, recovery and janitor work with: settings and clients, one set a process."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from functools import lru_cache
+
+from celery import Celery
+from redis import Redis
+
+from scheduler.app import app
+from shared import queues
+from shared.connect import connect
+from shared.fleet import Fleet
+from shared.ledger import Ledger
+from shared.poke import poke_dispatcher
+from shared.progress import show
+from shared.settings import Settings, load_settings
+from shared.wire import JobProgress
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """The clients of one process."""
+
+    app: Celery
+    redis: Redis
+    settings: Settings
+    ledger: Ledger
+    fleet: Fleet
+    name: str  # of this process, unique
+
+    def poke(self) -> None:
+        poke_dispatcher(self.app, self.redis)
+
+    def show(self, job: str, progress: JobProgress) -> None:
+        show(self.app, self.redis, job, progress)
+
+    def publish_assemble(self, job: str) -> None:
+        """The job's end goes out under the id that the client holds."""
+        self.app.send_task(queues.ASSEMBLE, task_id=job, queue=queues.ASSEMBLE_QUEUE)
+
+
+def make_services(app: Celery, settings: Settings) -> Services:
+    redis = connect(settings.redis_url)
+    return Services(
+        app=app,
+        redis=redis,
+        settings=settings,
+        ledger=Ledger(redis, max_attempts=settings.max_attempts, retention=settings.job_retention),
+        fleet=Fleet(redis),
+        name=uuid.uuid4().hex,
+    )
+
+
+@lru_cache(maxsize=1)
+def services() -> Services:
+    """Those of this process; nothing connects before it is first asked."""
+    return make_services(app, load_settings())

@@ -1,0 +1,51 @@
+"""The Celery tasks of a scheduler node: each is one tick, called by beat or by a poke."""
+
+from __future__ import annotations
+
+import time
+from functools import lru_cache
+
+from scheduler.app import app
+from scheduler.autoscaler import Autoscaler
+from scheduler.dispatcher import Dispatcher
+from scheduler.janitor import Janitor
+from scheduler.recovery import Recovery
+from scheduler.services import services
+from shared import queues
+
+
+@app.task(name=queues.DISPATCH, ignore_result=True, send_events=False)
+def dispatch() -> int:
+    """Hand out what waits; without events, because it runs for every segment and Flower need not see it."""
+    return _dispatcher().dispatch()
+
+
+@app.task(name=queues.RECOVER, ignore_result=True)
+def recover() -> int:
+    return Recovery(services()).tick(time.time())
+
+
+@app.task(name=queues.CLEAN, ignore_result=True)
+def clean() -> None:
+    Janitor(services()).tick(time.time())
+
+
+@app.task(name=queues.AUTOSCALE, ignore_result=True)
+def autoscale() -> int:
+    """Resize the pools of this host's GPUs; how many were looked at."""
+    fleet = services()
+    decisions = _autoscaler().tick(time.time())
+    if any(decision.outcome == "resized" for decision in decisions):
+        fleet.poke()
+    return len(decisions)
+
+
+@lru_cache(maxsize=1)
+def _dispatcher() -> Dispatcher:
+    return Dispatcher(services())
+
+
+@lru_cache(maxsize=1)
+def _autoscaler() -> Autoscaler:
+    fleet = services()
+    return Autoscaler(fleet.app, fleet.redis, fleet.settings)
