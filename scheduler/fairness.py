@@ -3,10 +3,11 @@
 Pure: the dispatcher reads the lanes of waiting jobs from the ledger, asks here whose turn it is, and
 the ledger counts what was handed out.
 
-Inside a priority this is start-time fair queueing by audio seconds: whoever was handed the fewest goes
-first, tenants against each other and, inside a tenant, jobs. Who joins starts at the clock of those
-being served, so that he neither waits behind what a ten-hour file still has to come nor gets back what
-others had before he came.
+Inside a priority this is fair queueing by audio seconds: whoever was handed the fewest goes first,
+tenants against each other and, inside a tenant, jobs. A job's place is where its next segment will end
+in virtual time, which moves at the pace of the average waiting job; who joins starts at the present. So
+a clip is not behind others' long segments, a ten-hour file cannot hold up anyone, and nobody gets back
+what others had before he came.
 
 A lane that was handed nothing for `ageing` seconds rises by one priority, after twice that by two, also
 above the most urgent, and falls back as soon as it was served.

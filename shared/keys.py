@@ -70,6 +70,7 @@ LANES = f"{PREFIX}:lanes"
 #: hash lane -> priority, tenant and Need as JSON.
 LANE_NEEDS = f"{PREFIX}:lane_needs"
 #: hash of virtual times: `tenants/<priority>`, `tenant/<priority>/<tenant>`, `jobs/<priority>/<tenant>`.
+#: And `waiting/<priority>/<tenant>`, how many jobs wait: the clock of the jobs moves at that pace.
 CLOCK = f"{PREFIX}:clock"
 
 

@@ -141,8 +141,8 @@ class WaitingJob(Wire):
 
     job: str
     accepted: float
-    # Fair share: audio seconds handed out, counted from the clock when it joined; one clock a tenant and
-    # priority, so that jobs of different lanes compare.
+    # Fair share: where its next segment ends in virtual time (audio seconds). It joined at the clock, one a
+    # tenant and priority, so that jobs of different lanes compare.
     served: float
     seconds: float  # of audio in one of its segments, on average
     segments: tuple[int, ...]  # the first of its waiting segments, in order

@@ -40,12 +40,19 @@ for gpu, members in pairs(joined) do
 end
 
 local share = tonumber(seconds) * #taken
-local served = tonumber(redis.call('ZINCRBY', K.lane .. lane, exact(share), member))
-local tenants, own, jobs = clock_fields(priority, tenant)
-local clock = redis.call('HMGET', K.clock, tenants, own, jobs)
+redis.call('ZINCRBY', K.lane .. lane, exact(share), member)
+local tenants, own, jobs, waiting = clock_fields(priority, tenant)
+local clock = redis.call('HMGET', K.clock, tenants, own, jobs, waiting)
 local tenant_served = tonumber(clock[2] or 0)
-redis.call('HSET', K.clock, tenants, exact(math.max(tonumber(clock[1] or 0), tenant_served)),
-  own, exact(tenant_served + share), jobs, exact(math.max(tonumber(clock[3] or 0), served - share)))
+-- Virtual time moves by what each of those who wait got on average, and never lags behind all of the lane.
+local job_clock = tonumber(clock[3] or 0) + share / math.max(1, tonumber(clock[4] or 1))
 redis.call('ZADD', K.lanes, now, lane)
 if redis.call('EXISTS', of_job(job, 'waiting')) == 0 then leave_lane(job, lane, member) end
+local first = redis.call('ZRANGE', K.lane .. lane, 0, 0, 'WITHSCORES')
+if first[1] then
+  local its_seconds = redis.call('HGET', of_job(string.match(first[1], '^[^:]*:(.*)$')), 'seconds')
+  job_clock = math.max(job_clock, tonumber(first[2]) - tonumber(its_seconds))
+end
+redis.call('HSET', K.clock, tenants, exact(math.max(tonumber(clock[1] or 0), tenant_served)),
+  own, exact(tenant_served + share), jobs, exact(job_clock))
 return answers

@@ -31,18 +31,21 @@ end
 
 local function clock_fields(priority, tenant)
   local class = priority .. '/' .. tenant
-  return 'tenants/' .. priority, 'tenant/' .. class, 'jobs/' .. class
+  return 'tenants/' .. priority, 'tenant/' .. class, 'jobs/' .. class, 'waiting/' .. class
 end
 
--- A job joins its lane at the clock of those being served, so nobody saves up shares by staying away.
+-- A job joins its lane at the clock of those being served, so nobody saves up shares by staying away. Its place
+-- is where its next segment will end in virtual time, so that a clip is not behind others' long segments.
 local function join_lane(job, now)
-  local fields = redis.call('HMGET', of_job(job), 'lane', 'queued_as', 'need', 'priority', 'tenant', 'served')
-  local lane, member, need, priority, tenant, served = unpack(fields)
-  local tenants, own, jobs = clock_fields(priority, tenant)
+  local lane, member, need, priority, tenant, served, seconds = unpack(
+    redis.call('HMGET', of_job(job), 'lane', 'queued_as', 'need', 'priority', 'tenant', 'served', 'seconds'))
+  local tenants, own, jobs, waiting = clock_fields(priority, tenant)
   local clock = redis.call('HMGET', K.clock, tenants, own, jobs)
-  local start = math.max(tonumber(served or 0), tonumber(clock[3] or 0))
+  local start = math.max(tonumber(served or 0), tonumber(clock[3] or 0) + tonumber(seconds))
   redis.call('HSET', K.clock, own, exact(math.max(tonumber(clock[1] or 0), tonumber(clock[2] or 0))))
-  redis.call('ZADD', K.lane .. lane, 'NX', exact(start), member)
+  if redis.call('ZADD', K.lane .. lane, 'NX', exact(start), member) == 1 then
+    redis.call('HINCRBY', K.clock, waiting, 1)
+  end
   redis.call('ZADD', K.lanes, 'NX', now, lane)
   redis.call('HSET', K.lane_needs, lane, need)
 end
@@ -52,6 +55,8 @@ local function leave_lane(job, lane, member)
   if not served then return end
   redis.call('HSET', of_job(job), 'served', served)
   redis.call('ZREM', K.lane .. lane, member)
+  local _, _, _, waiting = clock_fields(unpack(redis.call('HMGET', of_job(job), 'priority', 'tenant')))
+  redis.call('HINCRBY', K.clock, waiting, -1)
   if redis.call('EXISTS', K.lane .. lane) == 0 then
     redis.call('ZREM', K.lanes, lane)
     redis.call('HDEL', K.lane_needs, lane)
