@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable
 
 from scheduler.fairness import FairOrder, Turn
+from scheduler.matching import match
 from scheduler.placement import Demand, Placement, Refusal, demand_of, gpu_load
 from scheduler.services import Services
 from scheduler.waits import Waits
@@ -57,24 +58,17 @@ class Dispatcher:
         self, lanes: list[Lane], placement: Placement, slots: dict[str, int], now: float
     ) -> list[Assignment]:
         order = FairOrder(lanes, now=now, ageing=self._settings.ageing)
-        demands: dict[str, Demand | Refusal] = {}
         assignments = []
-        while turn := order.next():
-            if turn.lane.id not in demands:
-                demands[turn.lane.id] = self._demand(turn)
-            demand = demands[turn.lane.id]
-            place = placement.place(demand) if isinstance(demand, Demand) else demand
+        for turn, place in match(order, placement, self._demand):
             if isinstance(place, Refusal):
-                order.skip()
                 self._waits.tell(turn.lane, place.reason, now)
-                continue
-            order.taken()
-            assignments.append(_assignment(turn, place, slots[place]))
+            else:
+                assignments.append(_assignment(turn, place, slots[place]))
         return assignments
 
-    def _demand(self, turn: Turn) -> Demand | Refusal:
+    def _demand(self, lane: Lane) -> Demand | Refusal:
         try:
-            return demand_of(turn.lane.need, self._settings.models)
+            return demand_of(lane.need, self._settings.models)
         except FleetError as error:  # a checkpoint that went away after intake saw it
             return Refusal(str(error))
 

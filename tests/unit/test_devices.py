@@ -1,0 +1,133 @@
+"""What a host can compute on, and the slots that its devices should have."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from scheduler import devices
+from scheduler.devices import Devices, budget_of, engine_bytes, read_devices, slots_of
+from scheduler.host import HostReading
+from scheduler.nvml import GpuReading, NvmlReading, ProcessMemory
+from scheduler.whatif import slots_for
+from shared.errors import UnknownModel
+from shared.memory import CUDA_CONTEXT_BYTES, memory_of
+from shared.models import MODELS
+from shared.settings import Settings
+from shared.wire import GpuStatus
+
+GIB = 2**30
+HOST = HostReading(total_bytes=64 * GIB, free_bytes=48 * GIB, cores=8)
+CARD = GpuReading(index=0, uuid="GPU-0", name="L4", total_bytes=24 * GIB, free_bytes=20 * GIB)
+SETTINGS = Settings()
+
+
+def status(**changes: Any) -> GpuStatus:
+    plain: dict[str, Any] = {
+        "id": "h.0",
+        "host": "h",
+        "index": 0,
+        "uuid": "GPU-0",
+        "name": "L4",
+        "device": "cuda",
+        "node": "gpu0@h",
+        "queue": "gpu.h.0",
+        "slots": 4,
+        "busy": 0,
+        "ready": True,
+        "started": 0.0,
+        "heartbeat": 0.0,
+    }
+    return GpuStatus(**(plain | changes))
+
+
+@pytest.fixture
+def on(monkeypatch: pytest.MonkeyPatch) -> Any:
+    def host_with(reading: NvmlReading) -> Devices:
+        monkeypatch.setattr(devices, "read_host", lambda: HOST)
+        monkeypatch.setattr(devices, "read_gpus", lambda **_: reading)
+        return read_devices(SETTINGS)
+
+    return host_with
+
+
+def test_a_host_with_gpus_uses_them(on: Any) -> None:
+    found = on(NvmlReading(gpus=(CARD,), driver="580"))
+    assert (found.device, found.gpus, found.problem) == ("cuda", (CARD,), None)
+
+
+def test_a_host_without_gpus_is_one_cpu_and_says_why(on: Any) -> None:
+    found = on(NvmlReading(problem="no NVIDIA driver is installed"))
+    (cpu,) = found.gpus
+    assert (found.device, cpu.uuid, cpu.index, cpu.free_bytes) == ("cpu", "cpu", 0, 48 * GIB)
+    assert found.problem == "no NVIDIA driver is installed"
+
+
+def test_hidden_gpus_leave_the_cpu(on: Any) -> None:
+    assert on(NvmlReading(driver="580")).problem == "the driver shows no GPU, or the settings hide all"
+
+
+def test_a_lost_gpu_is_still_the_hosts_and_does_not_become_a_cpu(on: Any) -> None:
+    lost = GpuReading(index=0, problem="the GPU has fallen off the bus")
+    found = on(NvmlReading(gpus=(lost,), driver="580"))
+    assert found.device == "cuda"
+    assert slots_of(lost, found, None, SETTINGS) is None
+
+
+def test_gpus_share_the_hosts_memory_and_cores() -> None:
+    pair = Devices(gpus=(CARD, replace(CARD, index=1)), device="cuda", host=HOST)
+    memory = memory_of(MODELS["base"], "float16", device="cuda", segment_duration=300)
+    budget = budget_of(CARD, pair, status(busy=3), memory)
+    assert budget.cores == 4
+    assert budget.host_free_bytes == 24 * GIB + 3 * memory.host
+
+
+def test_slots_are_counted_for_what_is_loaded_else_for_the_default_model() -> None:
+    alone = Devices(gpus=(CARD,), device="cuda", host=HOST)
+    settings = Settings(default_model="tiny", max_concurrent_limit=500, slots_per_core=100)
+    unloaded = slots_of(CARD, alone, status(), settings)
+    large = slots_of(CARD, alone, status(models=("large-v3/float16",)), settings)
+    both = slots_of(CARD, alone, status(models=("large-v3/float16", "medium/float16")), settings)
+    odd = slots_of(CARD, alone, status(models=("gone.pt/float16", "nonsense")), settings)
+    assert unloaded is not None
+    assert large is not None
+    assert both is not None
+    assert unloaded.slots > large.slots > both.slots > 0
+    assert odd == unloaded
+
+
+@pytest.mark.parametrize(
+    ("processes", "pid", "own", "held"),
+    [
+        (((7, 5 * GIB),), 7, None, 5 * GIB),
+        (((7, 5 * GIB),), 7, 5 * GIB - CUDA_CONTEXT_BYTES, 5 * GIB),
+        (((7, 15 * GIB),), 7, 5 * GIB, 5 * GIB),  # another tenant's process that has our number inside
+        (((7, 1 * GIB),), 7, 5 * GIB, 5 * GIB),
+        ((), 7, 5 * GIB, 5 * GIB),
+        (None, 7, 5 * GIB, 5 * GIB),
+        (((7, None),), 7, 5 * GIB, 5 * GIB),
+        (None, None, None, None),
+    ],
+)
+def test_what_our_engine_holds_is_nvmls_account_where_it_can_be_believed(
+    processes: tuple[tuple[int, int | None], ...] | None, pid: int | None, own: int | None, held: int | None
+) -> None:
+    listed = None
+    if processes is not None:
+        listed = tuple(ProcessMemory(pid=number, used_bytes=used) for number, used in processes)
+    reading = replace(CARD, processes=listed)
+    assert engine_bytes(reading, status(engine_pid=pid, engine_bytes=own)) == held
+
+
+def test_slots_of_a_machine_one_does_not_have() -> None:
+    count = slots_for(SETTINGS, model="large-v3", memory_bytes=24 * GIB)
+    assert count.reason == (
+        "51 slots: 24.0 GiB free, 20 % kept, weights 2.9, workspace 1.1, 0.30 per slot; cap 64"
+    )
+    assert slots_for(SETTINGS, model="large-v3", memory_bytes=24 * GIB, rows=5).slots < count.slots
+    assert slots_for(SETTINGS, model="large-v3", memory_bytes=24 * GIB, precision="float32").slots < 30
+    assert slots_for(SETTINGS, model="base", memory_bytes=24 * GIB, device="cpu", cores=4).slots == 4
+    with pytest.raises(UnknownModel):
+        slots_for(SETTINGS, model="huge", memory_bytes=24 * GIB)
