@@ -29,6 +29,8 @@ class Devices:
 def read_devices(settings: Settings) -> Devices:
     """The GPUs that this host's share of the fleet runs on; a host without any is `cpu:0`."""
     host = read_host()
+    if settings.device == "cpu":
+        return Devices(gpus=(_cpu(host),), device="cpu", host=host, problem="the settings ask for the CPU")
     nvml = read_gpus(visible=settings.cuda_visible_devices, exclude=settings.exclude_gpus)
     if nvml.gpus:
         return Devices(gpus=nvml.gpus, device="cuda", host=host, driver=nvml.driver)

@@ -45,10 +45,10 @@ def status(**changes: Any) -> GpuStatus:
 
 @pytest.fixture
 def on(monkeypatch: pytest.MonkeyPatch) -> Any:
-    def host_with(reading: NvmlReading) -> Devices:
+    def host_with(reading: NvmlReading, settings: Settings = SETTINGS) -> Devices:
         monkeypatch.setattr(devices, "read_host", lambda: HOST)
         monkeypatch.setattr(devices, "read_gpus", lambda **_: reading)
-        return read_devices(SETTINGS)
+        return read_devices(settings)
 
     return host_with
 
@@ -63,6 +63,11 @@ def test_a_host_without_gpus_is_one_cpu_and_says_why(on: Any) -> None:
     (cpu,) = found.gpus
     assert (found.device, cpu.uuid, cpu.index, cpu.free_bytes) == ("cpu", "cpu", 0, 48 * GIB)
     assert found.problem == "no NVIDIA driver is installed"
+
+
+def test_a_host_that_is_told_to_compute_on_its_cpu_does(on: Any) -> None:
+    found = on(NvmlReading(gpus=(CARD,), driver="580"), Settings(device="cpu"))
+    assert (found.device, found.problem) == ("cpu", "the settings ask for the CPU")
 
 
 def test_hidden_gpus_leave_the_cpu(on: Any) -> None:
