@@ -28,6 +28,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--slots", type=int, default=1)
     serve.add_argument("--model-dir", type=Path, required=True)
     serve.add_argument("--preload", action="append", default=[], metavar="NAME/PRECISION")
+    serve.add_argument("--reproducible", action="store_true", help="the same bytes whatever else is running")
     serve.add_argument(
         "--idle-timeout", type=float, default=900.0, help="seconds until an unused model is unloaded"
     )
@@ -35,11 +36,25 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    from workers.engine.serial import SerialEngine
+    from workers.engine.engine import Engine, Options
+    from workers.engine.protocol import Open
     from workers.engine.server import Server
 
-    engine = SerialEngine(model_dir=arguments.model_dir, slots=arguments.slots)
-    Server(engine, arguments.socket, sys.stdin.fileno()).serve()
+    engine = Engine(
+        Options(
+            model_dir=arguments.model_dir,
+            device=arguments.device,
+            slots=arguments.slots,
+            idle_timeout=arguments.idle_timeout,
+            reproducible=arguments.reproducible,
+        )
+    )
+    server = Server(engine, arguments.socket, sys.stdin.fileno())
+    for model in arguments.preload:
+        name, _, precision = model.rpartition("/")
+        engine.submit(0, Open(model=name, precision=precision), None)
+    engine.forget(0)
+    server.serve()
     return 0
 
 

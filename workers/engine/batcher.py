@@ -1,0 +1,171 @@
+"""Decides what the device does next: which windows are encoded, prompted, aligned, or one more step for all rows.
+
+Pure: it takes windows and returns steps; it touches no tensor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from workers.engine.row_pool import RowPool
+from workers.engine.window import Session, Stage, Window
+
+
+@dataclass(frozen=True)
+class Encode:
+    """Encode these windows' audio into their slots."""
+
+    windows: tuple[Window, ...]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Read these windows' prompts and sample their first tokens, or detect their language."""
+
+    windows: tuple[Window, ...]
+
+
+@dataclass(frozen=True)
+class Align:
+    """Find out when the words of these windows were spoken."""
+
+    windows: tuple[Window, ...]
+
+
+@dataclass(frozen=True)
+class Decode:
+    """One more token for every live row."""
+
+    windows: tuple[Window, ...]
+
+
+Step = Encode | Prompt | Align | Decode
+
+
+class Batcher:
+    """Windows of one model, in order of arrival; slots and rows are given out here and nowhere else."""
+
+    def __init__(self, *, slots: int, encode_batch: int, encode_patience: int) -> None:
+        self.slots = RowPool(slots)
+        self.rows = RowPool(slots)
+        self._encode_batch = encode_batch
+        #: Decode steps that an incomplete encode batch waits for more windows while rows are running.
+        self._encode_patience = encode_patience
+        self._waiting: list[Window] = []
+        self._live: list[Window] = []
+        self._idle: dict[int, Session] = {}  # sessions that hold a slot and wait for nothing, oldest first
+        self._decode_is_due = False
+
+    @property
+    def waiting(self) -> tuple[Window, ...]:
+        return tuple(self._waiting)
+
+    @property
+    def live(self) -> tuple[Window, ...]:
+        return tuple(self._live)
+
+    def add(self, window: Window) -> None:
+        """A request arrived."""
+        self._idle.pop(window.session.number, None)
+        window.stage = Stage.WAITING if window.mel is not None else Stage.READY
+        self._waiting.append(window)
+
+    def next_step(self) -> Step | None:
+        """Prompts first, since their rows are free; then encode and decode in turn; None: nothing to do."""
+        if align := tuple(window for window in self._waiting if window.is_alignment and _ready(window)):
+            return Align(align[: self._encode_batch])
+        if prompts := self._prompts():
+            return Prompt(prompts)
+        if not (self._live and self._decode_is_due) and (windows := self._to_encode()):
+            self._decode_is_due = True
+            return Encode(windows)
+        if self._live:
+            self._decode_is_due = False
+            return Decode(tuple(self._live))
+        return None
+
+    def encoded(self, windows: tuple[Window, ...]) -> None:
+        for window in windows:
+            window.stage = Stage.READY
+            window.session.encoded = True
+
+    def decoding(self, window: Window) -> None:
+        """The window's prompt is read, its rows are in the batch."""
+        window.stage = Stage.DECODING
+        self._waiting.remove(window)
+        self._live.append(window)
+
+    def done(self, window: Window) -> None:
+        """The window is answered, failed or dropped: its rows are free, its session keeps the slot."""
+        if window.stage is Stage.DECODING:
+            self._live.remove(window)
+        elif window in self._waiting:
+            self._waiting.remove(window)
+        window.stage = Stage.DONE
+        self.rows.give_back(window.rows)
+        window.rows = []
+        session = window.session
+        session.window = None
+        if session.closed:
+            self.drop(session)
+        elif session.slot is not None:
+            self._idle[session.number] = session
+
+    def drop(self, session: Session) -> None:
+        """The session is over or loses its encoding: its slot is free."""
+        self._idle.pop(session.number, None)
+        if session.slot is not None:
+            self.slots.give_back([session.slot])
+        session.slot, session.encoded = None, False
+
+    def resize(self, slots: int, rows: int) -> None:
+        """So many slots and rows from now on; idle sessions beyond them lose their encoding."""
+        self.slots.move_limit(slots)
+        self.rows.move_limit(rows)
+        for session in [idle for idle in self._idle.values() if idle.slot is not None and idle.slot >= slots]:
+            self.drop(session)
+
+    def _prompts(self) -> tuple[Window, ...]:
+        """Ready windows of like prompt length that rows can be had for, in order of arrival."""
+        chosen: list[Window] = []
+        for window in self._waiting:
+            if window.is_alignment or not _ready(window) or len(chosen) == self._encode_batch:
+                continue
+            if chosen and _length_class(window) != _length_class(chosen[0]):
+                continue
+            rows = self.rows.take(window.rows_wanted)
+            if rows is None:
+                break  # nobody overtakes a window that waits for its rows
+            window.rows = rows
+            chosen.append(window)
+        return tuple(chosen)
+
+    def _to_encode(self) -> tuple[Window, ...]:
+        waiting = [window for window in self._waiting if window.stage is Stage.WAITING]
+        if not waiting:
+            return ()
+        waiting[0].waited += 1
+        patient = self._live and waiting[0].waited <= self._encode_patience
+        if patient and len(waiting) < self._encode_batch:
+            return ()
+        return tuple(window for window in waiting[: self._encode_batch] if self._give_slot(window.session))
+
+    def _give_slot(self, session: Session) -> bool:
+        """A slot for the session's encoding, taken from the longest idle session if none is free."""
+        if session.slot is not None and session.slot < self.slots.limit:
+            return True
+        self.drop(session)
+        if not self.slots.free and self._idle:
+            self.drop(next(iter(self._idle.values())))
+        if numbers := self.slots.take():
+            session.slot = numbers[0]
+        return session.slot is not None
+
+
+def _ready(window: Window) -> bool:
+    return window.stage is Stage.READY
+
+
+def _length_class(window: Window) -> int:
+    """Prompts of one class are padded to one length: 1-8, 9-32, 33-64, 65-128, 129-256 tokens."""
+    return max(3, (window.prompt_length - 1).bit_length())

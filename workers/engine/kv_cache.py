@@ -1,0 +1,62 @@
+"""Keys and values: of encoded audio, one slot a window; of text, one row a sequence. Grows and shrinks in place."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from whisper.model import ModelDimensions
+
+from shared.errors import EngineOutOfMemory
+from workers.engine.region import reserve
+
+#: Slots and rows that addresses are reserved for.
+MOST_ROWS = 512
+
+
+class KvCache:
+    """Static cache of one model; `audio` and `text` span what is reserved, only the committed part may be used.
+
+    audio [slot, layer, frame, 2, head, width] lies so that the key-value projection writes straight into it;
+    text [row, layer, 2, head, position, width] so that a head reads its past in one piece.
+    """
+
+    def __init__(self, dims: ModelDimensions, dtype: torch.dtype, device: torch.device) -> None:
+        heads, width = dims.n_text_head, dims.n_text_state // dims.n_text_head
+        layers = dims.n_text_layer
+        audio_shape = (MOST_ROWS, layers, dims.n_audio_ctx, 2, heads, width)
+        text_shape = (MOST_ROWS, layers, 2, heads, dims.n_text_ctx, width)
+        self.slot_bytes = _bytes(audio_shape, dtype) // MOST_ROWS
+        self.row_bytes = _bytes(text_shape, dtype) // MOST_ROWS
+        self._audio_region = reserve(_bytes(audio_shape, dtype), device)
+        self._text_region = reserve(_bytes(text_shape, dtype), device)
+        self.slots = self.rows = 0
+        self.resize(1, 1)
+        self.audio: Tensor = self._audio_region.tensor(audio_shape, dtype)
+        self.text: Tensor = self._text_region.tensor(text_shape, dtype)
+
+    @property
+    def committed(self) -> int:
+        """Bytes of device memory that the cache holds."""
+        return self._audio_region.committed + self._text_region.committed
+
+    def resize(self, slots: int, rows: int) -> None:
+        """Hold memory for so many slots and rows; EngineOutOfMemory leaves the cache as it was."""
+        if (slots, rows) == (self.slots, self.rows):
+            return
+        self._audio_region.commit(slots * self.slot_bytes)
+        try:
+            self._text_region.commit(rows * self.row_bytes)
+        except EngineOutOfMemory:
+            self._audio_region.commit(max(self.slots, 1) * self.slot_bytes)
+            raise
+        self.slots, self.rows = slots, rows
+
+    def release(self) -> None:
+        """Give everything back."""
+        del self.audio, self.text
+        self._audio_region.release()
+        self._text_region.release()
+
+
+def _bytes(shape: tuple[int, ...], dtype: torch.dtype) -> int:
+    return torch.Size(shape).numel() * dtype.itemsize

@@ -1,0 +1,170 @@
+"""A model in the engine: its batch and its runner, and the answers that its windows get."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+
+from shared.errors import EngineError, EngineOutOfMemory
+from workers.engine import batcher, protocol
+from workers.engine.alignment import align
+from workers.engine.batcher import Batcher, Step
+from workers.engine.checkpoint import Checkpoint
+from workers.engine.runner import Runner
+from workers.engine.stats import Meter
+from workers.engine.window import Session, Window
+
+log = logging.getLogger(__name__)
+
+#: Windows encoded at once, and decode steps that an incomplete batch of them waits, by device.
+ENCODE_BATCH = {"cuda": 8, "cpu": 1}
+ENCODE_PATIENCE = {"cuda": 6, "cpu": 0}
+
+
+@dataclass(eq=False)
+class Loaded:
+    """One model with its sessions."""
+
+    name: str  # "name/precision"
+    checkpoint: Checkpoint
+    runner: Runner
+    batch: Batcher
+    meter: Meter
+    sessions: dict[int, Session] = field(default_factory=dict)
+    last_used: float = field(default_factory=time.monotonic)
+
+    def step(self) -> bool:
+        """Do the next thing for this model's windows; whether there was one."""
+        step = self.batch.next_step()
+        if step is None:
+            return False
+        self.last_used = time.monotonic()
+        try:
+            self._run(step)
+        except torch.OutOfMemoryError:
+            log.warning("out of memory in a step of %d windows, which fail", len(step.windows))
+            torch.cuda.empty_cache()
+            self._fail(step.windows, EngineOutOfMemory(what="this step"))
+        except EngineError as error:
+            self._fail(step.windows, error)
+        except Exception as error:
+            if "CUDA" in str(error):
+                raise  # the context is broken: nothing on this device can be saved
+            log.exception("a step of %d windows failed", len(step.windows))
+            self._fail(step.windows, error)
+        self._follow_batch()
+        return True
+
+    def _run(self, step: Step) -> None:
+        started = time.monotonic()
+        kind: str
+        match step:
+            case batcher.Encode(windows):
+                kind = "encode"
+                self.runner.encode(windows)
+                self.batch.encoded(windows)
+            case batcher.Prompt(windows):
+                kind = "prefill"
+                self._prompt(windows)
+            case batcher.Align(windows):
+                kind = "prefill"
+                for window in windows:
+                    self._align(window)
+            case batcher.Decode():
+                kind = "decode"
+                self._deliver(self.runner.decode())
+        self.meter.spent(kind, time.monotonic() - started)
+
+    def _prompt(self, windows: tuple[Window, ...]) -> None:
+        unknown = tuple(window for window in windows if not window.rows)
+        for window, language in zip(unknown, self.runner.detect_language(unknown) if unknown else [], strict=True):
+            self._language(window, language)
+        if known := tuple(window for window in windows if window.rows):
+            self.runner.start(known)
+            for window in known:
+                self.batch.decoding(window)
+
+    def _language(self, window: Window, language: protocol.Language) -> None:
+        """An answer by itself, or the missing part of a decode request's plan."""
+        code = max(language.probs, key=lambda code: language.probs[code])
+        if window.plan is None:
+            self._answer(window, language)
+        elif window.plan.options.task == "lang_id":
+            self._answer(window, protocol.Decoded(language=code, language_probs=language.probs))
+        else:
+            window.plan = window.plan.in_language(code, language.token)
+
+    def _align(self, window: Window) -> None:
+        if window.session.slot is None or not isinstance(window.request, protocol.Align):
+            raise RuntimeError("only alignments of encoded windows are scheduled")
+        heads = self.checkpoint.alignment_heads
+        network, cache = self.runner.network, self.runner.cache
+        reply, matrix = align(network, cache, window.session.slot, window.request, heads)
+        self.batch.done(window)
+        window.future.set_result((reply, matrix))
+
+    def _deliver(self, complete: list[Window]) -> None:
+        if complete:
+            for window, decoded in zip(complete, self.runner.results(complete), strict=True):
+                self.meter.answered(len(decoded.tokens))
+                self._answer(window, decoded)
+
+    def _answer(self, window: Window, reply: protocol.Reply) -> None:
+        self.batch.done(window)
+        window.future.set_result((reply, None))
+
+    def _fail(self, windows: tuple[Window, ...], error: Exception) -> None:
+        for window in windows:
+            self.abandon(window)
+            window.future.set_exception(error)
+
+    def abandon(self, window: Window) -> None:
+        """The window leaves without an answer."""
+        self.runner.drop(window)
+        window.session.encoded = False
+        self.batch.done(window)
+
+    def forget(self, session: Session) -> None:
+        """The session's client is gone: its row is dropped before the next step."""
+        self.sessions.pop(session.number, None)
+        session.closed = True
+        if session.window is not None:
+            session.window.future.cancel()
+            self.abandon(session.window)
+        else:
+            self.batch.drop(session)
+
+    def resize(self, slots: int, make_room: Callable[[], bool]) -> None:
+        """Hold memory for so many slots, or for as many as there is memory for."""
+        while True:
+            self.batch.resize(slots, max(slots, self._rows_wanted()))
+            try:
+                self._follow_batch()
+                return
+            except EngineOutOfMemory:
+                if make_room():
+                    continue
+                if slots <= max(1, self.batch.slots.extent):
+                    raise
+                slots = max(slots // 2, 1)
+                log.warning("no memory for more slots of %s: going on with %d", self.name, slots)
+
+    def _rows_wanted(self) -> int:
+        return max((window.rows_wanted for window in self.batch.waiting), default=1)
+
+    def add(self, window: Window) -> None:
+        """A request of one of our sessions."""
+        window.session.window = window
+        self.batch.add(window)
+        if window.rows_wanted > self.batch.rows.limit:
+            self.batch.resize(self.batch.slots.limit, window.rows_wanted)
+            self._follow_batch()
+
+    def _follow_batch(self) -> None:
+        """The cache holds what may be given out and what is still out, no more."""
+        slots, rows = self.batch.slots, self.batch.rows
+        self.runner.cache.resize(max(slots.limit, slots.extent, 1), max(rows.limit, rows.extent, 1))

@@ -1,0 +1,125 @@
+"""Whisper's two networks over fused weights: what is computed, and rounded, is what whisper/model.py does.
+
+The decoder's layers are written once; how they attend (one step of many rows, a prompt, an alignment) comes in.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from workers.engine.weights import DecoderLayer, EncoderLayer, Linear, Norm, Weights
+
+_FEW = 8  # rows up to which a CPU multiplies weight @ input faster than input @ weight
+
+
+class Attention(Protocol):
+    """How the decoder's tokens look at the text before them and at the audio."""
+
+    def text(self, qkv: Tensor, layer: int) -> Tensor:
+        """[tokens, 3 * state] -> [tokens, state]; keeps keys and values where later steps find them."""
+
+    def audio(self, query: Tensor, layer: int) -> Tensor:
+        """[tokens, state] -> [tokens, state]."""
+
+
+class Arithmetic(Protocol):
+    """The element-wise parts, plain or fused."""
+
+    def norm(self, x: Tensor, norm: Norm) -> Tensor:
+        """Whisper's layer norm: in float32, rounded once."""
+
+    def add_norm(self, x: Tensor, y: Tensor, norm: Norm) -> tuple[Tensor, Tensor]:
+        """x + y, and its layer norm."""
+
+
+class PlainArithmetic:
+    """In torch's own operations, on any device."""
+
+    def norm(self, x: Tensor, norm: Norm) -> Tensor:
+        return F.layer_norm(x.float(), x.shape[-1:], norm.weight, norm.bias).to(x.dtype)
+
+    def add_norm(self, x: Tensor, y: Tensor, norm: Norm) -> tuple[Tensor, Tensor]:
+        total = x + y
+        return total, self.norm(total, norm)
+
+
+class Network:
+    """A model's arithmetic; holds no state of any window."""
+
+    def __init__(self, weights: Weights, arithmetic: Arithmetic) -> None:
+        self.weights = weights
+        self.dims = weights.dims
+        self._arithmetic = arithmetic
+
+    def encode(self, mel: Tensor) -> Tensor:
+        """mel [windows, n_mels, 3000] -> audio features [windows, n_audio_ctx, n_audio_state]."""
+        weights = self.weights
+        x = F.gelu(F.conv1d(mel, weights.conv1.weight, weights.conv1.bias, padding=1))
+        x = F.gelu(F.conv1d(x, weights.conv2.weight, weights.conv2.bias, stride=2, padding=1))
+        x = (x.permute(0, 2, 1) + weights.audio_positions).to(mel.dtype)
+        norms = [layer.norm for layer in weights.encoder[1:]] + [weights.encoder_norm]
+        normed = self._arithmetic.norm(x, weights.encoder[0].norm)
+        for layer, following in zip(weights.encoder, norms, strict=True):
+            x, normed = self._encoder_layer(layer, x, normed, following)
+        return normed
+
+    def store_audio(self, features: Tensor, slots: list[int], cache: Tensor) -> None:
+        """Project features [windows, ctx, state] to each layer's keys and values, into the windows' slots."""
+        for one, slot in zip(features, slots, strict=True):
+            for number, layer in enumerate(self.weights.decoder):
+                kept = cache[slot, number].view(one.shape[0], -1)
+                torch.addmm(layer.cross_kv.bias, one, layer.cross_kv.weight.T, out=kept)
+
+    def decode(self, tokens: Tensor, positions: Tensor, attention: Attention) -> Tensor:
+        """Final hidden state [tokens, n_text_state] of tokens [n] at positions [n]."""
+        weights = self.weights
+        x = (weights.embedding[tokens].float() + weights.text_positions[positions]).to(weights.dtype)
+        norms = [layer.norm for layer in weights.decoder[1:]] + [weights.decoder_norm]
+        normed = self._arithmetic.norm(x, weights.decoder[0].norm)
+        for number, (layer, following) in enumerate(zip(weights.decoder, norms, strict=True)):
+            x, normed = self._decoder_layer(layer, number, x, normed, following, attention)
+        return normed
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """[n, n_text_state] -> [n, n_vocab], rounded to the model's precision as whisper rounds them."""
+        return _linear(hidden, self.weights.embedding, None)
+
+    def _encoder_layer(
+        self, layer: EncoderLayer, x: Tensor, normed: Tensor, following: Norm
+    ) -> tuple[Tensor, Tensor]:
+        windows, length, state = x.shape
+        qkv = F.linear(normed, layer.qkv.weight, layer.qkv.bias)
+        heads = qkv.view(windows, length, 3, self.dims.n_audio_head, -1).permute(2, 0, 3, 1, 4)
+        attended = F.scaled_dot_product_attention(heads[0], heads[1], heads[2])
+        attended = attended.transpose(1, 2).reshape(windows, length, state)
+        attended = F.linear(attended, layer.out.weight, layer.out.bias)
+        x, normed = self._arithmetic.add_norm(x, attended, layer.mlp_norm)
+        hidden = F.gelu(F.linear(normed, layer.up.weight, layer.up.bias))
+        return self._arithmetic.add_norm(x, F.linear(hidden, layer.down.weight, layer.down.bias), following)
+
+    def _decoder_layer(
+        self, layer: DecoderLayer, number: int, x: Tensor, normed: Tensor, following: Norm, attention: Attention
+    ) -> tuple[Tensor, Tensor]:
+        attended = attention.text(_apply(layer.qkv, normed), number)
+        x, normed = self._arithmetic.add_norm(x, _apply(layer.out, attended), layer.cross_norm)
+        attended = attention.audio(_apply(layer.query, normed), number)
+        x, normed = self._arithmetic.add_norm(x, _apply(layer.cross_out, attended), layer.mlp_norm)
+        hidden = F.gelu(_apply(layer.up, normed))
+        return self._arithmetic.add_norm(x, _apply(layer.down, hidden), following)
+
+
+def _apply(linear: Linear, x: Tensor) -> Tensor:
+    return _linear(x, linear.weight, linear.bias)
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    if x.is_cuda or x.shape[0] > _FEW:
+        return F.linear(x, weight, bias)
+    # one column is multiplied by a slower routine than two
+    columns = x.T if x.shape[0] > 1 else torch.cat([x, x]).T
+    product = weight @ columns if bias is None else torch.addmm(bias[:, None], weight, columns)
+    return product[:, : x.shape[0]].T.contiguous()

@@ -1,0 +1,304 @@
+"""Carries out the batcher's steps for one model: everything that touches tensors."""
+
+from __future__ import annotations
+
+import zlib
+from collections import deque
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from whisper.utils import compression_ratio
+
+from shared.errors import EngineOutOfMemory
+from workers.engine import rules
+from workers.engine.attention import HostStepAttention, PromptAttention, StepAttention
+from workers.engine.beam import BeamSearch, rank
+from workers.engine.checkpoint import Checkpoint
+from workers.engine.fast import Fast, fast_path
+from workers.engine.kv_cache import KvCache
+from workers.engine.network import Network, PlainArithmetic
+from workers.engine.plan import Plan, model_tokenizer, multilingual
+from workers.engine.protocol import Decoded, Language
+from workers.engine.state import Real, RowState, Whole, whole_row
+from workers.engine.weights import place_weights
+from workers.engine.window import Window
+
+
+@dataclass(eq=False)
+class _Decoding:
+    """A window whose rows are in the batch."""
+
+    window: Window
+    plan: Plan
+    mask: int
+    joined: int  # number of the first decode step that moves its rows
+    beam: BeamSearch | None = None
+
+
+@dataclass
+class _Seen:
+    """Which rows are active after a decode step, on its way to the host."""
+
+    step: int
+    active: Tensor
+    event: torch.cuda.Event | None = field(default=None)
+
+
+class Runner:
+    """One model on one device: weights, cache, state, and what can be done with them."""
+
+    def __init__(
+        self, checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device, *, reproducible: bool
+    ) -> None:
+        self.device, self._dtype, self._reproducible = device, dtype, reproducible
+        weights = place_weights(checkpoint, dtype, device)
+        self.dims = weights.dims
+        self.cache = KvCache(self.dims, dtype, device)
+        self.state = RowState(self.dims, device)
+        tokenizer = model_tokenizer(self.dims)
+        self._tokenizer = tokenizer
+        self.vocabulary = rules.vocabulary_of(tokenizer, self.dims.n_vocab, device)
+        self._fast: Fast | None = fast_path(device, self.cache, self.state, self.vocabulary)
+        self.network = Network(weights, self._fast.arithmetic if self._fast else PlainArithmetic())
+        if self._fast:
+            self._fast.attach(self.network)
+        self._decoding: dict[Window, _Decoding] = {}
+        self._steps = 0
+        self._seen: deque[_Seen] = deque()
+
+    def encode(self, windows: tuple[Window, ...]) -> None:
+        """Encode the windows' audio into their sessions' slots."""
+        groups = [(window,) for window in windows] if self._reproducible else [windows]
+        for group in groups:
+            mels = [window.mel for window in group if window.mel is not None]
+            mel = torch.stack(mels).to(dtype=self._dtype)
+            if self.device.type == "cuda":
+                mel = mel.pin_memory().to(self.device, non_blocking=True)
+            features = self.network.encode(mel)
+            slots = [_slot(window) for window in group]
+            self.network.store_audio(features, slots, self.cache.audio)
+            for window in group:
+                window.mel = None
+
+    def detect_language(self, windows: tuple[Window, ...]) -> list[Language]:
+        """The languages of encoded windows, from one start-of-transcript token each."""
+        hidden = torch.cat([self._read([window], [[self._tokenizer.sot]], None) for window in windows])
+        logits = self.network.logits(hidden).float()
+        forbidden = torch.ones(logits.shape[-1], dtype=torch.bool)
+        forbidden[list(self._tokenizer.all_language_tokens)] = False
+        logits[:, forbidden.to(self.device)] = float("-inf")
+        tokens, chances = logits.argmax(-1).tolist(), logits.softmax(-1).cpu()
+        codes = list(zip(self._tokenizer.all_language_codes, self._tokenizer.all_language_tokens, strict=True))
+        return [
+            Language(token=token, probs={code: float(row[number]) for code, number in codes})
+            for token, row in zip(tokens, chances, strict=True)
+        ]
+
+    def start(self, windows: tuple[Window, ...]) -> None:
+        """Read the prompts of encoded windows and sample their rows' first tokens."""
+        alone = self._reproducible or self.device.type == "cpu"
+        for group in [[window] for window in windows] if alone else [list(windows)]:
+            self._start([(window, window.plan) for window in group if window.plan is not None])
+
+    def _start(self, group: list[tuple[Window, Plan]]) -> None:
+        rows = self._admit(group)
+        windows = [window for window, _ in group]
+        prompts = [list(plan.initial_tokens) for _, plan in group]
+        leads = self.state.upload([window.rows[0] for window in windows], torch.long)
+        hidden = self._read(windows, prompts, leads)
+        length = hidden.shape[0] // len(group)
+        ends = [at * length + len(prompt) - 1 for at, prompt in enumerate(prompts)]
+        starts = [at * length + plan.sot_index for at, (_, plan) in enumerate(group)]
+        logits = self.network.logits(hidden[self.state.upload([*starts, *ends], torch.long)])
+        source = [at for at, window in enumerate(windows) for _ in window.rows]
+        if self.vocabulary.no_speech is not None:
+            silence = logits[: len(group)].float().softmax(-1)[:, self.vocabulary.no_speech]
+            self.state.real[rows, Real.NO_SPEECH] = silence[self.state.upload(source, torch.long)]
+        last = logits[len(group) :][self.state.upload(source, torch.long)]
+        self._choose(last, rows, [self._decoding[window] for window in windows])
+
+    def _admit(self, group: list[tuple[Window, Plan]]) -> Tensor:
+        """Give the windows' rows their first state; the rows, as a tensor."""
+        numbers, whole, real, leads = [], [], [], []
+        for window, plan in group:
+            in_use = {decoding.mask for decoding in self._decoding.values()}
+            mask = self.state.mask_number(plan.suppressed, in_use)
+            if mask is None:
+                raise EngineOutOfMemory(what="another set of suppressed tokens")
+            beam = None
+            if plan.is_beam:
+                beam = BeamSearch(
+                    beams=plan.rows, max_candidates=plan.max_candidates, end_of_text=plan.tokenizer.eot
+                )
+            self._decoding[window] = _Decoding(window, plan, mask, self._steps, beam)
+            for member, row in enumerate(window.rows):
+                seed = _seed(window.session.fingerprint, plan, member)
+                numbers.append(row)
+                whole.append(whole_row(plan, slot=_slot(window), mask=mask, seed=seed))
+                real.append([0.0, plan.options.temperature, float("nan")])
+                leads.append(window.rows[0])
+        return self.state.admit(numbers, whole, real, leads)
+
+    def _read(self, windows: list[Window], prompts: list[list[int]], leads: Tensor | None) -> Tensor:
+        """Hidden states of prompts, padded to one length: [windows * length, state]."""
+        longest = max(map(len, prompts))
+        length = longest if self.device.type == "cpu" else _padded(longest)
+        tokens = [prompt + [self._tokenizer.eot] * (length - len(prompt)) for prompt in prompts]
+        flat = self.state.upload(tokens, torch.long).flatten()
+        positions = torch.arange(length, device=self.device).repeat(len(prompts))
+        slots = self.state.upload([_slot(window) for window in windows], torch.long)
+        return self.network.decode(flat, positions, PromptAttention(self.cache, slots, length, leads))
+
+    def decode(self) -> list[Window]:
+        """One more token for every live row; the windows that are known to be complete by now."""
+        live = list(self._decoding.values())
+        draw = any(decoding.plan.options.temperature > 0 for decoding in live)
+        if self._fast:
+            top = max(max(decoding.window.rows) for decoding in live) + 1
+            size = max(top, self.cache.slots) if self._reproducible else top
+            logits = self._fast.step(size, draw)
+            self._advance_beams(logits, live, None)
+        else:
+            self._plain_step(live)
+        self._steps += 1
+        self._look()
+        return self._complete()
+
+    def _plain_step(self, live: list[_Decoding]) -> None:
+        ordered = [decoding for decoding in live if self._is_active(decoding)]
+        for group in [[one] for one in ordered] if self._reproducible else [ordered]:
+            numbers = [row for decoding in group for row in decoding.window.rows]
+            rows = torch.tensor(numbers, device=self.device)
+            attention: HostStepAttention | StepAttention
+            if self.device.type == "cpu":
+                attention = HostStepAttention(self.cache, self.state, rows)
+            else:
+                attention = StepAttention(self.cache, self.state, rows, self.dims.n_text_ctx)
+            tokens = self.state.whole[rows, Whole.TOKEN].long()
+            positions = self.state.whole[rows, Whole.POSITION].long().clamp(max=self.dims.n_text_ctx - 1)
+            logits = self.network.logits(self.network.decode(tokens, positions, attention))
+            self._choose(logits, rows, group)
+
+    def _is_active(self, decoding: _Decoding) -> bool:
+        return bool(self.state.active[decoding.window.rows].any())
+
+    def _choose(self, logits: Tensor, rows: Tensor, group: list[_Decoding]) -> None:
+        """Next tokens from logits [len(rows), vocabulary] of the group's rows."""
+        draw = any(decoding.plan.options.temperature > 0 for decoding in group)
+        if self._fast:
+            self._fast.select(logits, rows, draw)
+        elif sampled := [at for at, one in enumerate(_owners(group)) if one.beam is None]:
+            some = torch.tensor(sampled, device=self.device)
+            masked = rules.apply_rules(logits[some], self.state, rows[some], self.vocabulary)
+            tokens, logprobs = rules.sample(masked, self.state, rows[some], draw=draw)
+            rules.push(tokens, logprobs, self.state, rows[some], self.vocabulary)
+        self._advance_beams(logits, group, rows)
+
+    def _advance_beams(self, logits: Tensor, group: list[_Decoding], rows: Tensor | None) -> None:
+        """Choose the beams' tokens together; `rows` None: logits are indexed by row."""
+        numbers = range(0) if rows is None else [row for one in group for row in one.window.rows]
+        at_of = {row: at for at, row in enumerate(numbers)}
+        for decoding in group:
+            if decoding.beam is None or decoding.beam.completed:
+                continue
+            own = self.state.upload(decoding.window.rows, torch.long)
+            at = own if rows is None else self.state.upload([at_of[r] for r in decoding.window.rows], torch.long)
+            masked = rules.apply_rules(logits[at], self.state, own, self.vocabulary)
+            best = masked.log_softmax(-1).topk(len(own) + 1)
+            tokens, sources = decoding.beam.advance(best.values.tolist(), best.indices.tolist())
+            self.state.reorder(own, self.state.upload(sources, torch.long))
+            chosen = self.state.upload(tokens, torch.long)
+            rules.push(chosen, torch.zeros(len(own), device=self.device), self.state, own, self.vocabulary)
+            if decoding.beam.completed:
+                self.state.drop(decoding.window.rows)
+
+    def _look(self) -> None:
+        """Send which rows are active after this step to the host, without waiting for it."""
+        if self.device.type == "cpu":
+            self._seen.append(_Seen(self._steps - 1, self.state.active.clone()))
+            return
+        host = torch.empty(self.state.active.shape, dtype=torch.int32, pin_memory=True)
+        host.copy_(self.state.active, non_blocking=True)
+        event = torch.cuda.Event()
+        event.record()
+        self._seen.append(_Seen(self._steps - 1, host, event))
+
+    def _complete(self) -> list[Window]:
+        """Windows none of whose rows was active when we last could see; on a GPU that is one step ago."""
+        complete: list[Window] = []
+        while len(self._seen) > (self.device.type == "cuda"):
+            seen = self._seen.popleft()
+            if seen.event is not None:
+                seen.event.synchronize()
+            active = seen.active.tolist()
+            for window, decoding in self._decoding.items():
+                if seen.step >= decoding.joined and not any(active[row] for row in window.rows):
+                    complete.append(window)
+        return list(dict.fromkeys(complete))
+
+    def results(self, windows: list[Window]) -> list[Decoded]:
+        """What complete windows decoded to; they leave the batch."""
+        decodings = [self._decoding.pop(window) for window in windows]
+        rows = self.state.upload([row for window in windows for row in window.rows], torch.long)
+        fetched = self.state.fetch(rows)
+        return [self._result(decoding, fetched) for decoding in decodings]
+
+    def _result(self, decoding: _Decoding, fetched: dict[int, tuple[list[int], float, float]]) -> Decoded:
+        plan, window = decoding.plan, decoding.window
+        found = [fetched[row] for row in window.rows]
+        if decoding.beam is not None:
+            candidates, logprobs = decoding.beam.candidates()
+        else:
+            end = plan.tokenizer.eot
+            candidates = [tokens[: tokens.index(end)] if end in tokens else tokens for tokens, _, _ in found]
+            logprobs = [logprob for _, logprob, _ in found]
+        best = rank(candidates, logprobs, plan.options.length_penalty)
+        text = plan.tokenizer.decode(candidates[best]).strip()
+        return Decoded(
+            language=plan.language or "en",
+            tokens=candidates[best],
+            text=text,
+            avg_logprob=logprobs[best] / (len(candidates[best]) + 1),
+            no_speech_prob=found[0][2],
+            temperature=plan.options.temperature,
+            compression_ratio=compression_ratio(text),
+        )
+
+    def drop(self, window: Window) -> None:
+        """The window's client is gone or its step failed: its rows leave the batch."""
+        if self._decoding.pop(window, None) is not None:
+            self.state.drop(window.rows)
+
+    def release(self) -> None:
+        """Give the model's memory back; the runner cannot be used afterwards."""
+        self._seen.clear()
+        self._fast = None
+        del self.network, self.state
+        self.cache.release()
+
+    @property
+    def can_detect_language(self) -> bool:
+        return multilingual(self.dims)
+
+
+def _owners(group: list[_Decoding]) -> list[_Decoding]:
+    """The window of each row, in the order of the rows."""
+    return [decoding for decoding in group for _ in decoding.window.rows]
+
+
+def _slot(window: Window) -> int:
+    if window.session.slot is None:
+        raise RuntimeError("a window without a slot was scheduled")
+    return window.session.slot
+
+
+def _seed(fingerprint: int, plan: Plan, member: int) -> int:
+    """The same for the same audio, prompt, temperature and member of the group, whatever else is running."""
+    drawn_from = (fingerprint, plan.initial_tokens, plan.options.temperature, member)
+    return zlib.crc32(repr(drawn_from).encode()) & 0x7FFFFFFF
+
+
+def _padded(length: int) -> int:
+    """Prompts of one class are padded to one length, so that few shapes exist."""
+    return next(size for size in (8, 32, 64, 128, 256, 448) if size >= length)
