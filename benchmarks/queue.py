@@ -1,6 +1,6 @@
 """How fast segments that do nothing go through ledger, dispatcher and Celery, against bare Celery tasks.
 
-    python -m benchmarks.queue [--segments 2000] [--rounds 3] [--slots 8]
+    python -m benchmarks.queue [--segments 2000] [--rounds 3] [--slots 64]
 
 Both in turn, on one Redis, one node with a SlotPool and one scheduler, with the fleet's own settings.
 """
@@ -42,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--segments", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--slots", type=int, default=8)
+    parser.add_argument("--slots", type=int, default=64)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
         url = stack.enter_context(_redis(Path(directory)))

@@ -30,10 +30,14 @@ class Dispatcher:
         self._waits = Waits(services)
 
     def dispatch(self) -> int:
-        """Hand out segments until no slot is free or nothing that fits waits; how many were sent."""
+        """Hand out segments until no slot is free or nothing that fits waits; how many were sent.
+
+        A look that saw all heads there were has done all there was to do: what comes later pokes again.
+        """
         dispatcher_looks(self._services.redis)
-        sent = 0
-        while handed := self._round(self._clock()):
+        sent = handed = self._round(self._clock())
+        while handed >= _HEADS:
+            handed = self._round(self._clock())
             sent += handed
         return sent
 

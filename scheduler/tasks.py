@@ -13,10 +13,14 @@ from scheduler.recovery import Recovery
 from scheduler.services import services
 from shared import queues
 
+#: Seconds in which slots that get free share one look: a busy fleet would else look for each of them.
+_GATHER = 0.02
+
 
 @app.task(name=queues.DISPATCH, ignore_result=True, send_events=False)
 def dispatch() -> int:
-    """Hand out what waits; without events, because it runs for every segment and Flower need not see it."""
+    """Hand out what waits; without events, because it runs all the time and Flower need not see it."""
+    time.sleep(_GATHER)  # the flag of the poke still stands: whoever gets free meanwhile is in this look
     return _dispatcher().dispatch()
 
 
