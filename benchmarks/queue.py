@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--slots", type=int, default=64)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
-        url = stack.enter_context(_redis(Path(directory)))
+        url = stack.enter_context(redis_server(Path(directory)))
         stack.enter_context(_workers(url, options.slots, Path(directory)))
         redis = connect(url)
         app = Celery(broker=url, backend=url, set_as_current=False)
@@ -104,7 +104,8 @@ def _commands(redis: Redis) -> int:
 
 
 @contextmanager
-def _redis(directory: Path) -> Iterator[str]:
+def redis_server(directory: Path) -> Iterator[str]:
+    """The URL of a Redis of its own, with an append-only file as in production."""
     command = [binaries.redis_server(), "--port", str(_PORT), "--dir", directory, "--appendonly", "yes"]
     server = subprocess.Popen([*command, "--save", ""], stdout=subprocess.DEVNULL)
     try:

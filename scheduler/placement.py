@@ -108,8 +108,10 @@ class Placement:
         self._gpus = {gpu.id: gpu for gpu in gpus}
         self._margin = margin
         self._queues: dict[Demand, _LeastLoaded] = {}
+        self._refused: dict[tuple[Demand, bool], Refusal] = {}
         self._reserved: set[str] = set()
-        self.free_slots = sum(max(0, gpu.slots - gpu.taken) for gpu in self._gpus.values())
+        self._open = [gpu for gpu in self._gpus.values() if gpu.taken < gpu.slots]
+        self.free_slots = sum(gpu.slots - gpu.taken for gpu in self._open)
 
     def place(self, demand: Demand, *, is_aged: bool = False) -> str | Refusal:
         """The id of the GPU that gets the next segment with this demand, or why none does.
@@ -119,23 +121,16 @@ class Placement:
         """
         if not self._gpus:
             return Refusal("no GPU is up: start one, or wait until one is back")
-        queue = self._queue(demand)
-        gpu = queue.take()
+        gpu = self._queue(demand).take() if self.free_slots else None
         if gpu is None:
-            return self._refuse(demand, is_aged)
+            asked = (demand, is_aged)  # with nothing freed in a round, what was refused stays refused
+            self._refused[asked] = self._refused.get(asked) or self._refuse(demand, is_aged)
+            return self._refused[asked]
         if demand.loaded_name(gpu.device) not in gpu.models:
             self._load(demand, gpu)
         gpu.taken += 1
         self.free_slots -= 1
         return gpu.id
-
-    def release(self, gpu_id: str) -> None:
-        """A segment on this GPU ended."""
-        gpu = self._gpus[gpu_id]
-        gpu.taken -= 1
-        self.free_slots += 1
-        for queue in self._queues.values():
-            queue.eased(gpu)
 
     def _load(self, demand: Demand, gpu: GpuLoad) -> None:
         """The engine will load the model: what comes after sees less memory, but needs no second copy."""
@@ -148,11 +143,11 @@ class Placement:
             gpu.engine_bytes = (gpu.engine_bytes or 0) + needed
         gpu.models.add(demand.loaded_name(gpu.device))
         for queue in self._queues.values():
-            queue.eased(gpu)
+            queue.has_loaded(gpu)
 
     def _queue(self, demand: Demand) -> _LeastLoaded:
         if demand not in self._queues:
-            allowed = [gpu for gpu in self._gpus.values() if matches(demand.gpu_ids, gpu)]
+            allowed = [gpu for gpu in self._open if matches(demand.gpu_ids, gpu)]
             self._queues[demand] = _LeastLoaded(demand, allowed, self._margin, self._reserved)
         return self._queues[demand]
 
@@ -203,13 +198,13 @@ class _LeastLoaded:
                 return None
             if gpu.id not in self._reserved and fits_now(self._demand, gpu, self._margin):
                 return gpu
-            # Only `eased` can make room again, and it brings the GPU back.
+            # Only the same model, loaded for another demand, makes it fit; `has_loaded` brings the GPU back.
             heapq.heappop(self._heap)
             del self._best[gpu.id]
         return None
 
-    def eased(self, gpu: GpuLoad) -> None:
-        """The GPU's load fell, or it has one more model loaded."""
+    def has_loaded(self, gpu: GpuLoad) -> None:
+        """The GPU has one more model loaded."""
         if gpu.id not in self._members:
             return
         key = self._key(gpu)

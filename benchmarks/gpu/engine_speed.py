@@ -1,0 +1,108 @@
+"""How fast the engine is on this GPU: windows of 30 s, a forced number of tokens, all of whisper's rules on.
+
+    python -m benchmarks.gpu.engine_speed --models large-v3:64,256 turbo:256 base:256 --out speed.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import statistics
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.gpu import engine_setup as setup
+from workers.engine.loaded import Loaded
+
+_TOKENS = 100
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", default=["base:1,64,256", "turbo:64,256", "large-v3:1,64,256"])
+    parser.add_argument("--reproducible", action="store_true")
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    results = []
+    for item in arguments.models:
+        name, _, rows = item.partition(":")
+        for count in map(int, rows.split(",")):
+            try:
+                results.append(measure(name, count, reproducible=arguments.reproducible))
+                print(json.dumps(results[-1]), flush=True)
+            except Exception:
+                traceback.print_exc()
+            gc.collect()
+            torch.cuda.empty_cache()
+    if arguments.out:
+        machine = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "date": time.strftime("%F")}
+        arguments.out.write_text(json.dumps({"machine": machine, "results": results}, indent=1))
+
+
+def measure(name: str, rows: int, *, reproducible: bool) -> dict[str, Any]:
+    """Two full waves of `rows` windows after one that warms up, and the parts of a window by themselves."""
+    before = setup.device_bytes()
+    started = time.perf_counter()
+    checkpoint = setup.random_checkpoint(name)
+    loaded = setup.load(checkpoint, rows, reproducible=reproducible)
+    checkpoint.weights.clear()
+    end = loaded.runner.vocabulary.end_of_text
+    forced = {"sample_len": _TOKENS, "suppress_tokens": [-1, end]}
+    loading = time.perf_counter() - started
+    mels = setup.noise(loaded.checkpoint.dims, rows)
+    first = setup.run(loaded, [setup.request(loaded, mel, **forced) for mel in mels[:1]])
+    setup.run(loaded, [setup.request(loaded, mel, **forced) for mel in mels])
+    waves = 2
+    seconds = setup.run(loaded, [setup.request(loaded, mel, **forced) for _ in range(waves) for mel in mels])
+    torch.cuda.empty_cache()
+    result = {
+        "model": name,
+        "rows": rows,
+        "times_realtime": round(30 * waves * rows / seconds),
+        "ms_per_window": round(seconds / waves / rows * 1e3, 3),
+        **parts(loaded, mels, rows),
+        "load_s": round(loading, 2),
+        "first_window_s": round(first, 2),
+        "gib": round((setup.device_bytes() - before) / 2**30, 3),
+    }
+    loaded.runner.release()
+    return result
+
+
+@torch.inference_mode()
+def parts(loaded: Loaded, mels: list[torch.Tensor], rows: int) -> dict[str, float]:
+    """Milliseconds of an encoder batch a window, and of one decode step with `rows` live."""
+    batch = min(rows, 8)
+    runner = loaded.runner
+    mel = torch.stack(mels[:batch]).cuda()
+    encode = _median(lambda: runner.network.encode(mel)) / batch
+    features = runner.network.encode(mel)
+    slots = list(range(batch))
+    project = _median(lambda: runner.network.store_audio(features, slots, runner.cache.audio)) / batch
+    windows = [setup.request(loaded, mel, sample_len=_TOKENS, suppress_tokens=[-1, 50257]) for mel in mels]
+    while len(loaded.batch.live) < rows:
+        loaded.step()
+    step = _median(runner.decode, repeats=20)
+    setup.run(loaded, windows)
+    return {"encode_ms": round(encode, 3), "project_ms": round(project, 3), "step_ms": round(step, 3)}
+
+
+def _median(call: Any, repeats: int = 7) -> float:
+    times = []
+    call()
+    for _ in range(repeats):
+        torch.cuda.synchronize()
+        started = time.perf_counter()
+        call()
+        torch.cuda.synchronize()
+        times.append((time.perf_counter() - started) * 1e3)
+    return statistics.median(times)
+
+
+if __name__ == "__main__":
+    main()
