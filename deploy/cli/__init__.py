@@ -1,0 +1,58 @@
+"""The command line: `whisper-fleet COMMAND`."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from types import FrameType
+
+import click
+from celery.exceptions import OperationalError as CeleryOperationalError
+from kombu.exceptions import OperationalError
+from redis.exceptions import AuthenticationError, RedisError
+
+from deploy.cli.doctor import doctor, slots
+from deploy.cli.fleet import run, up
+from deploy.cli.jobs import cancel, result, status, submit
+from shared.errors import FleetError
+from shared.settings import load_settings
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="whisper-fleet")
+def commands() -> None:
+    """Transcribe audio with OpenAI Whisper on many GPUs. Settings: WHISPER_FLEET_* in the environment."""
+    logging.basicConfig(level=load_settings().log_level, format="%(levelname)s %(name)s: %(message)s")
+
+
+for command in (submit, status, result, cancel, doctor, slots, up, run):
+    commands.add_command(command)
+
+
+def main() -> None:
+    """Runs a command; what can go wrong ends as one sentence and exit code 1, Ctrl-C as 130."""
+    for name in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(name, _stop)
+    try:
+        commands(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except FleetError as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+    except AuthenticationError as error:
+        sys.exit(f"Redis at {_where()} refuses us ({error}): is WHISPER_FLEET_REDIS_URL right?")
+    except (RedisError, OperationalError, CeleryOperationalError) as error:
+        sys.exit(f"Redis at {_where()} does not answer ({error}): start a fleet with `make up`.")
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """Termination, or a closed terminal, ends a command in order, like Ctrl-C."""
+    sys.exit(128 + number)
+
+
+def _where() -> str:
+    return load_settings().redis_url.rsplit("@", 1)[-1]

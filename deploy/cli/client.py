@@ -1,0 +1,95 @@
+"""Jobs as the command line sees them: sent by name to whatever fleet listens, followed by their id."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any, cast
+
+from celery import Celery
+from celery.result import AsyncResult
+
+from shared import queues
+from shared.connect import connect
+from shared.errors import FleetError, JobNotFinished
+from shared.ledger import Ledger
+from shared.ledger_records import JobRecord
+from shared.settings import Settings
+from shared.wire import JobProgress
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a job ended: with a transcript, or with what went wrong."""
+
+    transcript: dict[str, Any] | None = None
+    error: str | None = None
+
+    @property
+    def succeeded(self) -> bool:
+        return self.transcript is not None
+
+
+class JobClient:
+    """Submits and follows jobs; Celery's and Redis' errors pass through."""
+
+    def __init__(self, settings: Settings) -> None:
+        url, retention = settings.redis_url, settings.job_retention
+        self._app = Celery("whisper_fleet", broker=url, backend=url, set_as_current=False)
+        self._ledger = Ledger(connect(url), max_attempts=settings.max_attempts, retention=retention)
+
+    def submit(self, **asked: Any) -> str:
+        """Sends a job and returns its id; options that are None are left out."""
+        given = {name: value for name, value in asked.items() if value is not None}
+        sent = self._app.send_task(
+            queues.TRANSCRIBE,
+            kwargs=given,
+            queue=queues.TRANSCRIBE_QUEUE,
+            priority=given.get("priority"),
+        )
+        return str(sent.id)
+
+    def outcome(self, job: str) -> Outcome | None:
+        """How the job ended; None while it has not."""
+        answer = self._answer(job)
+        if not answer.ready():
+            return None
+        if answer.successful():
+            return Outcome(transcript=cast("dict[str, Any]", answer.result))
+        return Outcome(error=_words(answer.result, answer.state))
+
+    def result(self, job: str) -> Outcome:
+        """How the job ended; raises JobNotFound or JobNotFinished."""
+        outcome = self.outcome(job)
+        if outcome is None:
+            raise JobNotFinished(job=job, state=self.record(job).state)
+        return outcome
+
+    def progress(self, job: str) -> JobProgress | None:
+        """How far the job is; None before an intake has drawn it."""
+        info = self._answer(job).info
+        return JobProgress.model_validate(info) if isinstance(info, dict) and "stage" in info else None
+
+    def record(self, job: str) -> JobRecord:
+        """The ledger's record; raises JobNotFound."""
+        return self._ledger.job(job)
+
+    def newest(self, most: int) -> list[JobRecord]:
+        """The last jobs that came in, the newest first."""
+        return [self._ledger.job(job) for job in self._ledger.jobs(0, most - 1)]
+
+    def cancel(self, job: str) -> bool:
+        """Ends a job that runs or waits; False when it had ended. Raises JobNotFound."""
+        ended = self._ledger.cancel(job, time.time())
+        if ended:
+            self._app.send_task(queues.ASSEMBLE, task_id=job, queue=queues.ASSEMBLE_QUEUE)
+        return ended
+
+    def _answer(self, job: str) -> AsyncResult[Any]:
+        return AsyncResult(job, app=self._app)
+
+
+def _words(error: object, state: str) -> str:
+    if isinstance(error, FleetError):
+        return f"{type(error).__name__}: {error}"
+    return str(error) or state.lower()

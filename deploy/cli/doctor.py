@@ -1,0 +1,147 @@
+"""`doctor` and `slots`: what this machine has for a fleet, what is wrong and how to mend it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import click
+from redis import Redis
+from redis.exceptions import RedisError
+from rich.console import Console
+from rich.markup import escape
+
+from deploy.home import use_embedded_redis
+from scheduler.devices import Devices, read_devices, slots_of
+from scheduler.nvml import GpuReading
+from shared import binaries
+from shared.errors import FleetError
+from shared.fleet import Fleet
+from shared.models import MODELS, canonical, resolve
+from shared.settings import Settings
+from shared.units import readable_bytes
+from shared.wire import GpuStatus
+
+_MARKS = {"good": "[green]✓[/green]", "note": "[yellow]•[/yellow]", "bad": "[red]✗[/red]"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report; only what is bad keeps a fleet from working."""
+
+    kind: str  # good, note or bad
+    text: str
+
+
+@click.command()
+def doctor() -> None:
+    """Tell what is here, what is wrong and how to mend it; exit code 1 if a fleet cannot run."""
+    settings = use_embedded_redis()
+    checks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (_redis, _ffmpeg, _devices, _models)
+    findings = [finding for check in checks for finding in check(settings)]
+    console = Console()
+    for finding in findings:
+        console.print(f"{_MARKS[finding.kind]} {escape(finding.text)}", highlight=False, soft_wrap=True)
+    if any(finding.kind == "bad" for finding in findings):
+        sys.exit(1)
+
+
+@click.command()
+def slots() -> None:
+    """Tell how many slots each GPU of this machine has, and why."""
+    console = Console()
+    for finding in _devices(use_embedded_redis()):
+        console.print(f"{_MARKS[finding.kind]} {escape(finding.text)}", highlight=False, soft_wrap=True)
+
+
+def _redis(settings: Settings) -> Iterator[Finding]:
+    where = settings.redis_url.rsplit("@", 1)[-1]
+    try:
+        with Redis.from_url(settings.redis_url, socket_connect_timeout=2.0, socket_timeout=2.0) as redis:
+            version = redis.info("server")["redis_version"]
+            policy = redis.info("memory")["maxmemory_policy"]
+            persistent = bool(redis.info("persistence")["aof_enabled"])
+    except RedisError as error:
+        yield from _no_redis(settings, where, error)
+        return
+    yield Finding("good", f"Redis {version} answers at {where}")
+    if policy != "noeviction":
+        mend = "set maxmemory-policy noeviction"
+        yield Finding("bad", f"Redis may throw jobs away (maxmemory-policy is {policy}): {mend}")
+    if not persistent:
+        yield Finding("note", "Redis forgets all jobs when it stops: set appendonly yes")
+
+
+def _no_redis(settings: Settings, where: str, error: RedisError) -> Iterator[Finding]:
+    if "redis_url" in settings.model_fields_set:
+        mend = "start it, or correct WHISPER_FLEET_REDIS_URL"
+        yield Finding("bad", f"Redis does not answer at {where} ({error}): {mend}")
+        return
+    try:
+        yield Finding("good", f"no fleet is up here; `make up` would start {binaries.redis_server()}")
+    except FleetError as missing:
+        yield Finding("bad", str(missing))
+
+
+def _ffmpeg(settings: Settings) -> Iterator[Finding]:
+    try:
+        path = binaries.ffmpeg(settings.ffmpeg)
+        told = subprocess.run([path, "-version"], capture_output=True, text=True, timeout=10, check=True)
+    except FleetError as error:
+        yield Finding("bad", str(error))
+    except (OSError, subprocess.SubprocessError) as error:
+        yield Finding("bad", f"{path} does not run ({error}): install ffmpeg")
+    else:
+        yield Finding("good", f"{' '.join(told.stdout.split()[:3])} at {path}")
+
+
+def _devices(settings: Settings) -> Iterator[Finding]:
+    devices = read_devices(settings)
+    host = devices.host
+    memory = f"{readable_bytes(host.free_bytes)} of {readable_bytes(host.total_bytes)} memory free"
+    yield Finding("good", f"{host.cores} cores, {memory}")
+    if devices.problem is not None:
+        yield Finding("note", f"no GPU ({devices.problem}): Whisper runs on the processor")
+    statuses = _statuses(settings)
+    for gpu in devices.gpus:
+        yield _device(gpu, devices, statuses.get(gpu.index), settings)
+
+
+def _device(gpu: GpuReading, devices: Devices, status: GpuStatus | None, settings: Settings) -> Finding:
+    name = f"{devices.device}:{gpu.index} {gpu.name or 'unknown'}"
+    count = slots_of(gpu, devices, status, settings)
+    if count is None:
+        return Finding("bad", f"{name} cannot be used: {gpu.problem}")
+    live = "" if status is None else f", {status.slots} live, {status.busy} busy"
+    return Finding("good" if count.slots else "bad", f"{name}: {count.slots} slots{live}: {count.reason}")
+
+
+def _statuses(settings: Settings) -> dict[int, GpuStatus]:
+    """What this host's nodes report; nothing while no fleet is up."""
+    try:
+        with Redis.from_url(settings.redis_url, socket_connect_timeout=2.0, socket_timeout=2.0) as redis:
+            alive = Fleet(redis).gpus(time.time(), settings.heartbeat_timeout)
+    except RedisError:
+        return {}
+    return {gpu.index: gpu for gpu in alive if gpu.host == settings.host}
+
+
+def _models(settings: Settings) -> Iterator[Finding]:
+    """Which checkpoints are here and whole."""
+    here = [name for name in MODELS if name == canonical(name) and (settings.models / f"{name}.pt").exists()]
+    torn = []
+    for name in here:
+        try:
+            resolve(str((settings.models / f"{name}.pt").absolute()), settings.models)
+        except FleetError as error:
+            torn.append(name)
+            yield Finding("bad", f"{error} Remove it; `make run MODEL={name}` fetches it anew.")
+    whole = [name for name in here if name not in torn]
+    if whole:
+        yield Finding("good", f"models in {settings.models}: {', '.join(whole)}")
+    if settings.default_model not in whole:
+        text = f"the default model {settings.default_model} is not in {settings.models}: `make up` fetches it"
+        yield Finding("note", text)

@@ -1,0 +1,108 @@
+"""`run` and `up`: the whole fleet on this machine, for some files or until Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from pathlib import Path
+
+import click
+from redis.exceptions import RedisError
+from rich.console import Console
+
+from deploy.cli.client import JobClient
+from deploy.cli.printing import print_transcript
+from deploy.cli.watching import watch
+from deploy.front import Front, fleet_up
+from deploy.home import Home, use_embedded_redis
+from deploy.weights import bring_weights
+from shared import binaries
+from shared.connect import connect
+from shared.errors import SetupError
+from shared.fleet import Fleet
+from shared.settings import Settings, load_settings
+from shared.wire import GpuStatus
+
+_READY_SECONDS = 180.0
+_LOOK_SECONDS = 0.3
+_SAMPLES = Path("tests/data/speech")
+
+model_option = click.option("--model", default="base", show_default=True, help="Whisper model to have ready.")
+
+
+@click.command()
+@click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@model_option
+@click.option("--language", help="Code such as en; left out, it is detected.")
+@click.option("--output-dir", type=click.Path(path_type=Path), help="For transcripts; var/output by default.")
+def run(files: tuple[Path, ...], model: str, language: str | None, output_dir: Path | None) -> None:
+    """Start the fleet, transcribe FILES (else the sample speech), stop the fleet."""
+    settings = load_settings()
+    console = Console()
+    _prepare(model, settings)
+    asked = {"model_name": model, "language": language}
+    with fleet_up(settings) as front:
+        _wait_until_ready(front, console)
+        client = JobClient(use_embedded_redis())
+        directory = str((output_dir or front.home.output).absolute())
+        jobs = {
+            client.submit(file_path=str(file.absolute()), output_path=directory, **asked): file.name
+            for file in files or sorted(_SAMPLES.glob("*.wav"))
+        }
+        outcomes = watch(client, jobs, console)
+        for job, name in jobs.items():
+            print_transcript(name, outcomes[job], console)
+    if not all(outcome.succeeded for outcome in outcomes.values()):
+        sys.exit(1)
+
+
+@click.command()
+@model_option
+def up(model: str) -> None:
+    """Start the fleet and keep it up until Ctrl-C."""
+    settings = load_settings()
+    console = Console()
+    _prepare(model, settings)
+    with fleet_up(settings) as front:
+        gpus = _wait_until_ready(front, console)
+        for gpu in gpus:
+            console.print(f"[green]●[/green] {gpu.id}  {gpu.name}  {gpu.node}")
+        console.print(f"Flower   {front.flower_url}")
+        console.print(f"Redis    {front.redis_url}", soft_wrap=True)
+        console.print(f"Logs     {front.home.logs}", soft_wrap=True)
+        console.print("Submit   whisper-fleet submit FILE... --wait     (here, in another terminal)")
+        console.print("Stop     Ctrl-C")
+        signal.pause()
+
+
+def _prepare(model: str, settings: Settings) -> None:
+    """What a fleet cannot do without, before anything is started."""
+    binaries.ffmpeg(settings.ffmpeg)
+    bring_weights(model, settings)
+
+
+def _wait_until_ready(front: Front, console: Console) -> list[GpuStatus]:
+    """The GPUs that take work, as soon as there is one; SetupError with a node's last words if none comes."""
+    since, deadline = time.time(), time.monotonic() + _READY_SECONDS
+    settings = load_settings()
+    with connect(front.redis_url) as redis, console.status("Starting the fleet"):
+        while time.monotonic() < deadline:
+            time.sleep(_LOOK_SECONDS)
+            try:
+                gpus = Fleet(redis).gpus(time.time(), settings.heartbeat_timeout)
+            except RedisError:
+                continue
+            ready = [gpu for gpu in gpus if gpu.ready and gpu.heartbeat > since]
+            if ready:
+                return ready
+    raise SetupError(what="a GPU node that is ready", mend=_last_words(front.home))
+
+
+def _last_words(home: Home) -> str:
+    """The end of the node's log."""
+    logs = sorted(home.logs.glob("gpu*.log"))
+    if not logs:
+        return f"see {home.logs / 'supervisord.log'}"
+    lines = logs[0].read_text(errors="replace").splitlines()[-15:]
+    return "\n".join([f"see {home.logs}, which ends with", *lines])
