@@ -1,4 +1,4 @@
-"""Sweeps what nobody needs any more: names of forgotten jobs, audio of ended ones, GPUs that never came back."""
+"""Sweeps what nobody needs any more: names of forgotten jobs, audio of ended ones, GPUs long gone."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 from scheduler.services import Services
 from shared import keys, queues
@@ -53,14 +54,14 @@ class Janitor:
         return live
 
     def _pages(self) -> Iterator[list[str]]:
-        found = [text(job) for job in self._redis.zrange(keys.JOBS, 0, -1)]
+        found = [text(job) for job in cast("list[bytes]", self._redis.zrange(keys.JOBS, 0, -1))]
         for first in range(0, len(found), _PAGE):
             yield found[first : first + _PAGE]
 
     def _sweep_spool(self, live: set[str], now: float) -> None:
-        """Audio of ended jobs goes, and beyond the cap the oldest: its segments are then read from their file."""
+        """Audio of ended jobs goes, and beyond the cap the oldest: slots then read the file instead."""
         needed = {self._spool.folder(job) for job in live}
-        folders = sorted((folder for folder in self._spool.folders()), key=_modified)
+        folders = sorted(self._spool.folders(), key=_modified)
         excess = self._spool.used() - self._services.settings.spool_limit_bytes
         for folder in folders:
             is_over = excess > 0
