@@ -167,5 +167,5 @@ def _ready(window: Window) -> bool:
 
 
 def _length_class(window: Window) -> int:
-    """Prompts of one class are padded to one length: 1-8, 9-32, 33-64, 65-128, 129-256 tokens."""
-    return max(3, (window.prompt_length - 1).bit_length())
+    """Prompts of one class are padded to one length: 1-4, 5-8, 9-16 and so on."""
+    return max(2, (window.prompt_length - 1).bit_length())

@@ -16,7 +16,9 @@ from workers.engine.state import RowState, Whole
 if TYPE_CHECKING:
     from workers.engine.network import Arithmetic, Network
 
-_PROGRAMS = 1024  # thread blocks that keep a large GPU's memory busy
+_PROGRAMS = 4096  # thread blocks that keep a large GPU's memory busy
+#: Windows that the encoder is captured for; the last is what may be encoded at once.
+ENCODE_BUCKETS = (1, 2, 4, 8, 16)
 
 
 def fast_path(device: torch.device, cache: KvCache, state: RowState, vocabulary: Vocabulary) -> Fast | None:
@@ -38,9 +40,12 @@ class Fast:
         self._kernels, self._select = kernels, select_kernel
         self._cache, self._state, self._vocabulary = cache, state, vocabulary
         self._numbers = torch.arange(state.active.shape[0], device=state.active.device)
-        self._graphs = Graphs(self._step)
+        self._graphs = Graphs()
+        self._mel: Tensor | None = None  # what the encoder's graphs read, made with the first window
+        self._slots = torch.zeros(ENCODE_BUCKETS[-1], dtype=torch.long, device=state.active.device)
         self._network: Network | None = None
         self.arithmetic: Arithmetic = kernels.FusedArithmetic()
+        self.prompt_attention = kernels.FusedPromptAttention
 
     def attach(self, network: Network) -> None:
         """The network whose steps are run."""
@@ -48,7 +53,27 @@ class Fast:
 
     def step(self, rows: int, draw: bool) -> Tensor:
         """One token for all active rows below `rows`; the logits by row, for beams."""
-        return self._graphs.run(bucket_of(rows), draw)
+        bucket = bucket_of(rows)
+        return self._graphs.run(("decode", bucket, draw), lambda: self._step(bucket, draw))
+
+    def encode(self, mels: list[Tensor], slots: list[int], dtype: torch.dtype) -> None:
+        """Encode windows into their slots; an incomplete bucket is filled with the last window again."""
+        bucket = next(size for size in ENCODE_BUCKETS if size >= len(mels))
+        missing = bucket - len(mels)
+        host = torch.stack(mels + mels[-1:] * missing).to(dtype).pin_memory()
+        if self._mel is None:
+            self._mel = torch.empty(ENCODE_BUCKETS[-1], *host.shape[1:], dtype=dtype, device=self._slots.device)
+        self._mel[:bucket].copy_(host, non_blocking=True)
+        self._slots[:bucket] = self._state.upload(slots + slots[-1:] * missing, torch.long)
+        self._graphs.run(("encoder", bucket, False), lambda: self._encode(bucket))
+
+    def _encode(self, windows: int) -> Tensor:
+        if self._network is None or self._mel is None:
+            raise RuntimeError("no network is attached")
+        features = self._network.encode(self._mel[:windows])
+        for layer, projected in enumerate(self._network.audio_layers(features)):
+            self._kernels.store_audio(projected, self._cache.audio[:, layer], self._slots[:windows])
+        return features
 
     def select(self, logits: Tensor, rows: Tensor, draw: bool) -> None:
         """Choose and note the next tokens of the rows that are no beams."""
@@ -58,7 +83,7 @@ class Fast:
         if self._network is None:
             raise RuntimeError("no network is attached")
         heads = self._cache.audio.shape[4]
-        splits = min(max(_PROGRAMS // (rows * heads), 1), 12)
+        splits = min(max(_PROGRAMS // (rows * heads), 2), 12)
         attention = self._kernels.FusedStepAttention(self._cache, self._state, rows, splits)
         tokens = self._state.whole[:rows, Whole.TOKEN]
         positions = self._state.whole[:rows, Whole.POSITION].clamp(max=self._state.sampled.shape[1] - 1)

@@ -1,4 +1,4 @@
-"""CUDA graphs of the decode step, one per bucket of rows, captured when first needed, in one pool of memory."""
+"""CUDA graphs of the encoder and the decode step, one per bucket, captured when first needed, in one pool."""
 
 from __future__ import annotations
 
@@ -20,34 +20,35 @@ def bucket_of(rows: int) -> int:
 
 
 class Graphs:
-    """Replays `step(rows, draw)`, which returns its logits; it must not wait for the device."""
+    """Captures work that takes its input from, and leaves its output in, tensors that stay where they are."""
 
-    def __init__(self, step: Callable[[int, bool], Tensor]) -> None:
-        self._step = step
+    def __init__(self) -> None:
         self._pool = torch.cuda.graph_pool_handle()
         self._stream = torch.cuda.Stream()
-        self._captured: dict[tuple[int, bool], tuple[torch.cuda.CUDAGraph, Tensor]] = {}
+        self._captured: dict[tuple[str, int, bool], tuple[torch.cuda.CUDAGraph, Tensor]] = {}
 
-    def run(self, rows: int, draw: bool) -> Tensor:
-        """One step; the first of its kind runs as it is and is captured for the next."""
-        key = (rows, draw)
+    def run(self, key: tuple[str, int, bool], work: Callable[[], Tensor]) -> Tensor:
+        """Do the work and return its output; the first of its kind runs as it is and is captured for the next."""
         if key in self._captured:
-            graph, logits = self._captured[key]
+            graph, output = self._captured[key]
             graph.replay()
-            return logits
-        logits = self._step(rows, draw)
-        self._captured[key] = self._capture(rows, draw)
-        return logits
+            return output
+        output = work()
+        self._captured[key] = self._capture(key, work)
+        return output
 
-    def _capture(self, rows: int, draw: bool) -> tuple[torch.cuda.CUDAGraph, Tensor]:
+    def _capture(
+        self, key: tuple[str, int, bool], work: Callable[[], Tensor]
+    ) -> tuple[torch.cuda.CUDAGraph, Tensor]:
         started = time.monotonic()
         graph = torch.cuda.CUDAGraph()
         torch.cuda.synchronize()
         with torch.cuda.stream(self._stream):
             graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
             try:
-                logits = self._step(rows, draw)
+                output = work()
             finally:
                 graph.capture_end()
-        log.info("captured the decode step of %d rows in %.2f s", rows, time.monotonic() - started)
-        return graph, logits
+        torch.cuda.empty_cache()  # what the first run took is not needed again
+        log.info("captured %s of %d in %.2f s", *key[:2], time.monotonic() - started)
+        return graph, output

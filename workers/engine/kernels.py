@@ -10,8 +10,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from workers.engine.attention import PromptAttention
 from workers.engine.kv_cache import KvCache
-from workers.engine.rules import Vocabulary
 from workers.engine.state import RowState, Whole
 from workers.engine.weights import Norm
 
@@ -159,6 +159,35 @@ def _merge(parts, tops, totals, out, SPLITS: tl.constexpr, PADDED: tl.constexpr,
     tl.store(out + at * WIDTH + channel, (tl.sum(part * weight[:, None], 0) / total).to(out.dtype.element_ty))
 
 
+@triton.jit
+def _store_audio(source, cache, slots, slot_stride, frame_stride, frames, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
+    frame, window = tl.program_id(0), tl.program_id(1)
+    slot = tl.load(slots + window)
+    channel = tl.arange(0, BLOCK)
+    inside = channel < WIDTH
+    value = tl.load(source + (window.to(tl.int64) * frames + frame) * WIDTH + channel, mask=inside)
+    tl.store(cache + slot * slot_stride + frame * frame_stride + channel, value, mask=inside)
+
+
+def store_audio(projected: Tensor, cache: Tensor, slots: Tensor) -> None:
+    """Copy keys and values [windows, frames, 2 * state] into cache [slot, frame, 2, head, width]."""
+    windows, frames, width = projected.shape
+    _store_audio[(frames, windows)](
+        projected, cache, slots, cache.stride(0), cache.stride(1), frames, WIDTH=width,
+        BLOCK=triton.next_power_of_2(width), num_warps=4,
+    )  # fmt: skip
+
+
+class FusedPromptAttention(PromptAttention):
+    """Short prompts read the audio as decode steps do: without a copy of the keys and values."""
+
+    def audio(self, query: Tensor, layer: int) -> Tensor:
+        active = torch.ones(len(self._slots), dtype=torch.int32, device=query.device)
+        return attend_audio(
+            query, self._cache.audio[:, layer], active, self._slots.int(), 1, 0, self._length, 2
+        )  # fmt: skip
+
+
 class FusedStepAttention:
     """One token of rows 0..n: reads the state on the device and only what is filled of the text cache."""
 
@@ -187,7 +216,7 @@ class FusedStepAttention:
 
 def attend_audio(
     query: Tensor, cache: Tensor, active: Tensor, slots: Tensor, columns: int, slot_column: int, per_row: int,
-    splits: int, block: int = 64, warps: int = 4,
+    splits: int, block: int = 32, warps: int = 2,
 ) -> Tensor:  # fmt: skip
     """query [n, state] over cache [slot, frame, 2, head, width]; `per_row` queries follow each other a row."""
     frames, _, heads, width = cache.shape[1:]

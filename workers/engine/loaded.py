@@ -21,7 +21,7 @@ from workers.engine.window import Session, Window
 log = logging.getLogger(__name__)
 
 #: Windows encoded at once, and decode steps that an incomplete batch of them waits, by device.
-ENCODE_BATCH = {"cuda": 8, "cpu": 1}
+ENCODE_BATCH = {"cuda": 16, "cpu": 1}
 ENCODE_PATIENCE = {"cuda": 6, "cpu": 0}
 
 

@@ -5,6 +5,7 @@ The decoder's layers are written once; how they attend (one step of many rows, a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Protocol
 
 import torch
@@ -60,19 +61,23 @@ class Network:
         weights = self.weights
         x = F.gelu(F.conv1d(mel, weights.conv1.weight, weights.conv1.bias, padding=1))
         x = F.gelu(F.conv1d(x, weights.conv2.weight, weights.conv2.bias, stride=2, padding=1))
-        x = (x.permute(0, 2, 1) + weights.audio_positions).to(mel.dtype)
+        x = (x.permute(0, 2, 1) + weights.audio_positions).to(mel.dtype).contiguous()
         norms = [layer.norm for layer in weights.encoder[1:]] + [weights.encoder_norm]
         normed = self._arithmetic.norm(x, weights.encoder[0].norm)
         for layer, following in zip(weights.encoder, norms, strict=True):
             x, normed = self._encoder_layer(layer, x, normed, following)
         return normed
 
+    def audio_layers(self, features: Tensor) -> Iterator[Tensor]:
+        """Keys and values of features [windows, ctx, state] for each decoder layer: [windows, ctx, 2 * state]."""
+        for layer in self.weights.decoder:
+            yield F.linear(features, layer.cross_kv.weight, layer.cross_kv.bias)
+
     def store_audio(self, features: Tensor, slots: list[int], cache: Tensor) -> None:
-        """Project features [windows, ctx, state] to each layer's keys and values, into the windows' slots."""
-        for one, slot in zip(features, slots, strict=True):
-            for number, layer in enumerate(self.weights.decoder):
-                kept = cache[slot, number].view(one.shape[0], -1)
-                torch.addmm(layer.cross_kv.bias, one, layer.cross_kv.weight.T, out=kept)
+        """Keep the features' keys and values in the windows' slots."""
+        for number, projected in enumerate(self.audio_layers(features)):
+            for one, slot in zip(projected, slots, strict=True):
+                cache[slot, number] = one.view(cache.shape[2:])
 
     def decode(self, tokens: Tensor, positions: Tensor, attention: Attention) -> Tensor:
         """Final hidden state [tokens, n_text_state] of tokens [n] at positions [n]."""

@@ -25,6 +25,10 @@ from workers.engine.weights import place_weights
 from workers.engine.window import Window
 
 
+#: Tokens up to which a prompt attends to the audio like so many decode steps.
+_SHORT = 8
+
+
 @dataclass(eq=False)
 class _Decoding:
     """A window whose rows are in the batch."""
@@ -72,12 +76,12 @@ class Runner:
         groups = [(window,) for window in windows] if self._reproducible else [windows]
         for group in groups:
             mels = [window.mel for window in group if window.mel is not None]
-            mel = torch.stack(mels).to(dtype=self._dtype)
-            if self.device.type == "cuda":
-                mel = mel.pin_memory().to(self.device, non_blocking=True)
-            features = self.network.encode(mel)
             slots = [_slot(window) for window in group]
-            self.network.store_audio(features, slots, self.cache.audio)
+            if self._fast:
+                self._fast.encode(mels, slots, self._dtype)
+            else:
+                features = self.network.encode(torch.stack(mels).to(device=self.device, dtype=self._dtype))
+                self.network.store_audio(features, slots, self.cache.audio)
             for window in group:
                 window.mel = None
 
@@ -148,7 +152,10 @@ class Runner:
         flat = self.state.upload(tokens, torch.long).flatten()
         positions = torch.arange(length, device=self.device).repeat(len(prompts))
         slots = self.state.upload([_slot(window) for window in windows], torch.long)
-        return self.network.decode(flat, positions, PromptAttention(self.cache, slots, length, leads))
+        attention = PromptAttention(self.cache, slots, length, leads)
+        if self._fast and length <= _SHORT:
+            attention = self._fast.prompt_attention(self.cache, slots, length, leads)
+        return self.network.decode(flat, positions, attention)
 
     def decode(self) -> list[Window]:
         """One more token for every live row; the windows that are known to be complete by now."""
@@ -240,8 +247,7 @@ class Runner:
     def results(self, windows: list[Window]) -> list[Decoded]:
         """What complete windows decoded to; they leave the batch."""
         decodings = [self._decoding.pop(window) for window in windows]
-        rows = self.state.upload([row for window in windows for row in window.rows], torch.long)
-        fetched = self.state.fetch(rows)
+        fetched = self.state.fetch([row for window in windows for row in window.rows])
         return [self._result(decoding, fetched) for decoding in decodings]
 
     def _result(self, decoding: _Decoding, fetched: dict[int, tuple[list[int], float, float]]) -> Decoded:
@@ -301,4 +307,4 @@ def _seed(fingerprint: int, plan: Plan, member: int) -> int:
 
 def _padded(length: int) -> int:
     """Prompts of one class are padded to one length, so that few shapes exist."""
-    return next(size for size in (8, 32, 64, 128, 256, 448) if size >= length)
+    return next(size for size in (4, 8, 32, 64, 128, 256, 448) if size >= length)

@@ -69,7 +69,7 @@ def _select(
         if DRAW:
             noise = tl.rand(seed, count * 65536 + token)
             gumbel = -tl.log(-tl.log(tl.maximum(noise, 1e-20)) + 1e-30)
-            key = tl.where(drawn & (value > low), value / tl.maximum(temperature, 1e-6) + gumbel, value)
+            key = tl.where(drawn, value / tl.maximum(temperature, 1e-6) + gumbel, value)
         as_text, as_time = tl.where(is_time, low, value), tl.where(is_time, value, low)
         new_text, new_time = tl.maximum(text_top, as_text), tl.maximum(time_top, as_time)
         text_sum = text_sum * _exp(text_top - new_text) + _exp(as_text - new_text)

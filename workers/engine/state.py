@@ -80,13 +80,16 @@ class RowState:
         for part in (self.whole, self.sampled):
             part[rows] = part[origin]
 
-    def fetch(self, rows: Tensor) -> dict[int, tuple[list[int], float, float]]:
+    def fetch(self, rows: list[int]) -> dict[int, tuple[list[int], float, float]]:
         """Of each row: the tokens sampled, the sum of their log-probabilities, the chance of no speech."""
-        whole, real = self.whole[rows].tolist(), self.real[rows].tolist()
-        sampled = self.sampled[rows].tolist()
+        at = self.upload(rows, torch.long)
+        parts = (self.whole[at, Whole.COUNT, None], self.real[at].view(torch.int32), self.sampled[at])
+        packed = torch.cat(parts, 1).cpu()  # one copy, one wait
+        counts, reals = packed[:, 0].tolist(), packed[:, 1 : 1 + len(Real)].contiguous().view(torch.float32)
+        tokens = packed[:, 1 + len(Real) :]
         return {
-            row: (tokens[: values[Whole.COUNT]], numbers[Real.SUM_LOGPROB], numbers[Real.NO_SPEECH])
-            for row, values, numbers, tokens in zip(rows.tolist(), whole, real, sampled, strict=True)
+            row: (own[:count].tolist(), numbers[Real.SUM_LOGPROB], numbers[Real.NO_SPEECH])
+            for row, count, numbers, own in zip(rows, counts, reals.tolist(), tokens, strict=True)
         }
 
     def drop(self, rows: list[int]) -> None:
