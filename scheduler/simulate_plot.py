@@ -16,7 +16,7 @@ def plot(results: Sequence[Figures]) -> str:
     last = max(figures.makespan for figures in results)
     lines = [_line(figures, last, colour) for figures, colour in zip(results, _COLOURS, strict=False)]
     legend = [_legend(number, figures) for number, figures in enumerate(results)]
-    parts = [_frame(last), *lines, *legend]
+    parts = [_frame(last), *reversed(lines), *legend]  # the first policy on top
     size = f'viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="sans-serif" font-size="12"'
     body = "\n".join(parts)
     return (

@@ -70,7 +70,8 @@ class Simulation:
         self._now = 0.0
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
-        self._running: dict[str, set[Segment]] = {gpu.id: set() for gpu in gpus}
+        #: Dictionaries for sets, whose order would differ from run to run.
+        self._running: dict[str, dict[Segment, None]] = {gpu.id: {} for gpu in gpus}
         self._clips = 0
         self._hoping: set[str] = set()  # clips since whose submission no slot got free
         self._slot_free_since: dict[str, float] = {}  # clip -> when the first did
@@ -110,7 +111,7 @@ class Simulation:
     def _start(self, segment: Segment, gpu: Gpu) -> None:
         job = segment.job
         gpu.taken += 1
-        self._running[gpu.id].add(segment)
+        self._running[gpu.id][segment] = None
         loaded = f"{job.need.model_name}/float16"
         wait = 0.0 if loaded in gpu.models else _LOADING
         gpu.models.add(loaded)
@@ -134,7 +135,7 @@ class Simulation:
         def end() -> None:
             if gpu.generation == generation:
                 gpu.taken -= 1
-                self._running[gpu.id].remove(segment)
+                del self._running[gpu.id][segment]
                 self._slot_free_since.update(dict.fromkeys(self._hoping, due))
                 self._hoping.clear()
                 if self._policy.waiting:

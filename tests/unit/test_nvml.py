@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -93,6 +95,22 @@ def test_nvml_that_does_not_start_is_a_reason(nvml: Tell, error: int, words: str
     assert (reading.gpus, reading.driver) == ((), None)
     assert reading.problem is not None
     assert words in reading.problem
+
+
+def test_a_process_finds_the_library_as_it_finds_the_drivers(
+    library: Path | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(os.environ, "NVML_STUB", "")
+    if library is None:
+        pytest.skip("no C compiler here")
+    tell(TWO_CARDS, tmp_path)
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(library.parent), "CUDA_VISIBLE_DEVICES": "1"}
+    code = (
+        "from scheduler.devices import read_devices; from shared.settings import Settings;"
+        "found = read_devices(Settings()); print(found.device, found.driver, [gpu.uuid for gpu in found.gpus])"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True)
+    assert answer.stdout.decode() == "cuda 580.65.06 ['GPU-bbbb-2']\n"
 
 
 def test_a_missing_driver_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
