@@ -107,7 +107,8 @@ def test_a_process_finds_the_library_as_it_finds_the_drivers(
     environment = {**os.environ, "LD_LIBRARY_PATH": str(library.parent), "CUDA_VISIBLE_DEVICES": "1"}
     code = (
         "from scheduler.devices import read_devices; from shared.settings import Settings;"
-        "found = read_devices(Settings()); print(found.device, found.driver, [gpu.uuid for gpu in found.gpus])"
+        "found = read_devices(Settings());"
+        "print(found.device, found.driver, [gpu.uuid for gpu in found.gpus])"
     )
     answer = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True)
     assert answer.stdout.decode() == "cuda 580.65.06 ['GPU-bbbb-2']\n"
