@@ -59,7 +59,7 @@ class Planner:
         self._check(request)
         with self._claimed(job):
             plan = plan_audio(request.file_path, job, request.segment_duration, self._settings)
-        planned = self._ledger.plan(job, plan, time.time())
+        planned = self._ledger.plan(job, plan, time.time(), request)
         if not planned:
             Spool(self._settings).drop(job)
             return False

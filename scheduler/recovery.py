@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from typing import Any, cast
 
 from scheduler.services import Services
 from shared import queues
@@ -40,7 +41,9 @@ class Recovery:
                 recovered += self._release(message, was_running, gpu, gpu in ids, now)
         return recovered
 
-    def _release(self, message: SegmentMessage, was_running: bool, gpu: str, is_alive: bool, now: float) -> bool:
+    def _release(
+        self, message: SegmentMessage, was_running: bool, gpu: str, is_alive: bool, now: float
+    ) -> bool:
         """The segment waits again; one that ran may have been the reason, so that attempt counts."""
         ran = "showed no progress" if is_alive else "is gone"
         reason = f"GPU {gpu} {ran if was_running else 'never started it'}"
@@ -70,7 +73,7 @@ class Recovery:
         return True
 
     def _waiting_for_intake(self) -> int:
-        """Messages in intake's queue: while there are any, a job that was not begun is most likely among them."""
+        """Messages in intake's queue: while there are any, the job's is most likely among them."""
         with self._services.app.connection_for_write() as connection:
-            channel = connection.default_channel
-            return int(channel._size(queues.TRANSCRIBE_QUEUE))  # of all priorities; kombu's public way declares
+            channel = cast("Any", connection.default_channel)
+            return int(channel._size(queues.TRANSCRIBE_QUEUE))  # of all priorities

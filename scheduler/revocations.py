@@ -1,7 +1,7 @@
 """Lets a plain `AsyncResult(job).revoke(terminate=True)` cancel the job, whichever stage it is in.
 
-Celery only remembers the id, in the memory of each node; the ledger must learn of it, because the job's waiting
-and running segments have ids of their own.
+Celery only remembers the id, in the memory of each node; the ledger must learn of it, because the job's
+waiting and running segments have ids of their own.
 """
 
 from __future__ import annotations

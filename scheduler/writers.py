@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +44,7 @@ class Target:
         try:
             with unfinished.open("w", encoding="utf-8") as file:
                 get_writer(form, str(self.directory)).write_result(result, file=file)
-            os.replace(unfinished, path)
+            unfinished.replace(path)
         except OSError as error:
             unfinished.unlink(missing_ok=True)
             raise self._not_writable(error) from error

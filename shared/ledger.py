@@ -52,14 +52,19 @@ class Ledger:
         """Take a job for planning, or renew: False when it is planned, ended, or another planner's."""
         return self._known(job, run(self._redis, "begin", job, planner, now, until))
 
-    def plan(self, job: str, plan: JobPlan, now: float) -> bool:
-        """Let a job's segments wait for GPUs; False when it ended or was planned already."""
+    def plan(self, job: str, plan: JobPlan, now: float, request: TranscribeRequest | None = None) -> bool:
+        """Let a job's segments wait for GPUs; False when it ended or was planned already.
+
+        `request` replaces what its client entered, who knows less about languages than intake.
+        """
         record = self.job(job)
-        lane = lane_of(record.request)
+        request = request or record.request
+        lane = lane_of(request)
         queued_as = f"{record.accepted:017.6f}:{job}"
         segments = [segment.to_json() for segment in plan.segments]
         waits = (lane.priority, lane.tenant, lane.lane, queued_as, lane.to_json())
-        return self._known(job, run(self._redis, "plan", job, now, *waits, plan.duration, *segments))
+        cut = (plan.duration, request.to_json())
+        return self._known(job, run(self._redis, "plan", job, now, *waits, *cut, *segments))
 
     # --- dispatcher ---
 

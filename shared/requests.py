@@ -28,7 +28,7 @@ _Flag = Annotated[bool, Field(strict=True)]
 _Text = Annotated[str, StringConstraints(strict=True, max_length=10_000)]
 
 #: The arguments of whisper.transcribe() that a job may set beside the request's own fields. Not among them:
-#: what the fleet decides (fp16, verbose) and what contradicts its cutting of the file (clip_timestamps, prompt).
+#: what the fleet decides (fp16, verbose) and what contradicts its cutting (clip_timestamps, prompt).
 WHISPER_OPTIONS: dict[str, TypeAdapter[Any]] = {
     "temperature": TypeAdapter(_Share | Annotated[list[_Share], Field(min_length=1, max_length=10)]),
     "compression_ratio_threshold": TypeAdapter(_Number | None),

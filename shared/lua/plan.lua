@@ -1,6 +1,6 @@
--- job, now, priority, tenant, lane, queued_as, need, duration, segment plans ... -> 1: planned, 0: ended or planned already.
-local job, now, priority, tenant, lane, queued_as, need, duration = unpack(ARGV, 1, 8)
-local total = #ARGV - 8
+-- job, now, priority, tenant, lane, queued_as, need, duration, request, segment plans ... -> 1: planned, 0: ended or planned already.
+local job, now, priority, tenant, lane, queued_as, need, duration, request = unpack(ARGV, 1, 9)
+local total = #ARGV - 9
 local state, planned = unpack(redis.call('HMGET', of_job(job), 'state', 'planned'))
 if not state then return -1 end
 if planned then return planned == now and 1 or 0 end
@@ -9,14 +9,14 @@ for first = 0, total - 1, 1000 do
   local plans, waiting = {}, {}
   for index = first, math.min(first + 1000, total) - 1 do
     plans[#plans + 1] = index
-    plans[#plans + 1] = ARGV[9 + index]
+    plans[#plans + 1] = ARGV[10 + index]
     waiting[#waiting + 1] = index
     waiting[#waiting + 1] = index
   end
   redis.call('HSET', of_job(job, 'plan'), unpack(plans))
   redis.call('ZADD', of_job(job, 'waiting'), unpack(waiting))
 end
-redis.call('HSET', of_job(job), 'state', 'running', 'planned', now, 'duration', duration, 'total', total,
+redis.call('HSET', of_job(job), 'state', 'running', 'request', request, 'planned', now, 'duration', duration, 'total', total,
   'done', 0, 'seconds_done', 0, 'seconds', exact(tonumber(duration) / total), 'priority', priority,
   'tenant', tenant, 'lane', lane, 'queued_as', queued_as, 'need', need)
 join_lane(job, now)

@@ -1,0 +1,141 @@
+"""What gets lost is found: dead GPUs, silent slots, messages that never came."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from celery import Celery
+from redis import Redis
+
+from scheduler.janitor import Janitor
+from scheduler.recovery import Recovery
+from scheduler.services import Services, make_services
+from shared import keys, queues
+from shared.settings import Settings
+from shared.wire import GpuStatus, JobState
+from tests.integration.ledgers import GPU, LedgerByHand, plan, request, result
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def ledger(redis: Redis) -> LedgerByHand:
+    return LedgerByHand(redis)
+
+
+@pytest.fixture
+def fleet(redis_url: str, tmp_path) -> Services:
+    app = Celery("scheduler", broker=redis_url, set_as_current=False)
+    return make_services(app, Settings(redis_url=redis_url, var_dir=tmp_path))
+
+
+def alive(fleet: Services, now: float) -> None:
+    """The GPU's heartbeat."""
+    fleet.fleet.beat(
+        GpuStatus(
+            id=GPU, host="host", index=0, uuid="cpu", name="cpu", device="cpu", node="gpu0@host",
+            queue=queues.gpu_queue(GPU), slots=4, busy=0, total_bytes=None, free_bytes=None, ready=True,
+            started=0.0, heartbeat=now,
+        )
+    )  # fmt: skip
+
+
+def sent(redis: Redis, queue: str) -> int:
+    return int(redis.llen(queue))
+
+
+def test_segments_of_a_dead_gpu_wait_again_and_only_those_that_ran_pay(
+    fleet: Services, ledger: LedgerByHand, redis: Redis
+) -> None:
+    ledger.planned("j", 2)
+    ledger.running("j", 0, now=3.0)
+    ledger.assigned("j", 1, now=3.0)
+    assert Recovery(fleet).tick(4.0) == 2
+    attempts = [ledger.start(ledger.assigned("j", i), GPU, 9.0, 5.0).attempt for i in (0, 1)]
+    assert attempts == [2, 1]
+    assert sent(redis, queues.SCHEDULER_QUEUE) == 1
+
+
+def test_a_living_gpu_keeps_what_it_shows_progress_of(fleet: Services, ledger: LedgerByHand) -> None:
+    ledger.planned("j", 2)
+    message = ledger.running("j", 0, now=3.0)
+    ledger.assigned("j", 1, now=3.0)
+    alive(fleet, 30.0)
+    assert Recovery(fleet).tick(30.0) == 0
+    ledger.progress(message, 30.0, 120.0, 31.0)
+    alive(fleet, 40.0)
+    assert Recovery(fleet).tick(40.0) == 1  # the one that was never started
+    alive(fleet, 152.0)
+    assert Recovery(fleet).tick(152.0) == 1
+
+
+def test_a_segment_that_kills_every_gpu_fails_its_job(
+    fleet: Services, ledger: LedgerByHand, redis: Redis
+) -> None:
+    ledger.planned("j")
+    for attempt in range(3):
+        ledger.running("j", now=3.0 + attempt)
+        Recovery(fleet).tick(3.5 + attempt)
+    assert ledger.job("j").state is JobState.FAILED
+    assert sent(redis, queues.ASSEMBLE_QUEUE) == 1
+
+
+def test_a_lost_first_message_is_sent_again_but_not_while_intake_has_a_queue(
+    fleet: Services, ledger: LedgerByHand, redis: Redis
+) -> None:
+    ledger.accept("lost", request(language="de"), 0.0)
+    assert Recovery(fleet).tick(11.0) == 1
+    assert sent(redis, queues.TRANSCRIBE_QUEUE) == 1
+    assert Recovery(fleet).tick(12.0) == 0
+    assert Recovery(fleet).tick(60.0) == 0
+    assert sent(redis, queues.TRANSCRIBE_QUEUE) == 1
+
+
+def test_a_lost_assembly_is_sent_again_until_the_client_has_its_answer(
+    fleet: Services, ledger: LedgerByHand, redis: Redis
+) -> None:
+    ledger.finish(ledger.running(ledger.planned("j")), result(), 4.0)
+    assert Recovery(fleet).tick(5.0) == 0
+    assert Recovery(fleet).tick(15.0) == 1
+    ledger.settle("j", 16.0)
+    assert Recovery(fleet).tick(100.0) == 0
+    assert sent(redis, queues.ASSEMBLE_QUEUE) == 1
+
+
+def test_two_recoveries_at_once_recover_once(fleet: Services, ledger: LedgerByHand, redis: Redis) -> None:
+    ledger.planned("j")
+    ledger.running("j")
+    found = ledger.overdue(GPU, 1e12)
+    assert Recovery(fleet).tick(5.0) == 1
+    assert found and Recovery(fleet).tick(5.0) == 0
+    assert ledger.start(ledger.assigned("j"), GPU, 9.0, 6.0).attempt == 2
+
+
+def test_the_janitor_forgets_expired_jobs_and_drops_audio_of_ended_ones(
+    fleet: Services, ledger: LedgerByHand, redis: Redis
+) -> None:
+    ledger.planned("live")
+    ledger.planned("gone")
+    redis.delete(keys.job("gone"))
+    spool = fleet.settings.spool
+    for job in ("live", "gone"):
+        (spool / job).mkdir(parents=True)
+        (spool / job / "0.s16le").write_bytes(b"12")
+    Janitor(fleet).tick(time.time())
+    assert (spool / "gone").exists()  # too young to be sure
+    Janitor(fleet).tick(time.time() + 3600)
+    assert sorted(folder.name for folder in spool.iterdir()) == ["live"]
+    assert ledger.jobs() == ["live"]
+
+
+def test_beyond_its_cap_the_spool_loses_its_oldest_audio(redis_url: str, tmp_path) -> None:
+    settings = Settings(redis_url=redis_url, var_dir=tmp_path, spool_limit_bytes=10)
+    fleet = make_services(Celery(broker=redis_url, set_as_current=False), settings)
+    for job in ("a", "b"):
+        fleet.ledger.accept(job, request(), time.time())
+        fleet.ledger.plan(job, plan(1), time.time())
+        (settings.spool / job).mkdir(parents=True)
+        (settings.spool / job / "0.s16le").write_bytes(b"12345678")
+    Janitor(fleet).tick(time.time())
+    assert len(list(settings.spool.iterdir())) == 1
