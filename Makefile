@@ -32,6 +32,7 @@ doctor: $(INSTALLED) ## Tell what this machine has, what is wrong and how to men
 
 .PHONY: test
 test: lint ## Lint, types and every test; PYTEST="..." goes to pytest
+	@$(BIN)/python -m workers.weights base || [ -z "$$CI" ]
 	$(BIN)/pytest $(PYTEST)
 
 .PHONY: lint

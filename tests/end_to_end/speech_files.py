@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import warnings
 import wave
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,9 @@ from whisper.normalizers import EnglishTextNormalizer
 from shared import binaries
 
 RATE = 16_000
-_normalize = EnglishTextNormalizer()
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", ResourceWarning)  # whisper leaves its list of spellings open
+    _normalize = EnglishTextNormalizer()
 
 
 def words(text: str) -> list[str]:
