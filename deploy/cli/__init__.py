@@ -12,9 +12,10 @@ from celery.exceptions import OperationalError as CeleryOperationalError
 from kombu.exceptions import OperationalError
 from redis.exceptions import AuthenticationError, RedisError
 
-from deploy.cli.doctor import doctor, slots
+from deploy.cli.doctor import doctor
 from deploy.cli.fleet import run, up
 from deploy.cli.jobs import cancel, result, status, submit
+from deploy.cli.slots import slots
 from shared.errors import FleetError
 from shared.settings import load_settings
 

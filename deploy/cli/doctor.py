@@ -1,11 +1,11 @@
-"""`doctor` and `slots`: what this machine has for a fleet, what is wrong and how to mend it."""
+"""`doctor`: what this machine has for a fleet, what is wrong and how to mend it."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import click
@@ -40,21 +40,11 @@ class Finding:
 def doctor() -> None:
     """Tell what is here, what is wrong and how to mend it; exit code 1 if a fleet cannot run."""
     settings = use_embedded_redis()
-    checks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (_redis, _ffmpeg, _devices, _models)
+    checks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (_redis, _ffmpeg, device_findings, _models)
     findings = [finding for check in checks for finding in check(settings)]
-    console = Console()
-    for finding in findings:
-        console.print(f"{_MARKS[finding.kind]} {escape(finding.text)}", highlight=False, soft_wrap=True)
+    report(findings)
     if any(finding.kind == "bad" for finding in findings):
         sys.exit(1)
-
-
-@click.command()
-def slots() -> None:
-    """Tell how many slots each GPU of this machine has, and why."""
-    console = Console()
-    for finding in _devices(use_embedded_redis()):
-        console.print(f"{_MARKS[finding.kind]} {escape(finding.text)}", highlight=False, soft_wrap=True)
 
 
 def _redis(settings: Settings) -> Iterator[Finding]:
@@ -98,7 +88,15 @@ def _ffmpeg(settings: Settings) -> Iterator[Finding]:
         yield Finding("good", f"{' '.join(told.stdout.split()[:3])} at {path}")
 
 
-def _devices(settings: Settings) -> Iterator[Finding]:
+def report(findings: Iterable[Finding]) -> None:
+    """Prints a line for each."""
+    console = Console()
+    for finding in findings:
+        console.print(f"{_MARKS[finding.kind]} {escape(finding.text)}", highlight=False, soft_wrap=True)
+
+
+def device_findings(settings: Settings) -> Iterator[Finding]:
+    """What this machine computes on, with the slots of each device."""
     devices = read_devices(settings)
     host = devices.host
     memory = f"{readable_bytes(host.free_bytes)} of {readable_bytes(host.total_bytes)} memory free"
@@ -115,8 +113,8 @@ def _device(gpu: GpuReading, devices: Devices, status: GpuStatus | None, setting
     count = slots_of(gpu, devices, status, settings)
     if count is None:
         return Finding("bad", f"{name} cannot be used: {gpu.problem}")
-    live = "" if status is None else f", {status.slots} live, {status.busy} busy"
-    return Finding("good" if count.slots else "bad", f"{name}: {count.slots} slots{live}: {count.reason}")
+    live = "" if status is None else f" ({status.slots} live, {status.busy} busy)"
+    return Finding("good" if count.slots else "bad", f"{name}: {count.reason}{live}")
 
 
 def _statuses(settings: Settings) -> dict[int, GpuStatus]:
