@@ -11,8 +11,6 @@ from scheduler import devices
 from scheduler.devices import Devices, budget_of, engine_bytes, read_devices, slots_of
 from scheduler.host import HostReading
 from scheduler.nvml import GpuReading, NvmlReading, ProcessMemory
-from scheduler.whatif import slots_for
-from shared.errors import UnknownModel
 from shared.memory import CUDA_CONTEXT_BYTES, memory_of
 from shared.models import MODELS
 from shared.settings import Settings
@@ -124,15 +122,3 @@ def test_what_our_engine_holds_is_nvmls_account_where_it_can_be_believed(
         listed = tuple(ProcessMemory(pid=number, used_bytes=used) for number, used in processes)
     reading = replace(CARD, processes=listed)
     assert engine_bytes(reading, status(engine_pid=pid, engine_bytes=own)) == held
-
-
-def test_slots_of_a_machine_one_does_not_have() -> None:
-    count = slots_for(SETTINGS, model="large-v3", memory_bytes=24 * GIB)
-    assert count.reason == (
-        "51 slots: 24.0 GiB free, 20 % kept, weights 2.9, workspace 1.1, 0.30 per slot; cap 64"
-    )
-    assert slots_for(SETTINGS, model="large-v3", memory_bytes=24 * GIB, rows=5).slots < count.slots
-    assert slots_for(SETTINGS, model="large-v3", memory_bytes=24 * GIB, precision="float32").slots < 30
-    assert slots_for(SETTINGS, model="base", memory_bytes=24 * GIB, device="cpu", cores=4).slots == 4
-    with pytest.raises(UnknownModel):
-        slots_for(SETTINGS, model="huge", memory_bytes=24 * GIB)
