@@ -53,7 +53,7 @@ class FleetClient:
         """How far a job is, and why nothing moves if nothing moves; raises JobNotFound."""
         record = self.ledger.job(job)
         progress = record.progress(time.time())
-        if record.state is JobState.RUNNING and record.segments_done == 0:
+        if record.state is JobState.RUNNING and record.started is None:
             reason = cast("bytes | None", self._redis.get(keys.lane_wait(lane_of(record.request).lane)))
             return progress.model_copy(update={"message": text(reason) if reason else None})
         if record.state in (JobState.FAILED, JobState.CANCELLED):

@@ -10,10 +10,7 @@ from typing import Any
 from shared.ledger_scripts import text
 from shared.wire import JobProgress, JobState, Need, TranscribeRequest, Wire
 
-_STAGES = {
-    JobState.ACCEPTED: "queued",
-    JobState.RUNNING: "transcribing",
-}
+_STAGES = {JobState.RUNNING: "transcribing"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +132,7 @@ def _progress(
     now: float,
 ) -> JobProgress:
     return JobProgress(
-        stage=_STAGES.get(state, state.value),
+        stage="queued" if started is None and not state.is_final else _STAGES.get(state, state.value),
         seconds_done=round(max(seconds_done, 0.0), 3),
         seconds_total=None if duration is None else round(duration, 3),
         segments_done=done,
