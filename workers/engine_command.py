@@ -43,7 +43,8 @@ def engine_command(settings: Settings, device: Device, socket: Path) -> list[str
 def engine_environment(settings: Settings, device: Device) -> dict[str, str]:
     """What differs from our own environment: the engine sees its GPU alone, counted as NVML counts."""
     if device == "cpu":
-        return {"CUDA_VISIBLE_DEVICES": ""}
+        # Threads that spin while they wait for each other starve when anything else wants a core.
+        return {"CUDA_VISIBLE_DEVICES": "", "OMP_WAIT_POLICY": "PASSIVE"}
     return {
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "CUDA_VISIBLE_DEVICES": settings.gpu_uuid or str(settings.gpu_index),
