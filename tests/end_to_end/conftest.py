@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import RedisServer
+from tests.end_to_end.whole_fleet import WholeFleet, wait_for
 from tests.fleet import ALL, RunningFleet, fleet_of
 
 
@@ -21,3 +22,15 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, base_model: Path) -> Iterato
             yield running
     finally:
         server.kill()
+
+
+@pytest.fixture(scope="session")
+def up(tmp_path_factory: pytest.TempPathFactory, base_model: Path) -> Iterator[WholeFleet]:
+    """A fleet as `whisper-fleet up` keeps it, for all tests."""
+    fleet = WholeFleet(tmp_path_factory.mktemp("up"), base_model.parent, "up")
+    try:
+        wait_for(lambda: "Ctrl-C" in fleet.told() or fleet.front.poll() is not None, 180)
+        assert fleet.front.poll() is None, fleet.told()
+        yield fleet
+    finally:
+        fleet.end()

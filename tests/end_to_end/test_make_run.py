@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,18 +11,6 @@ from tests.end_to_end.speech_files import word_errors, words
 from tests.end_to_end.whole_fleet import PROGRAMS, WholeFleet, wait_for
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(400)]
-
-
-@pytest.fixture(scope="module")
-def up(tmp_path_factory: pytest.TempPathFactory, base_model: Path) -> Iterator[WholeFleet]:
-    """A fleet that stays up for all tests of this module."""
-    fleet = WholeFleet(tmp_path_factory.mktemp("up"), base_model.parent, "up")
-    try:
-        wait_for(lambda: "Ctrl-C" in fleet.told() or fleet.front.poll() is not None, 180)
-        assert fleet.front.poll() is None, fleet.told()
-        yield fleet
-    finally:
-        fleet.end()
 
 
 def test_run_prints_the_sample_speech_and_ends_by_itself(
@@ -46,7 +33,7 @@ def test_run_prints_the_sample_speech_and_ends_by_itself(
         assert f"{clip.stem}.srt" in fleet.told()
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGHUP"])
 def test_a_run_that_is_stopped_leaves_nothing_behind(name: str, base_model: Path, tmp_path: Path) -> None:
     fleet = WholeFleet(tmp_path, base_model.parent, "run")
     try:

@@ -1,0 +1,112 @@
+"""Flower's pages, read in a real browser: nodes, queues, tasks and the true size of a resized pool."""
+
+from __future__ import annotations
+
+import html
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from celery import Celery
+from redis import Redis
+
+from shared import queues
+from shared.fleet import Fleet
+from shared.settings import load_settings
+from tests.end_to_end.whole_fleet import WholeFleet, wait_for
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(300)]
+
+Page = Callable[[str], str]
+HOST = load_settings().host
+#: A browser that asks nobody but Flower.
+QUIET = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--virtual-time-budget=8000",
+]
+
+
+@pytest.fixture(scope="module")
+def chromium() -> str:
+    """The browser; skipped where there is none, but not in CI."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None and not os.environ.get("CI"):
+        pytest.skip("needs chromium: apt-get install chromium")
+    assert found, "CI needs chromium"
+    return found
+
+
+@pytest.fixture
+def page(chromium: str, up: WholeFleet, tmp_path: Path) -> Page:
+    """Reads one of Flower's pages as a person would see it, without the tags."""
+    address = re.search(r"Flower\s+(http://\S+)", up.told())
+    assert address is not None
+
+    def read(path: str) -> str:
+        profile = f"--user-data-dir={tmp_path / 'profile'}"
+        command = [chromium, *QUIET, profile, "--dump-dom", f"{address[1]}/{path}"]
+        dom = subprocess.run(command, capture_output=True, text=True, timeout=90, check=True).stdout
+        visible = re.sub(r"<script.*?</script>|<style.*?</style>", "", dom, flags=re.DOTALL)
+        return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", visible)).split())
+
+    return read
+
+
+def test_flower_lists_the_nodes(page: Page) -> None:
+    shown = page("workers?refresh=1")
+    for node in (f"scheduler@{HOST}", f"intake@{HOST}", queues.gpu_node(HOST, 0)):
+        assert f"{node} Online" in shown
+
+
+def test_flower_shows_the_pinned_queue_of_a_gpu(page: Page) -> None:
+    _, active = page(f"worker/{queues.gpu_node(HOST, 0)}").split("Active queues")
+    assert f"Auto delete gpu.{HOST}.0 " in active
+    for queue in ("transcribe", "assemble", "scheduler", f"gpu.{HOST}.0"):
+        assert f" {queue} " in page("broker")
+
+
+def test_flower_shows_the_tasks(page: Page, up: WholeFleet, speech: dict[Path, str]) -> None:
+    job = up.command("submit", str(min(speech)), "--language", "en", "--wait")
+    assert job.returncode == 0, job.stdout
+    # The list shows the newest, among them the job's last steps and the scheduler's ticks.
+    shown = page("tasks")
+    assert "assemble" in shown or "transcribe" in shown
+    assert f"scheduler@{HOST}" in shown
+
+
+def test_flower_shows_the_size_that_the_pool_has_now(page: Page, up: WholeFleet) -> None:
+    beat, node = up.process("beat"), queues.gpu_node(HOST, 0)
+    assert beat is not None
+    beat.suspend()  # the autoscaler shall not answer
+    try:
+        for size in resized(up):
+            # Flower shows what it knew and asks the node meanwhile, so a reload shows what is true.
+            wait_for(lambda size=size: f"Max concurrency {size} " in page(f"worker/{node}"), 60)
+    finally:
+        beat.resume()
+
+
+def resized(up: WholeFleet) -> Iterator[int]:
+    """The sizes that the pool has after being grown and shrunk, as its own heartbeat tells."""
+    url, node = (up.var / "run" / "redis.url").read_text(), queues.gpu_node(HOST, 0)
+    with Celery(broker=url, backend=url, set_as_current=False) as app, Redis.from_url(url) as redis:
+        for change in (+2, +1, -2):
+            size = slots(redis) + change
+            resize = app.control.pool_grow if change > 0 else app.control.pool_shrink
+            resize(abs(change), destination=[node], reply=True)
+            wait_for(lambda size=size: slots(redis) == size, 20)
+            yield size
+
+
+def slots(redis: Redis) -> int:
+    return Fleet(redis).all()[0].slots
