@@ -1,0 +1,31 @@
+"""What any other service would write: it knows Celery, an address, and the names of a queue and a task."""
+
+import json
+import sys
+
+from celery import Celery
+
+url, file_path = sys.argv[1:]
+app = Celery(broker=url, backend=url)
+seen = []
+
+
+def look(message):
+    if message["status"] == "PROGRESS":
+        seen.append(message["result"]["seconds_done"])
+
+
+job = app.send_task(
+    "transcribe",
+    kwargs={"file_path": file_path, "language": "en", "segment_duration": 30},
+    queue="transcribe",
+)
+transcript = job.get(timeout=300, on_message=look)
+bad = app.send_task("transcribe", kwargs={"file_path": "/no/such/file.wav"}, queue="transcribe")
+try:
+    bad.get(timeout=60)
+except Exception as error:
+    failure = [type(error).__name__, str(error)]
+ours = [name for name in sys.modules if name.split(".")[0] in ("shared", "whisper", "torch", "pydantic")]
+told = {"text": transcript["text"], "seen": seen, "failure": failure, "state": bad.state, "ours": ours}
+print(json.dumps(told))

@@ -1,0 +1,51 @@
+"""A program in a venv of its own, with nothing but Celery installed, gets its transcript."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.speech_files import pause, samples, word_errors, words, write_wav
+from tests.fleet import RunningFleet
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(500)]
+
+PROGRAM = Path(__file__).parent / "plain_client.py"
+
+
+@pytest.fixture
+def celery_alone(tmp_path: Path) -> Path:
+    """The Python of a venv with only celery[redis]; where no package can be had the test says so."""
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    pip = [python, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    command = [*pip, "install", "celery[redis]==5.7.0"]
+    installed = subprocess.run(command, capture_output=True, text=True)
+    if installed.returncode != 0:
+        says = f"celery cannot be installed: {installed.stderr.strip()[-300:]}"
+        pytest.fail(says) if os.environ.get("CI") else pytest.skip(says)
+    return python
+
+
+def test_a_program_that_has_only_celery_sees_progress_and_gets_the_transcript(
+    fleet: RunningFleet, celery_alone: Path, speech: dict[Path, str], tmp_path: Path
+) -> None:
+    spoken = pause(1).join(samples(clip) for clip in speech) * 2
+    file = write_wav(tmp_path / "talk.wav", spoken)
+    run = subprocess.run(
+        [celery_alone, PROGRAM, fleet.settings.redis_url, file],
+        cwd=tmp_path, env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, timeout=400,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    told = json.loads(run.stdout)
+    said = words(" ".join(speech.values())) * 2
+    assert word_errors(words(told["text"]), said) / len(said) <= 0.03
+    assert len(set(told["seen"])) >= 3
+    assert told["failure"][0] == "FileMissing"
+    assert "/no/such/file.wav does not exist" in told["failure"][1]
+    assert (told["state"], told["ours"]) == ("FAILURE", [])
