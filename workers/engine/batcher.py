@@ -55,6 +55,12 @@ class Batcher:
         self._live: list[Window] = []
         self._idle: dict[int, Session] = {}  # sessions that hold a slot and wait for nothing, oldest first
         self._decode_is_due = False
+        self._encoding: tuple[Window, ...] = ()
+
+    @property
+    def encoding(self) -> tuple[Window, ...]:
+        """The windows of the encode step that is under way; there is at most one such step."""
+        return self._encoding
 
     @property
     def waiting(self) -> tuple[Window, ...]:
@@ -76,18 +82,24 @@ class Batcher:
             return Align(align[: self._encode_batch])
         if prompts := self._prompts():
             return Prompt(prompts)
-        if not (self._live and self._decode_is_due) and (windows := self._to_encode()):
+        if not self._encoding and not (self._live and self._decode_is_due) and (windows := self._to_encode()):
             self._decode_is_due = True
+            self._encoding = windows
+            for window in windows:
+                window.stage = Stage.ENCODING
             return Encode(windows)
         if self._live:
             self._decode_is_due = False
             return Decode(tuple(self._live))
         return None
 
-    def encoded(self, windows: tuple[Window, ...]) -> None:
-        for window in windows:
-            window.stage = Stage.READY
-            window.session.encoded = True
+    def encoded(self) -> None:
+        """The encode step that is under way is done."""
+        for window in self._encoding:
+            if window.stage is Stage.ENCODING:
+                window.stage = Stage.READY
+                window.session.encoded = True
+        self._encoding = ()
 
     def decoding(self, window: Window) -> None:
         """The window's prompt is read, its rows are in the batch."""

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _PROGRAMS = 4096  # thread blocks that keep a large GPU's memory busy
 #: Windows that the encoder is captured for; the last is what may be encoded at once.
 ENCODE_BUCKETS = (1, 2, 4, 8, 16)
+#: Tokens of a prompt without any text before it, padded.
+SHORTEST = 4
 
 
 def fast_path(device: torch.device, cache: KvCache, state: RowState, vocabulary: Vocabulary) -> Fast | None:
@@ -40,8 +42,16 @@ class Fast:
         self._kernels, self._select = kernels, select_kernel
         self._cache, self._state, self._vocabulary = cache, state, vocabulary
         self._numbers = torch.arange(state.active.shape[0], device=state.active.device)
-        self._graphs = Graphs()
+        #: Two pools: the encoder and the decode steps run at the same time.
+        self._graphs, self._encoder_graphs = Graphs(), Graphs()
+        #: Decode steps go before the encoder's wide kernels wherever both wait for a multiprocessor.
+        self.stream = torch.cuda.Stream(priority=-1)
+        self._encode_stream = torch.cuda.Stream()
         self._mel: Tensor | None = None  # what the encoder's graphs read, made with the first window
+        self._host: Tensor | None = None
+        self._prompts = torch.zeros(
+            ENCODE_BUCKETS[-1], 2 + SHORTEST, dtype=torch.long, device=state.active.device
+        )
         self._slots = torch.zeros(ENCODE_BUCKETS[-1], dtype=torch.long, device=state.active.device)
         self._network: Network | None = None
         self.arithmetic: Arithmetic = kernels.FusedArithmetic()
@@ -56,16 +66,43 @@ class Fast:
         bucket = bucket_of(rows)
         return self._graphs.run(("decode", bucket, draw), lambda: self._step(bucket, draw))
 
-    def encode(self, mels: list[Tensor], slots: list[int], dtype: torch.dtype) -> None:
-        """Encode windows into their slots; an incomplete bucket is filled with the last window again."""
+    def encode(self, mels: list[Tensor], slots: list[int], dtype: torch.dtype) -> torch.cuda.Event:
+        """Begin to encode windows into their slots, beside the decode steps; the event says when it is done.
+
+        The one before must be done. An incomplete bucket is filled with the last window again.
+        """
         bucket = next(size for size in ENCODE_BUCKETS if size >= len(mels))
         missing = bucket - len(mels)
-        host = torch.stack(mels + mels[-1:] * missing).to(dtype).pin_memory()
-        if self._mel is None:
-            self._mel = torch.empty(ENCODE_BUCKETS[-1], *host.shape[1:], dtype=dtype, device=self._slots.device)
-        self._mel[:bucket].copy_(host, non_blocking=True)
-        self._slots[:bucket] = self._state.upload(slots + slots[-1:] * missing, torch.long)
-        self._graphs.run(("encoder", bucket, False), lambda: self._encode(bucket))
+        if self._mel is None or self._host is None:
+            shape = (ENCODE_BUCKETS[-1], *mels[0].shape)
+            self._host = torch.empty(shape, dtype=dtype, pin_memory=True)
+            self._mel = torch.empty(shape, dtype=dtype, device=self._slots.device)
+        for at, mel in enumerate(mels + mels[-1:] * missing):
+            self._host[at].copy_(mel)
+        self._encode_stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._encode_stream):
+            self._mel[:bucket].copy_(self._host[:bucket], non_blocking=True)
+            self._slots[:bucket] = self._state.upload(slots + slots[-1:] * missing, torch.long)
+            self._encoder_graphs.run(("encoder", bucket, False), lambda: self._encode(bucket))
+            done = torch.cuda.Event()
+            done.record()
+        return done
+
+    def prompt(self, tokens: list[list[int]], slots: list[int], leads: list[int]) -> Tensor:
+        """Hidden states of prompts of SHORTEST tokens; an incomplete bucket is filled with the last one again."""
+        bucket = next(size for size in ENCODE_BUCKETS if size >= len(tokens))
+        missing = bucket - len(tokens)
+        lines = [[slot, lead, *line] for slot, lead, line in zip(slots, leads, tokens, strict=True)]
+        self._prompts[:bucket] = self._state.upload(lines + lines[-1:] * missing, torch.long)
+        return self._graphs.run(("prompt", bucket, False), lambda: self._prompt(bucket))
+
+    def _prompt(self, windows: int) -> Tensor:
+        if self._network is None:
+            raise RuntimeError("no network is attached")
+        slots, leads, tokens = self._prompts[:windows].split((1, 1, SHORTEST), dim=1)
+        attention = self.prompt_attention(self._cache, slots[:, 0].contiguous(), SHORTEST, leads[:, 0])
+        positions = self._numbers[:SHORTEST].repeat(windows)
+        return self._network.decode(tokens.flatten(), positions, attention)
 
     def _encode(self, windows: int) -> Tensor:
         if self._network is None or self._mel is None:

@@ -39,12 +39,15 @@ class Loaded:
 
     def step(self) -> bool:
         """Do the next thing for this model's windows; whether there was one."""
+        if self.batch.encoding and self.runner.finish_encoding(wait=False):
+            self.batch.encoded()
         step = self.batch.next_step()
         if step is None:
-            return False
+            return self._wait_for_encoder()
         self.last_used = time.monotonic()
         try:
-            self._run(step)
+            with self.runner.stream:
+                self._run(step)
         except torch.OutOfMemoryError:
             log.warning("out of memory in a step of %d windows, which fail", len(step.windows))
             torch.cuda.empty_cache()
@@ -59,6 +62,16 @@ class Loaded:
         self._follow_batch()
         return True
 
+    def _wait_for_encoder(self) -> bool:
+        """Nothing can be done but to wait for the encode step that is under way, if there is one."""
+        if not self.batch.encoding:
+            return False
+        started = time.monotonic()
+        self.runner.finish_encoding(wait=True)
+        self.batch.encoded()
+        self.meter.spent("encode", time.monotonic() - started)
+        return True
+
     def _run(self, step: Step) -> None:
         started = time.monotonic()
         kind: str
@@ -66,7 +79,6 @@ class Loaded:
             case batcher.Encode(windows):
                 kind = "encode"
                 self.runner.encode(windows)
-                self.batch.encoded(windows)
             case batcher.Prompt(windows):
                 kind = "prefill"
                 self._prompt(windows)

@@ -91,7 +91,7 @@ class Network:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[n, n_text_state] -> [n, n_vocab], rounded to the model's precision as whisper rounds them."""
-        return _linear(hidden, self.weights.embedding, None)
+        return _linear(hidden, self.weights.embedding, None)[:, : self.dims.n_vocab]
 
     def _encoder_layer(
         self, layer: EncoderLayer, x: Tensor, normed: Tensor, following: Norm

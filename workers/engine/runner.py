@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections import deque
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -15,7 +16,7 @@ from workers.engine import rules
 from workers.engine.attention import HostStepAttention, PromptAttention, StepAttention
 from workers.engine.beam import BeamSearch, rank
 from workers.engine.checkpoint import Checkpoint
-from workers.engine.fast import Fast, fast_path
+from workers.engine.fast import SHORTEST, Fast, fast_path
 from workers.engine.kv_cache import KvCache
 from workers.engine.network import Network, PlainArithmetic
 from workers.engine.plan import Plan, model_tokenizer, multilingual
@@ -69,21 +70,37 @@ class Runner:
             self._fast.attach(self.network)
         self._decoding: dict[Window, _Decoding] = {}
         self._steps = 0
+        self._encoded: torch.cuda.Event | None = None
         self._seen: deque[_Seen] = deque()
 
     def encode(self, windows: tuple[Window, ...]) -> None:
-        """Encode the windows' audio into their sessions' slots."""
+        """Begin to encode the windows' audio into their sessions' slots."""
         groups = [(window,) for window in windows] if self._reproducible else [windows]
         for group in groups:
             mels = [window.mel for window in group if window.mel is not None]
             slots = [_slot(window) for window in group]
             if self._fast:
-                self._fast.encode(mels, slots, self._dtype)
+                self.finish_encoding(wait=True)
+                self._encoded = self._fast.encode(mels, slots, self._dtype)
             else:
                 features = self.network.encode(torch.stack(mels).to(device=self.device, dtype=self._dtype))
                 self.network.store_audio(features, slots, self.cache.audio)
             for window in group:
                 window.mel = None
+
+    def finish_encoding(self, *, wait: bool) -> bool:
+        """Whether the windows given to `encode` are encoded by now."""
+        if self._encoded is not None:
+            if not wait and not self._encoded.query():
+                return False
+            self._encoded.synchronize()
+            self._encoded = None
+        return True
+
+    @property
+    def stream(self) -> AbstractContextManager[object]:
+        """Where this model's steps must be issued."""
+        return torch.cuda.stream(self._fast.stream) if self._fast else nullcontext()
 
     def detect_language(self, windows: tuple[Window, ...]) -> list[Language]:
         """The languages of encoded windows, from one start-of-transcript token each."""
@@ -110,7 +127,13 @@ class Runner:
         windows = [window for window, _ in group]
         prompts = [list(plan.initial_tokens) for _, plan in group]
         leads = self.state.upload([window.rows[0] for window in windows], torch.long)
-        hidden = self._read(windows, prompts, leads)
+        if self._fast and max(map(len, prompts)) <= SHORTEST:
+            padded = [prompt + [self._tokenizer.eot] * (SHORTEST - len(prompt)) for prompt in prompts]
+            first = [window.rows[0] for window in windows]
+            hidden = self._fast.prompt(padded, [_slot(window) for window in windows], first)
+            hidden = hidden[: SHORTEST * len(group)]
+        else:
+            hidden = self._read(windows, prompts, leads)
         length = hidden.shape[0] // len(group)
         ends = [at * length + len(prompt) - 1 for at, prompt in enumerate(prompts)]
         starts = [at * length + plan.sot_index for at, (_, plan) in enumerate(group)]

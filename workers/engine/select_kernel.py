@@ -21,7 +21,7 @@ def _better(value, index, other_value, other_index):
 
 @triton.jit
 def _select(
-    logits, rows, active, whole, real, sampled, masks, vocabulary, context, end_of_text, begin, blank,
+    logits, rows, active, whole, real, sampled, masks, vocabulary, stride, context, end_of_text, begin, blank,
     COLUMNS: tl.constexpr, REALS: tl.constexpr, DRAW: tl.constexpr, BLOCK: tl.constexpr,
     TOKEN: tl.constexpr, POSITION: tl.constexpr, COUNT: tl.constexpr, LAST: tl.constexpr, BEFORE: tl.constexpr,
     LATEST: tl.constexpr, MOST: tl.constexpr, MASK: tl.constexpr, BLANK: tl.constexpr, TIMED: tl.constexpr,
@@ -57,7 +57,7 @@ def _select(
     for start in range(0, vocabulary, BLOCK):
         token = start + offsets
         inside = token < vocabulary
-        value = tl.load(logits + source.to(tl.int64) * vocabulary + token, mask=inside, other=low).to(tl.float32)
+        value = tl.load(logits + source.to(tl.int64) * stride + token, mask=inside, other=low).to(tl.float32)
         masked = tl.load(masks + tl.load(mine + MASK).to(tl.int64) * vocabulary + token, mask=inside, other=1) != 0
         is_time = token >= begin
         masked = masked | (blanked & ((token == blank) | (token == end_of_text)))
@@ -91,7 +91,7 @@ def _select(
     top = tl.maximum(text_max, time_max)
     everything = top + tl.log(text_total * _exp(text_max - top) + time_total * _exp(time_max - top))
     norm = tl.where(forced, time_max + tl.log(time_total), everything)
-    value = tl.load(logits + source.to(tl.int64) * vocabulary + chosen).to(tl.float32)
+    value = tl.load(logits + source.to(tl.int64) * stride + chosen).to(tl.float32)
     tl.store(sampled + row * context + count, chosen)
     tl.store(mine + BEFORE, tl.where(first, 1, last.to(tl.int32)))
     tl.store(mine + LAST, (chosen >= begin).to(tl.int32))
@@ -115,7 +115,7 @@ def select(logits: Tensor, state: RowState, rows: Tensor, vocabulary: Vocabulary
     """Choose and note the next token of each of `rows` from its logits; rows of a beam search are left alone."""
     _select[(rows.shape[0],)](
         logits, rows, state.active, state.whole, state.real, state.sampled, state.masks.view(torch.uint8),
-        vocabulary.size, state.sampled.shape[1], vocabulary.end_of_text, vocabulary.timestamp_begin,
+        vocabulary.size, logits.stride(0), state.sampled.shape[1], vocabulary.end_of_text, vocabulary.timestamp_begin,
         vocabulary.blanks[0], COLUMNS=len(Whole), REALS=len(Real), DRAW=draw, BLOCK=_BLOCK,
         TOKEN=int(Whole.TOKEN), POSITION=int(Whole.POSITION), COUNT=int(Whole.COUNT),
         LAST=int(Whole.LAST_IS_TIMESTAMP), BEFORE=int(Whole.BEFORE_IS_TIMESTAMP),

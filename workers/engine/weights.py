@@ -62,7 +62,7 @@ class Weights:
     audio_positions: Tensor  # [n_audio_ctx, n_audio_state], float32
     encoder: tuple[EncoderLayer, ...]
     encoder_norm: Norm
-    embedding: Tensor  # [n_vocab, n_text_state]
+    embedding: Tensor  # [n_vocab and a few rows of zeros, n_text_state]: matrix units want multiples of 64
     text_positions: Tensor  # [n_text_ctx, n_text_state], float32
     decoder: tuple[DecoderLayer, ...]
     decoder_norm: Norm
@@ -86,7 +86,7 @@ class _Placing:
             audio_positions=self._tensor("encoder.positional_embedding", torch.float32),
             encoder=tuple(self._encoder_layer(layer) for layer in range(dims.n_audio_layer)),
             encoder_norm=self._norm("encoder.ln_post"),
-            embedding=self._tensor("decoder.token_embedding.weight", self._dtype),
+            embedding=self._embedding(),
             text_positions=self._tensor("decoder.positional_embedding", torch.float32),
             decoder=tuple(self._decoder_layer(layer) for layer in range(dims.n_text_layer)),
             decoder_norm=self._norm("decoder.ln"),
@@ -117,6 +117,11 @@ class _Placing:
             up=self._linear(f"{at}.mlp.0"),
             down=self._linear(f"{at}.mlp.2"),
         )
+
+    def _embedding(self) -> Tensor:
+        embedding = self._source["decoder.token_embedding.weight"]
+        missing = -embedding.shape[0] % 64 if self._device.type == "cuda" else 0
+        return self._move(torch.nn.functional.pad(embedding, (0, 0, 0, missing)), self._dtype)
 
     def _linear(self, *names: str) -> Linear:
         """One linear map out of several with the same input; whisper's keys have no bias."""

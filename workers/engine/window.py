@@ -13,9 +13,10 @@ from workers.engine.protocol import Align, Decode, DetectLanguage, Reply
 
 
 class Stage(Enum):
-    """WAITING -> (encoded) -> READY -> DECODING -> DONE; language detection and alignment skip DECODING."""
+    """WAITING -> ENCODING -> READY -> DECODING -> DONE; language detection and alignment skip DECODING."""
 
     WAITING = "waiting"  # its audio is not encoded yet
+    ENCODING = "encoding"  # its audio is being encoded
     READY = "ready"  # its audio is encoded; a prompt or an alignment comes next
     DECODING = "decoding"  # its rows are in the batch
     DONE = "done"
