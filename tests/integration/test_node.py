@@ -105,9 +105,9 @@ def test_progress_moves_with_the_windows_and_reaches_the_client(nodes: Nodes) ->
 
 
 def test_a_message_of_an_older_attempt_is_dropped(nodes: Nodes) -> None:
+    nodes.start()
     job = nodes.spooled(1, 1.0)
     nodes.send(nodes.assign(job, 0))
-    nodes.start(slots=2)
     until(lambda: nodes.log.read_text().count("succeeded in") == 2)
     assert nodes.record(job).state == JobState.ASSEMBLING
     assert nodes.assembles() == 1
