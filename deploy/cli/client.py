@@ -10,6 +10,7 @@ from celery import Celery
 from celery.result import AsyncResult
 
 from shared import queues
+from shared.client import FleetClient
 from shared.connect import connect
 from shared.errors import FleetError, JobNotFinished
 from shared.ledger import Ledger
@@ -36,18 +37,13 @@ class JobClient:
     def __init__(self, settings: Settings) -> None:
         url, retention = settings.redis_url, settings.job_retention
         self._app = Celery("whisper_fleet", broker=url, backend=url, set_as_current=False)
+        self._fleet = FleetClient(settings)
         self._ledger = Ledger(connect(url), max_attempts=settings.max_attempts, retention=retention)
 
     def submit(self, **asked: Any) -> str:
-        """Sends a job and returns its id; options that are None are left out."""
+        """Sends a job and returns its id; options that are None are left out. Raises a RequestError."""
         given = {name: value for name, value in asked.items() if value is not None}
-        sent = self._app.send_task(
-            queues.TRANSCRIBE,
-            kwargs=given,
-            queue=queues.TRANSCRIBE_QUEUE,
-            priority=given.get("priority"),
-        )
-        return str(sent.id)
+        return self._fleet.submit(**given)
 
     def outcome(self, job: str) -> Outcome | None:
         """How the job ended; None while it has not."""
