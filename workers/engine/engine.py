@@ -20,6 +20,7 @@ from shared.errors import EngineError, EngineOutOfMemory, EngineRequestInvalid
 from workers.engine import protocol
 from workers.engine.batcher import Batcher
 from workers.engine.checkpoint import open_checkpoint
+from workers.engine.identity import identity
 from workers.engine.kv_cache import MOST_ROWS
 from workers.engine.loaded import ENCODE_BATCH, ENCODE_PATIENCE, Loaded
 from workers.engine.plan import plan_decode
@@ -229,6 +230,7 @@ class Engine:
             share_idle=shares["idle"],
             memory_bytes=self._memory(),
             models=tuple(self._models),
+            **identity(self._device),
         )
 
     def _memory(self) -> dict[str, int]:
