@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 import whisper
-from shared.errors import ModelUnavailable, UnknownModel
-from shared.models import MODELS, checkpoint_path
 from torch import Tensor, nn
 from whisper.model import AudioEncoder, ModelDimensions, TextDecoder
+
+from shared.errors import ModelUnavailable, UnknownModel
+from shared.models import MODELS, checkpoint_path
 
 
 @dataclass(frozen=True, kw_only=True)

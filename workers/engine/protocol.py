@@ -11,9 +11,10 @@ from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import ConfigDict, Field, TypeAdapter
-from shared.wire import Wire
 from torch import Tensor
 from whisper.decoding import DecodingOptions
+
+from shared.wire import Wire
 
 #: Bytes of the JSON and of the tensor that follow, big-endian.
 PREFIX = struct.Struct("!II")

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Protocol
 
 import pydantic
-from shared.errors import EngineError, EngineRequestInvalid
 from torch import Tensor
 
+from shared.errors import EngineError, EngineRequestInvalid
 from workers.engine import protocol
 from workers.engine.protocol import PREFIX, Failed, Reply, Request
 
