@@ -64,7 +64,8 @@ class AlignmentAttention(PromptAttention):
         if not causal:
             wanted = [(at, head) for at, head in self._heads if at == layer]
             self._scores.update({(at, head): scores[0, head] for at, head in wanted})
-        return scores.softmax(-1).to(query.dtype) @ value
+        attended: Tensor = scores.softmax(-1).to(query.dtype) @ value
+        return attended
 
 
 class StepAttention:
