@@ -76,7 +76,7 @@ class Home:
         with contextlib.suppress(OSError, ValueError, psutil.NoSuchProcess):
             supervisor = psutil.Process(int(self.supervisor_pid.read_text()))
             if str(self.supervisor_config) in supervisor.cmdline():
-                supervisor.wait(timeout=120)
+                supervisor.wait()
 
 
 def use_embedded_redis() -> Settings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -26,7 +27,7 @@ from shared.wire import GpuStatus
 
 _READY_SECONDS = 180.0
 _LOOK_SECONDS = 0.3
-_SAMPLES = Path("tests/data/speech")
+_SAMPLES = Path(__file__).parents[2] / "tests" / "data" / "speech"
 
 model_option = click.option("--model", default="base", show_default=True, help="Whisper model to have ready.")
 
@@ -40,15 +41,18 @@ def run(files: tuple[Path, ...], model: str, language: str | None, output_dir: P
     """Start the fleet, transcribe FILES (else the sample speech), stop the fleet."""
     settings = load_settings()
     console = Console()
+    files = files or tuple(sorted(_SAMPLES.glob("*.wav")))
+    if not files:
+        raise click.UsageError("the sample speech is not here: name the files to transcribe")
     _prepare(model, settings)
     asked = {"model_name": model, "language": language}
     with fleet_up(settings) as front:
         _wait_until_ready(front, console)
         client = JobClient(use_embedded_redis())
-        directory = str((output_dir or front.home.output).absolute())
+        folders = _folders(files, (output_dir or front.home.output).absolute())
         jobs = {
-            client.submit(file_path=str(file.absolute()), output_path=directory, **asked): file.name
-            for file in files or sorted(_SAMPLES.glob("*.wav"))
+            client.submit(file_path=str(file.absolute()), output_path=str(folder), **asked): file.name
+            for file, folder in zip(files, folders, strict=True)
         }
         outcomes = watch(client, jobs, console)
         for job, name in jobs.items():
@@ -74,6 +78,14 @@ def up(model: str) -> None:
         console.print("Submit   whisper-fleet submit FILE... --wait     (here, in another terminal)")
         console.print("Stop     Ctrl-C")
         signal.pause()
+
+
+def _folders(files: Sequence[Path], output: Path) -> list[Path]:
+    """Where each file's transcript goes: files of one stem would write over each other's."""
+    stems = [file.stem for file in files]
+    return [
+        output if stems.count(stem) == 1 else output / str(number) for number, stem in enumerate(stems, 1)
+    ]
 
 
 def _prepare(model: str, settings: Settings) -> None:
