@@ -8,6 +8,9 @@ from typing import Any, cast
 
 from celery import Celery
 from celery.result import AsyncResult
+from redis import Redis
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
 
 from shared import queues
 from shared.client import FleetClient
@@ -32,10 +35,12 @@ class Outcome:
 
 
 class JobClient:
-    """Submits and follows jobs; Celery's and Redis' errors pass through."""
+    """Submits and follows jobs; Celery's and Redis' errors pass through, at first within seconds."""
 
     def __init__(self, settings: Settings) -> None:
         url, retention = settings.redis_url, settings.job_retention
+        with Redis.from_url(url, retry=Retry(ConstantBackoff(0.5), 6), socket_connect_timeout=5.0) as redis:
+            redis.ping()
         self._app = Celery("whisper_fleet", broker=url, backend=url, set_as_current=False)
         self._fleet = FleetClient(settings)
         self._ledger = Ledger(connect(url), max_attempts=settings.max_attempts, retention=retention)
