@@ -10,11 +10,20 @@ for i = 1, #lanes, 2 do
   local need = redis.call('HGET', K.lane_needs, lane)
   local known = cjson.decode(need)
   local _, own = clock_fields(known.priority, known.tenant)
-  local jobs = {}
+  local jobs, total = {}, 0
   for j = 1, #members, 2 do
     local job = string.match(members[j], '^[^:]*:(.*)$')
     local waiting = redis.call('ZRANGE', of_job(job, 'waiting'), 0, each - 1)
     jobs[#jobs + 1] = {members[j], members[j + 1], redis.call('HGET', of_job(job), 'seconds'), waiting}
+    total = total + #waiting
+  end
+  for _, head in ipairs(jobs) do  -- short jobs beside a long one: the long one must fill what they leave
+    if total >= heads then break end
+    if #head[4] == each then
+      local job = string.match(head[1], '^[^:]*:(.*)$')
+      head[4] = redis.call('ZRANGE', of_job(job, 'waiting'), 0, heads - 1)
+      total = total + #head[4] - each
+    end
   end
   seen[#seen + 1] = {lane, lanes[i + 1], need, redis.call('HGET', K.clock, own) or '0', jobs}
 end

@@ -102,6 +102,14 @@ def test_a_lane_knows_when_it_was_last_served(ledger: LedgerByHand) -> None:
     assert [lane.since for lane in ledger.lanes(1)] == [9.0]
 
 
+def test_a_long_job_fills_what_short_ones_beside_it_leave(ledger: LedgerByHand) -> None:
+    ledger.planned("long", 100)
+    for i in range(4):
+        ledger.planned(f"short-{i}")
+    [lane] = ledger.lanes(10)
+    assert sum(len(one.segments) for one in lane.jobs) >= 10
+
+
 def test_a_segment_given_back_waits_in_its_lane_again_in_its_old_place(ledger: LedgerByHand) -> None:
     ledger.planned("a", 2)
     first = ledger.running("a", 0)
