@@ -59,6 +59,9 @@ OPTION_SETS: dict[str, dict[str, Any]] = {
     },
 }
 
+#: What the short form of this test looks at; the rest takes minutes on two cores.
+QUICK = {"words", "clips, no timestamps"}
+
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineClient]:
@@ -122,7 +125,13 @@ def assert_same(given: Any, expected: Any, name: str = "") -> None:
 
 
 @pytest.mark.filterwarnings("ignore:__array_wrap__:DeprecationWarning")  # whisper's beams under NumPy 2
-@pytest.mark.parametrize("options", OPTION_SETS.values(), ids=OPTION_SETS.keys())
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(options, id=name, marks=[] if name in QUICK else [pytest.mark.slow])
+        for name, options in OPTION_SETS.items()
+    ],
+)
 def test_real_speech_is_transcribed_as_by_whisper_itself(
     engine: EngineClient, base: whisper.Whisper, two_windows: Audio, options: dict[str, Any]
 ) -> None:
@@ -138,6 +147,7 @@ def test_several_transcriptions_at_once_do_not_mix(
 ) -> None:
     model = whisper.load_model(str(tiny_model), device="cpu")
     options: dict[str, Any] = {"temperature": 0.0, "language": "en", "word_timestamps": True}
+    noise = noise[: 20 * 16000]
     audios = [np.roll(noise, 16000 * shift) * (shift + 1) for shift in range(6)]
     expected = [whisper.transcribe(model, audio, fp16=False, **options) for audio in audios]
     with ThreadPoolExecutor(6) as threads:
