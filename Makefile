@@ -31,9 +31,9 @@ doctor: $(INSTALLED) ## Tell what this machine has, what is wrong and how to men
 	@$(BIN)/whisper-fleet doctor
 
 .PHONY: test
-test: lint ## Lint, types and every test; PYTEST="..." goes to pytest
+test: lint ## Lint, types and the tests but for the slow forms (PYTEST="-m slow"); PYTEST="..." goes to pytest
 	@$(BIN)/python -m workers.weights base || [ -z "$$CI" ]
-	$(BIN)/pytest $(PYTEST)
+	$(BIN)/pytest -m "not slow" --durations=15 $(PYTEST)
 
 .PHONY: lint
 lint: $(INSTALLED) ## Style and types
