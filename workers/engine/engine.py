@@ -86,7 +86,8 @@ class Engine:
 
     def step(self) -> bool:
         """One step of every model that has something to do; whether there was any."""
-        return any([loaded.step() for loaded in list(self._models.values())])
+        stepped = [loaded.step() for loaded in list(self._models.values())]
+        return any(stepped)
 
     def _admit(self) -> bool:
         """Take what arrived, waiting for it when there is nothing else to do; False: time to end."""
@@ -209,6 +210,7 @@ class Engine:
         loaded.runner.release()
         del loaded
         if self._device.type == "cuda":
+            torch._C._cuda_clearCublasWorkspaces()
             torch.cuda.empty_cache()
         log.info("unloaded %s", name)
 

@@ -25,7 +25,6 @@ from workers.engine.state import Real, RowState, Whole, whole_row
 from workers.engine.weights import place_weights
 from workers.engine.window import Window
 
-
 #: Tokens up to which a prompt attends to the audio like so many decode steps.
 _SHORT = 8
 
@@ -104,7 +103,7 @@ class Runner:
 
     def detect_language(self, windows: tuple[Window, ...]) -> list[Language]:
         """The languages of encoded windows, from one start-of-transcript token each."""
-        hidden = torch.cat([self._read([window], [[self._tokenizer.sot]], None) for window in windows])
+        hidden = torch.cat([self._read([window], [[self._tokenizer.sot]], None)[:1] for window in windows])
         logits = self.network.logits(hidden).float()
         forbidden = torch.ones(logits.shape[-1], dtype=torch.bool)
         forbidden[list(self._tokenizer.all_language_tokens)] = False
