@@ -13,20 +13,24 @@ from shared.settings import Precision
 
 ELEMENT_BYTES: Final[dict[Precision, int]] = {"float16": 2, "bfloat16": 2, "float32": 4}
 
-#: Windows that the engine encodes at once.
-ENCODER_ROWS: Final = 8
-#: CUDA context with the handles of cuBLAS and cuDNN.
-CUDA_CONTEXT_BYTES: Final = 600 * 2**20
-#: Private pool of the captured decode graphs.
-GRAPH_POOL_BYTES: Final = 192 * 2**20
-#: A step holds a row's logits several times: as computed, as float32, masked, as log-probabilities.
-LOGIT_COPIES: Final = 4
+# The constants of the workspace are fitted to what six models held on an H200 (docs/engine.md).
+#: Windows that the engine encodes at once on a GPU; a CPU encodes one.
+ENCODER_ROWS: Final = 16
+#: A CUDA context by itself.
+CUDA_CONTEXT_BYTES: Final = 526 * 2**20
+#: Kernels, library handles and workspaces, and what the captured graphs of each decoder layer add.
+LIBRARY_BYTES: Final = 353 * 2**20
+GRAPH_LAYER_BYTES: Final = 3_760_000
+#: The encoder's activations in units of one tensor [1500, state]: for any batch, and for each window in it.
+_ENCODER_UNITS: Final = 72
+_ENCODER_UNITS_A_WINDOW: Final = 25
+#: Bytes a step holds for each of a row's logits, on average over the captured steps.
+_LOGIT_BYTES: Final = 6
 
 _SAMPLE_RATE: Final = 16_000
 _FRAMES_PER_SECOND: Final = 100
 _STFT_BINS: Final = 201
 _PADDING_SECONDS: Final = 30.0  # whisper.transcribe() pads the audio before it makes the spectrogram
-_MEL_FRAMES: Final = 3000  # of one window
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +63,12 @@ class ModelMemory:
 
     def total(self, slots: int) -> int:
         """Device bytes with so many slots."""
-        return self.weights + self.workspace + slots * self.slot
+        return self.weights + self.workspace - self.encoder_unused(slots) + slots * self.slot
+
+    def encoder_unused(self, slots: int) -> int:
+        """Part of the encoder's workspace that fewer slots than an encoder batch never touch."""
+        missing = max(ENCODER_ROWS - slots, 0) if self.context else 0
+        return self.encoder * missing * _ENCODER_UNITS_A_WINDOW // _encoder_units(ENCODER_ROWS)
 
 
 def memory_of(
@@ -74,25 +83,26 @@ def memory_of(
     size = ELEMENT_BYTES[precision]
     on_gpu = device != "cpu"
     text_layer = 2 * dims.n_text_state * size * dims.n_text_layer
-    # Beams read one encoded window; each keeps its own text twice: reordering copies from one to the other.
-    copies_of_text = 1 if rows_per_slot == 1 else 2 * rows_per_slot
     return ModelMemory(
         weights=(parameters(dims) + dims.n_audio_ctx * dims.n_audio_state) * size,
         cross_kv=text_layer * dims.n_audio_ctx,
-        self_kv=text_layer * dims.n_text_ctx * copies_of_text,
-        logits=dims.n_vocab * 4 * LOGIT_COPIES * rows_per_slot,
-        encoder=ENCODER_ROWS * _encoder_row(dims, size),
+        self_kv=text_layer * dims.n_text_ctx * rows_per_slot,
+        logits=dims.n_vocab * _LOGIT_BYTES * rows_per_slot,
+        encoder=_encoder(dims, size, on_gpu=on_gpu),
         context=CUDA_CONTEXT_BYTES if on_gpu else 0,
-        graphs=GRAPH_POOL_BYTES if on_gpu else 0,
+        graphs=LIBRARY_BYTES + GRAPH_LAYER_BYTES * dims.n_text_layer if on_gpu else 0,
         host=_host_slot(dims, segment_duration),
     )
 
 
-def _encoder_row(dims: ModelDims, size: int) -> int:
-    """A block's activations (residual, norm, two of 4 x width) or the convolutions', and the spectrogram."""
-    block = 10 * dims.n_audio_ctx * dims.n_audio_state * size
-    convolutions = 2 * _MEL_FRAMES * dims.n_audio_state * size
-    return max(block, convolutions) + _MEL_FRAMES * dims.n_mels * size
+def _encoder(dims: ModelDims, size: int, *, on_gpu: bool) -> int:
+    """One batch of windows on a GPU; one window's block (residual, norm, two of 4 x width) on a CPU."""
+    units = _encoder_units(ENCODER_ROWS) if on_gpu else 10
+    return units * dims.n_audio_ctx * dims.n_audio_state * size
+
+
+def _encoder_units(windows: int) -> int:
+    return _ENCODER_UNITS + _ENCODER_UNITS_A_WINDOW * windows
 
 
 def _host_slot(dims: ModelDims, segment_duration: float) -> int:

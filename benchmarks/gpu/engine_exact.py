@@ -36,11 +36,13 @@ def main() -> None:
     stock = whisper.load_model(str(arguments.checkpoint), device="cuda")
     options = DecodingOptions(language="en", temperature=0.0)
     plain = [whisper.decode(stock, mel.cuda(), options) for mel, _ in windows]
+    control = in_batches(stock, [mel for mel, _ in windows], options, arguments.slots)
     loaded = setup.load(open_checkpoint(str(arguments.checkpoint), Path()), arguments.slots)
     asked = [setup.request(loaded, mel.half()) for mel, _ in windows]
     seconds = setup.run(loaded, asked)
     ours = [one.future.result()[0] for one in asked]
     report = compare(stock, windows, plain, ours)
+    report["stock_in_batches_against_itself"] = compare(stock, windows, plain, control)
     report["times_realtime"] = round(30 * len(windows) / seconds)
     print(json.dumps(report, indent=1))
     if arguments.out:
@@ -62,6 +64,14 @@ def make_windows(count: int) -> list[tuple[torch.Tensor, str]]:
         mel = whisper.log_mel_spectrogram(whisper.pad_or_trim(audio))
         made.append((mel, " ".join(text for _, text in order)))
     return made
+
+
+def in_batches(stock: Any, mels: list[torch.Tensor], options: DecodingOptions, size: int) -> list[Any]:
+    """Stock's own decode with more than one window at a time: how much that alone changes."""
+    results = []
+    for start in range(0, len(mels), size):
+        results += whisper.decode(stock, torch.stack(mels[start : start + size]).cuda(), options)
+    return results
 
 
 def compare(stock: Any, windows: list[Any], plain: list[Any], ours: list[Any]) -> dict[str, Any]:

@@ -66,6 +66,7 @@ def measure(name: str, rows: int, *, reproducible: bool) -> dict[str, Any]:
     result = {
         "model": name,
         "rows": rows,
+        "gib_before": round(before / 2**30, 3),
         "times_realtime": round(30 * waves * rows / seconds),
         "ms_per_window": round(seconds / waves / rows * 1e3, 3),
         **parts(loaded, mels, rows),
@@ -77,6 +78,7 @@ def measure(name: str, rows: int, *, reproducible: bool) -> dict[str, Any]:
     loaded.runner.release()
     del loaded
     gc.collect()
+    torch._C._cuda_clearCublasWorkspaces()
     torch.cuda.empty_cache()
     result["left_after_unload_mib"] = round((setup.device_bytes() - before) / 2**20, 1)
     return result

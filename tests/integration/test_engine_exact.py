@@ -1,0 +1,137 @@
+"""Transcripts through the engine equal plain `whisper.transcribe()`, whatever else is in the batch (CPU, float32)."""
+
+from __future__ import annotations
+
+import os
+import threading
+import wave
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import whisper
+from numpy.typing import NDArray
+
+from workers import whisper_proxy
+from workers.engine.checkpoint import alignment_heads
+from workers.engine.engine import Engine, Options
+from workers.engine.server import Server
+from workers.engine_client import EngineClient
+
+pytestmark = pytest.mark.integration
+
+GREEDY: dict[str, Any] = {"temperature": 0.0, "language": "en"}
+#: clip number (None: all five in a row) and whisper's options
+CASES: list[tuple[int | None, dict[str, Any]]] = [
+    (4, {"temperature": 0.0}),
+    (1, {**GREEDY, "word_timestamps": True}),
+    (1, {**GREEDY, "beam_size": 3}),
+    (4, {**GREEDY, "initial_prompt": "A novel. " * 200}),
+    (0, {**GREEDY, "beam_size": 5}),
+    (2, {**GREEDY, "without_timestamps": True}),
+    (3, {**GREEDY, "suppress_tokens": "", "max_initial_timestamp": None, "suppress_blank": False}),
+    (0, {**GREEDY, "task": "translate"}),
+    (None, {**GREEDY}),
+    (None, {**GREEDY, "condition_on_previous_text": False}),
+    (None, {**GREEDY, "initial_prompt": "Dashwood", "carry_initial_prompt": True}),
+    (None, {**GREEDY, "word_timestamps": True, "hallucination_silence_threshold": 2.0}),
+    (None, {**GREEDY, "clip_timestamps": "2,9,12,20"}),
+    (0, {**GREEDY, "beam_size": 3, "patience": 2.0, "length_penalty": 0.5}),
+    (2, {**GREEDY, "beam_size": 2, "word_timestamps": True}),
+    (3, {**GREEDY, "sample_len": 10}),
+    (4, {**GREEDY, "prefix": "And"}),
+    (1, {**GREEDY, "suppress_tokens": "11,13"}),
+    (0, {**GREEDY, "max_initial_timestamp": 0.0}),
+    (2, {"temperature": 0.0, "task": "translate", "language": "de"}),
+    (3, {"temperature": 0.0, "language": "fr"}),
+    (1, {"temperature": 0.0, "beam_size": 4}),
+    (4, {**GREEDY, "without_timestamps": True, "suppress_tokens": None}),
+    (2, {**GREEDY, "fp16": False, "no_speech_threshold": None, "logprob_threshold": None}),
+]
+SHORT = 4
+
+
+@pytest.fixture
+def client(base_model: Path, tmp_path: Path) -> Iterator[EngineClient]:
+    """An engine with four slots in this process, with the real base model."""
+    engine = Engine(Options(model_dir=base_model.parent, device="cpu", slots=4))
+    stdin, held = os.pipe()
+    server = Server(engine, tmp_path / "engine.sock", stdin)
+    thread = threading.Thread(target=server.serve)
+    thread.start()
+    try:
+        yield EngineClient(tmp_path / "engine.sock")
+    finally:
+        server.stop()
+        thread.join()
+        engine.close()
+        for end in (stdin, held):
+            os.close(end)
+
+
+@pytest.fixture
+def plain(base_model: Path) -> Any:
+    model = whisper.load_model(str(base_model), device="cpu")
+    mask = torch.zeros(model.dims.n_text_layer, model.dims.n_text_head, dtype=torch.bool)
+    for layer, head in alignment_heads("base", model.dims):
+        mask[layer, head] = True
+    model.register_buffer("alignment_heads", mask.to_sparse(), persistent=False)
+    return model
+
+
+def samples(clips: list[Path], which: int | None) -> NDArray[np.float32]:
+    chosen = clips if which is None else [clips[which]]
+    return np.concatenate([read(clip) for clip in chosen])
+
+
+def read(clip: Path) -> NDArray[np.float32]:
+    with wave.open(str(clip)) as audio:
+        return np.frombuffer(audio.readframes(audio.getnframes()), np.int16).astype(np.float32) / 32768
+
+
+def compare(client: EngineClient, plain: Any, clips: list[Path], cases: list[tuple[int | None, Any]]) -> None:
+    """All cases at once through the engine, one after the other through whisper."""
+    results: dict[int, Any] = {}
+
+    def transcribe(number: int) -> None:
+        which, options = cases[number]
+        with client.session("base", "float32") as session:
+            audio = samples(clips, which)
+            results[number] = whisper_proxy.transcribe(session, audio, lambda _: None, **options)
+
+    threads = [threading.Thread(target=transcribe, args=(number,)) for number in range(len(cases))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for number, (which, options) in enumerate(cases):
+        expected = plain.transcribe(samples(clips, which), **{**options, "fp16": False})
+        assert_equal(results[number], expected, options)
+
+
+def assert_equal(got: dict[str, Any], expected: dict[str, Any], options: Any) -> None:
+    assert got["text"] == expected["text"], options
+    assert got["language"] == expected["language"], options
+    assert len(got["segments"]) == len(expected["segments"]), options
+    for ours, theirs in zip(got["segments"], expected["segments"], strict=True):
+        for key in ("start", "end", "tokens", "text", "temperature"):
+            assert ours[key] == theirs[key], options
+        assert ours["avg_logprob"] == pytest.approx(theirs["avg_logprob"], abs=1e-5), options
+        for word, same in zip(ours.get("words", []), theirs.get("words", []), strict=True):
+            assert (word["word"], word["start"], word["end"]) == (same["word"], same["start"], same["end"])
+
+
+def test_a_few_transcripts_equal_whispers_own(
+    client: EngineClient, plain: Any, speech: dict[Path, str]
+) -> None:
+    compare(client, plain, list(speech), CASES[:SHORT])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_all_transcripts_equal_whispers_own(client: EngineClient, plain: Any, speech: dict[Path, str]) -> None:
+    for start in range(0, len(CASES), 8):
+        compare(client, plain, list(speech), CASES[start : start + 8])
