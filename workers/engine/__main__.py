@@ -1,4 +1,4 @@
-"""`python -m workers.engine serve`: the engine process."""
+"""`python -m workers.engine serve`: the engine process; `bench` measures it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,30 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--idle-timeout", type=float, default=900.0, help="seconds until an unused model is unloaded"
     )
+    bench = commands.add_parser("bench", help="measure a model on this machine")
+    bench.set_defaults(run=_bench)
+    bench.add_argument("--model", required=True)
+    bench.add_argument("--model-dir", type=Path, required=True)
+    bench.add_argument("--device", choices=("cuda", "cpu"), default="cpu")
+    bench.add_argument("--rows", type=int, default=4)
+    bench.add_argument("--tokens", type=int, default=100, help="sampled tokens a window, forced")
+    bench.add_argument("--windows", type=int, default=2, help="windows a row")
     return parser
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    from workers.engine.bench import bench
+
+    report = bench(
+        arguments.model,
+        arguments.model_dir,
+        arguments.device,
+        rows=arguments.rows,
+        tokens=arguments.tokens,
+        windows=arguments.windows,
+    )
+    sys.stdout.write(report + "\n")
+    return 0
 
 
 def _serve(arguments: argparse.Namespace) -> int:
