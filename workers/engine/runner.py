@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import zlib
 from collections import deque
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from whisper.utils import compression_ratio
 
 from shared.errors import EngineOutOfMemory
 from workers.engine import rules
 from workers.engine.attention import HostStepAttention, PromptAttention, StepAttention
-from workers.engine.beam import BeamSearch, rank
+from workers.engine.beam import BeamSearch
 from workers.engine.checkpoint import Checkpoint
+from workers.engine.decoding import Decoding, result_of, seed_of
 from workers.engine.fast import SHORTEST, Fast, fast_path
 from workers.engine.kv_cache import KvCache
 from workers.engine.network import Network, PlainArithmetic
@@ -27,17 +26,6 @@ from workers.engine.window import Window
 
 #: Tokens up to which a prompt attends to the audio like so many decode steps.
 _SHORT = 8
-
-
-@dataclass(eq=False)
-class _Decoding:
-    """A window whose rows are in the batch."""
-
-    window: Window
-    plan: Plan
-    mask: int
-    joined: int  # number of the first decode step that moves its rows
-    beam: BeamSearch | None = None
 
 
 @dataclass
@@ -67,7 +55,7 @@ class Runner:
         self.network = Network(weights, self._fast.arithmetic if self._fast else PlainArithmetic())
         if self._fast:
             self._fast.attach(self.network)
-        self._decoding: dict[Window, _Decoding] = {}
+        self._decoding: dict[Window, Decoding] = {}
         self._steps = 0
         self._encoded: torch.cuda.Event | None = None
         self._seen: deque[_Seen] = deque()
@@ -157,9 +145,9 @@ class Runner:
                 beam = BeamSearch(
                     beams=plan.rows, max_candidates=plan.max_candidates, end_of_text=plan.tokenizer.eot
                 )
-            self._decoding[window] = _Decoding(window, plan, mask, self._steps, beam)
+            self._decoding[window] = Decoding(window, plan, mask, self._steps, beam)
             for member, row in enumerate(window.rows):
-                seed = _seed(window.session.fingerprint, plan, member)
+                seed = seed_of(window.session.fingerprint, plan, member)
                 numbers.append(row)
                 whole.append(whole_row(plan, slot=_slot(window), mask=mask, seed=seed))
                 real.append([0.0, plan.options.temperature, float("nan")])
@@ -194,7 +182,7 @@ class Runner:
         self._look()
         return self._complete()
 
-    def _plain_step(self, live: list[_Decoding]) -> None:
+    def _plain_step(self, live: list[Decoding]) -> None:
         ordered = [decoding for decoding in live if self._is_active(decoding)]
         for group in [[one] for one in ordered] if self._reproducible else [ordered]:
             numbers = [row for decoding in group for row in decoding.window.rows]
@@ -209,10 +197,10 @@ class Runner:
             logits = self.network.logits(self.network.decode(tokens, positions, attention))
             self._choose(logits, rows, group)
 
-    def _is_active(self, decoding: _Decoding) -> bool:
+    def _is_active(self, decoding: Decoding) -> bool:
         return bool(self.state.active[decoding.window.rows].any())
 
-    def _choose(self, logits: Tensor, rows: Tensor, group: list[_Decoding]) -> None:
+    def _choose(self, logits: Tensor, rows: Tensor, group: list[Decoding]) -> None:
         """Next tokens from logits [len(rows), vocabulary] of the group's rows."""
         draw = any(decoding.plan.options.temperature > 0 for decoding in group)
         if self._fast:
@@ -224,7 +212,7 @@ class Runner:
             rules.push(tokens, logprobs, self.state, rows[some], self.vocabulary)
         self._advance_beams(logits, group, rows)
 
-    def _advance_beams(self, logits: Tensor, group: list[_Decoding], rows: Tensor | None) -> None:
+    def _advance_beams(self, logits: Tensor, group: list[Decoding], rows: Tensor | None) -> None:
         """Choose the beams' tokens together; `rows` None: logits are indexed by row."""
         numbers = range(0) if rows is None else [row for one in group for row in one.window.rows]
         at_of = {row: at for at, row in enumerate(numbers)}
@@ -270,28 +258,7 @@ class Runner:
         """What complete windows decoded to; they leave the batch."""
         decodings = [self._decoding.pop(window) for window in windows]
         fetched = self.state.fetch([row for window in windows for row in window.rows])
-        return [self._result(decoding, fetched) for decoding in decodings]
-
-    def _result(self, decoding: _Decoding, fetched: dict[int, tuple[list[int], float, float]]) -> Decoded:
-        plan, window = decoding.plan, decoding.window
-        found = [fetched[row] for row in window.rows]
-        if decoding.beam is not None:
-            candidates, logprobs = decoding.beam.candidates()
-        else:
-            end = plan.tokenizer.eot
-            candidates = [tokens[: tokens.index(end)] if end in tokens else tokens for tokens, _, _ in found]
-            logprobs = [logprob for _, logprob, _ in found]
-        best = rank(candidates, logprobs, plan.options.length_penalty)
-        text = plan.tokenizer.decode(candidates[best]).strip()
-        return Decoded(
-            language=plan.language or "en",
-            tokens=candidates[best],
-            text=text,
-            avg_logprob=logprobs[best] / (len(candidates[best]) + 1),
-            no_speech_prob=found[0][2],
-            temperature=plan.options.temperature,
-            compression_ratio=compression_ratio(text),
-        )
+        return [result_of(decoding, fetched) for decoding in decodings]
 
     def drop(self, window: Window) -> None:
         """The window's client is gone or its step failed: its rows leave the batch."""
@@ -310,7 +277,7 @@ class Runner:
         return multilingual(self.dims)
 
 
-def _owners(group: list[_Decoding]) -> list[_Decoding]:
+def _owners(group: list[Decoding]) -> list[Decoding]:
     """The window of each row, in the order of the rows."""
     return [decoding for decoding in group for _ in decoding.window.rows]
 
@@ -319,12 +286,6 @@ def _slot(window: Window) -> int:
     if window.session.slot is None:
         raise RuntimeError("a window without a slot was scheduled")
     return window.session.slot
-
-
-def _seed(fingerprint: int, plan: Plan, member: int) -> int:
-    """The same for the same audio, prompt, temperature and member of the group, whatever else is running."""
-    drawn_from = (fingerprint, plan.initial_tokens, plan.options.temperature, member)
-    return zlib.crc32(repr(drawn_from).encode()) & 0x7FFFFFFF
 
 
 def _padded(length: int) -> int:
