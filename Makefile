@@ -33,7 +33,8 @@ doctor: $(INSTALLED) ## Tell what this machine has, what is wrong and how to men
 .PHONY: test
 test: lint ## Lint, types and the tests but for the slow forms (PYTEST="-m slow"); PYTEST="..." goes to pytest
 	@$(BIN)/python -m workers.weights base || [ -z "$$CI" ]
-	$(BIN)/pytest -m "not slow" --durations=15 $(PYTEST)
+	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile tests/unit tests/integration $(PYTEST)
+	$(BIN)/pytest -m "not slow" --durations=10 tests/end_to_end $(PYTEST)
 
 .PHONY: lint
 lint: $(INSTALLED) ## Style and types

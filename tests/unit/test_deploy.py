@@ -125,7 +125,7 @@ def test_a_tied_process_dies_with_its_parent() -> None:
     with parent, parent.stdout:
         child = psutil.Process(int(parent.stdout.readline()))
         deadline = time.monotonic() + 10
-        while child.cmdline()[0] != "sleep" and time.monotonic() < deadline:
+        while child.cmdline()[:1] != ["sleep"] and time.monotonic() < deadline:
             time.sleep(0.05)
         parent.send_signal(signal.SIGKILL)
         child.wait(timeout=10)
