@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shared.memory import ModelMemory
+from shared.memory import ENCODER_ROWS, ModelMemory
 from shared.settings import Settings
 from shared.units import readable_bytes
 
@@ -93,8 +93,12 @@ def count_slots(budget: Budget, memory: ModelMemory, limits: SlotLimits) -> Slot
 
 def _fitting(budget_bytes: int, memory: ModelMemory, device: str) -> int:
     """Whole slots in so many bytes; on a CPU a slot's audio comes out of the same memory."""
-    a_slot = memory.slot + (memory.host if device == "cpu" else 0)
-    return max(0, (budget_bytes - memory.weights - memory.workspace) // a_slot)
+    on_host = memory.host if device == "cpu" else 0
+    with_full_batch = (budget_bytes - memory.weights - memory.workspace) // (memory.slot + on_host)
+    if with_full_batch >= ENCODER_ROWS:
+        return with_full_batch
+    counts = range(1, ENCODER_ROWS)
+    return max((n for n in counts if memory.total(n) + n * on_host <= budget_bytes), default=0)
 
 
 def _by_host(budget: Budget, memory: ModelMemory, limits: SlotLimits) -> int:
@@ -111,7 +115,7 @@ def _reason(
     parts = [
         _memory_words(budget, limits),
         f"weights {_gib(memory.weights)}",
-        f"workspace {_gib(memory.workspace)}",
+        f"workspace {_gib(memory.total(slots) - memory.weights - slots * memory.slot)}",
         f"{_gib(a_slot)} per slot",
     ]
     ends = [*binding] or [f"cap {limits.maximum}"]

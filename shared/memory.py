@@ -59,7 +59,7 @@ class ModelMemory:
     @property
     def smallest(self) -> int:
         """Device bytes with one slot: less than this and the model does not fit."""
-        return self.weights + self.workspace + self.slot
+        return self.total(1)
 
     def total(self, slots: int) -> int:
         """Device bytes with so many slots."""

@@ -211,7 +211,7 @@ def test_a_model_that_fits_no_gpu_fails_and_names_what_would() -> None:
     error = never(demand("large-v3"), small, MARGIN)
     assert isinstance(error, ModelDoesNotFit)
     assert str(error) == (
-        "large-v3 in float16 needs 5.8 GiB, the largest GPU of the fleet has 3.2 GiB: use small or base."
+        "large-v3 in float16 needs 4.5 GiB, the largest GPU of the fleet has 3.2 GiB: use turbo or medium."
     )
 
 

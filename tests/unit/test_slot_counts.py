@@ -140,7 +140,7 @@ def test_a_model_that_does_not_fit_has_no_slot_and_says_what_it_needs() -> None:
     count = count_slots(budget(3.9, total_bytes=4 * GIB), memory(), LIMITS)
     assert count.slots == 0
     assert count.reason == (
-        "0 slots: the model needs 5.8 GiB with one slot, more than is left of 3.9 GiB free of 4.0, 20 % kept"
+        "0 slots: the model needs 4.5 GiB with one slot, more than is left of 3.9 GiB free of 4.0, 20 % kept"
     )
 
 
