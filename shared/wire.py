@@ -42,16 +42,6 @@ class JobState(StrEnum):
         return self in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
 
 
-class SegmentState(StrEnum):
-    """waiting -> assigned -> running -> done | failed; recovery leads back to waiting."""
-
-    WAITING = "waiting"
-    ASSIGNED = "assigned"
-    RUNNING = "running"
-    DONE = "done"
-    FAILED = "failed"
-
-
 class TranscribeRequest(Wire):
     """What a client asks for, after validation: the ledger keeps it, segments are cut from it."""
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import torch
 
 from shared.errors import EngineError, EngineOutOfMemory
+from shared.memory import ENCODER_ROWS
 from workers.engine import batcher, protocol
 from workers.engine.alignment import align
 from workers.engine.batcher import Batcher, Step
@@ -21,7 +22,7 @@ from workers.engine.window import Session, Window
 log = logging.getLogger(__name__)
 
 #: Windows encoded at once, and decode steps that an incomplete batch of them waits, by device.
-ENCODE_BATCH = {"cuda": 16, "cpu": 1}
+ENCODE_BATCH = {"cuda": ENCODER_ROWS, "cpu": 1}
 ENCODE_PATIENCE = {"cuda": 6, "cpu": 0}
 
 
