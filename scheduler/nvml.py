@@ -31,6 +31,7 @@ class GpuReading:
     index: int  # NVML's, by PCI bus
     uuid: str | None = None
     name: str | None = None
+    capability: tuple[int, int] | None = None  # CUDA compute capability
     total_bytes: int | None = None
     free_bytes: int | None = None
     used_bytes: int | None = None  # by everybody
@@ -94,6 +95,7 @@ def _read_gpu(index: int) -> GpuReading:
         index=index,
         uuid=uuid,
         name=_optional(pynvml.nvmlDeviceGetName, handle),
+        capability=_optional(pynvml.nvmlDeviceGetCudaComputeCapability, handle),
         total_bytes=int(memory.total),
         free_bytes=int(memory.free),
         used_bytes=int(memory.used),

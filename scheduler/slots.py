@@ -62,7 +62,8 @@ def together(memories: Sequence[ModelMemory]) -> ModelMemory:
     """The memory of models that one engine holds at once: every weight, and the largest of all else."""
     return ModelMemory(
         weights=sum(memory.weights for memory in memories),
-        cross_kv=max(memory.cross_kv for memory in memories),
+        form=max(memories, key=lambda memory: memory.cross).form,
+        cross=max(memory.cross for memory in memories),
         self_kv=max(memory.self_kv for memory in memories),
         logits=max(memory.logits for memory in memories),
         encoder=max(memory.encoder for memory in memories),
@@ -116,7 +117,7 @@ def _reason(
         _memory_words(budget, limits),
         f"weights {_gib(memory.weights)}",
         f"workspace {_gib(memory.total(slots) - memory.weights - slots * memory.slot)}",
-        f"{_gib(a_slot)} per slot",
+        f"{_gib(a_slot)} per slot ({memory.form} cross-attention)",
     ]
     ends = [*binding] or [f"cap {limits.maximum}"]
     if slots < limits.minimum:

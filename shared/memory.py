@@ -5,11 +5,15 @@ The scheduler promises slots by it and the engine allocates by it, so both call 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from shared.models import ModelDims, parameters
-from shared.settings import Precision
+from shared.settings import CrossAttention, Precision
+
+#: cached: keys and values of a window for every decoder layer; absorbed: the encoder's output that all layers share.
+Form = Literal["cached", "absorbed"]
 
 ELEMENT_BYTES: Final[dict[Precision, int]] = {"float16": 2, "bfloat16": 2, "float32": 4}
 
@@ -38,7 +42,8 @@ class ModelMemory:
     """What one model in one precision needs on a device, in bytes."""
 
     weights: int  # once a model
-    cross_kv: int  # a slot: keys and values of the encoded window
+    form: Form  # of cross-attention
+    cross: int  # a slot: what cross-attention reads of the encoded window
     self_kv: int  # a slot: keys and values of the text, for all of its rows
     logits: int  # a slot: for all of its rows
     encoder: int  # workspace: activations of one encoder batch
@@ -49,7 +54,7 @@ class ModelMemory:
     @property
     def slot(self) -> int:
         """Device bytes that each further slot costs."""
-        return self.cross_kv + self.self_kv + self.logits
+        return self.cross + self.self_kv + self.logits
 
     @property
     def workspace(self) -> int:
@@ -71,6 +76,26 @@ class ModelMemory:
         return self.encoder * missing * _ENCODER_UNITS_A_WINDOW // _encoder_units(ENCODER_ROWS)
 
 
+def form_of(asked: CrossAttention, precision: Precision, capability: tuple[int, int] | None) -> Form:
+    """The form of cross-attention of a model on a GPU with this compute capability.
+
+    None is a CPU, a GPU without Triton, or unknown: the form that needs more memory, so that no slot is promised
+    in vain. Absorbed is what the fused kernel serves, on Hopper and later, in float16.
+    """
+    if asked != "auto":
+        return asked
+    is_served = capability is not None and capability >= (9, 0) and precision == "float16"
+    return "absorbed" if is_served else "cached"
+
+
+def audio_shape(dims: ModelDims, form: Form) -> tuple[int, ...]:
+    """What a slot keeps of an encoded window: [frame, state], or [layer, frame, 2, head, width]."""
+    if form == "absorbed":
+        return dims.n_audio_ctx, dims.n_audio_state
+    width = dims.n_text_state // dims.n_text_head
+    return dims.n_text_layer, dims.n_audio_ctx, 2, dims.n_text_head, width
+
+
 def memory_of(
     dims: ModelDims,
     precision: Precision,
@@ -78,6 +103,7 @@ def memory_of(
     device: str,
     segment_duration: float,
     rows_per_slot: int = 1,
+    form: Form = "cached",
 ) -> ModelMemory:
     """Memory on `device` (cuda or cpu); durations in seconds; `rows_per_slot` is beam_size or best_of."""
     size = ELEMENT_BYTES[precision]
@@ -85,7 +111,8 @@ def memory_of(
     text_layer = 2 * dims.n_text_state * size * dims.n_text_layer
     return ModelMemory(
         weights=(parameters(dims) + dims.n_audio_ctx * dims.n_audio_state) * size,
-        cross_kv=text_layer * dims.n_audio_ctx,
+        form=form,
+        cross=math.prod(audio_shape(dims, form)) * size,
         self_kv=text_layer * dims.n_text_ctx * rows_per_slot,
         logits=dims.n_vocab * _LOGIT_BYTES * rows_per_slot,
         encoder=_encoder(dims, size, on_gpu=on_gpu),

@@ -11,6 +11,8 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Precision = Literal["float16", "bfloat16", "float32"]
+#: How encoded audio is kept and attended to; auto: as `shared.memory.form_of` says for the GPU.
+CrossAttention = Literal["auto", "cached", "absorbed"]
 
 
 def _host_name() -> str:
@@ -40,6 +42,7 @@ class Settings(BaseSettings):
     # Jobs
     default_model: str = "base"
     default_precision: Precision = "float16"
+    cross_attention: CrossAttention = "auto"
     segment_duration: float = Field(default=300.0, ge=30.0, le=3600.0)  # seconds
     max_attempts: int = Field(default=3, ge=1)
     #: Directories that file_path and output_path must be below; empty: any that the process may use.

@@ -14,6 +14,7 @@ typedef struct {
     char uuid[96], name[96];
     memory_t memory;
     unsigned utilisation, temperature, mig, process_count;
+    int major, minor;
     process_t processes[MOST];
 } gpu_t;
 
@@ -35,9 +36,10 @@ static int read_scenario(void)
         } else if (!strcmp(kind, "gpu")) {
             gpu = &gpus[gpu_count++];
             memset(gpu, 0, sizeof *gpu);
-            fscanf(file, "%d %d %d %d %95s %95s %llu %llu %llu %u %u %u", &gpu->lost, &gpu->memory_error,
+            fscanf(file, "%d %d %d %d %95s %95s %llu %llu %llu %u %u %u %d %d", &gpu->lost, &gpu->memory_error,
                    &gpu->optional_error, &gpu->processes_error, gpu->uuid, gpu->name, &gpu->memory.total,
-                   &gpu->memory.free, &gpu->memory.used, &gpu->utilisation, &gpu->temperature, &gpu->mig);
+                   &gpu->memory.free, &gpu->memory.used, &gpu->utilisation, &gpu->temperature, &gpu->mig,
+                   &gpu->major, &gpu->minor);
         } else {
             process_t *process = &gpu->processes[gpu->process_count++];
             fscanf(file, "%u %llu", &process->pid, &process->used);
@@ -123,6 +125,13 @@ int nvmlDeviceGetTemperature(gpu_t *gpu, unsigned sensor, unsigned *degrees)
 int nvmlDeviceGetMigMode(gpu_t *gpu, unsigned *current, unsigned *pending)
 {
     *current = *pending = gpu->mig;
+    return gpu->optional_error;
+}
+
+int nvmlDeviceGetCudaComputeCapability(gpu_t *gpu, int *major, int *minor)
+{
+    *major = gpu->major;
+    *minor = gpu->minor;
     return gpu->optional_error;
 }
 

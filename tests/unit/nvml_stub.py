@@ -28,6 +28,7 @@ class Gpu:
     utilisation: int = 12  # per cent
     temperature: int = 41
     mig: int = 0
+    capability: tuple[int, int] = (9, 0)
     processes: tuple[tuple[int, int], ...] = ()  # pid, bytes
     lost: int = 0
     memory_error: int = 0
@@ -48,7 +49,7 @@ class Scenario:
         for gpu in self.gpus:
             errors = f"{gpu.lost} {gpu.memory_error} {gpu.optional_error} {gpu.processes_error}"
             memory = f"{gpu.total} {gpu.free} {gpu.total - gpu.free}"
-            state = f"{gpu.utilisation} {gpu.temperature} {gpu.mig}"
+            state = f"{gpu.utilisation} {gpu.temperature} {gpu.mig} {gpu.capability[0]} {gpu.capability[1]}"
             lines.append(f"gpu {errors} {gpu.uuid} {gpu.name} {memory} {state}")
             lines += [f"process {pid} {used}" for pid, used in gpu.processes]
         return "\n".join(lines) + "\n"
@@ -139,6 +140,10 @@ class ReplacedLibrary:
 
     def _nvmlDeviceGetMigMode(self, handle: Any, current: Any, _: object) -> int:
         current._obj.value = self._gpu(handle).mig
+        return self._gpu(handle).optional_error
+
+    def _nvmlDeviceGetCudaComputeCapability(self, handle: Any, major: Any, minor: Any) -> int:
+        major._obj.value, minor._obj.value = self._gpu(handle).capability
         return self._gpu(handle).optional_error
 
     def _nvmlDeviceGetComputeRunningProcesses_v3(self, handle: Any, count: Any, processes: Any) -> int:

@@ -6,15 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from shared.memory import CUDA_CONTEXT_BYTES, ENCODER_ROWS, memory_of
+from shared.memory import CUDA_CONTEXT_BYTES, ENCODER_ROWS, Form, form_of, memory_of
 from shared.models import MODELS, parameters
-from shared.settings import Precision
+from shared.settings import CrossAttention, Precision
 
 MB = 1e6
 
 
 @pytest.mark.parametrize(
-    ("name", "weights", "cross_kv", "self_kv"),
+    ("name", "weights", "cross", "self_kv"),
     [  # MB in float16, worked out by hand from the shapes of the tensors
         ("tiny", 75.5, 9.22, 2.75),
         ("base", 145.2, 18.43, 5.51),
@@ -25,10 +25,10 @@ MB = 1e6
         ("turbo", 1617.8, 30.72, 9.18),
     ],
 )
-def test_official_models_have_known_sizes(name: str, weights: float, cross_kv: float, self_kv: float) -> None:
+def test_official_models_have_known_sizes(name: str, weights: float, cross: float, self_kv: float) -> None:
     memory = memory_of(MODELS[name], "float16", device="cuda", segment_duration=300)
     assert memory.weights / MB == pytest.approx(weights, abs=0.06)
-    assert memory.cross_kv / MB == pytest.approx(cross_kv, abs=0.006)
+    assert memory.cross / MB == pytest.approx(cross, abs=0.006)
     assert memory.self_kv / MB == pytest.approx(self_kv, abs=0.006)
 
 
@@ -36,7 +36,7 @@ def test_float32_doubles_all_that_is_kept_in_the_models_precision() -> None:
     half = memory_of(MODELS["small"], "float16", device="cuda", segment_duration=300)
     single = memory_of(MODELS["small"], "float32", device="cuda", segment_duration=300)
     assert single.weights == 2 * half.weights
-    assert (single.cross_kv, single.self_kv) == (2 * half.cross_kv, 2 * half.self_kv)
+    assert (single.cross, single.self_kv) == (2 * half.cross, 2 * half.self_kv)
     assert single.encoder == 2 * half.encoder
     assert (single.logits, single.context) == (half.logits, half.context)
 
@@ -50,7 +50,7 @@ def test_both_half_precisions_cost_the_same(precision: Precision) -> None:
 def test_beams_share_the_encoded_window_but_not_the_text() -> None:
     one = memory_of(MODELS["base"], "float16", device="cuda", segment_duration=300)
     five = memory_of(MODELS["base"], "float16", device="cuda", segment_duration=300, rows_per_slot=5)
-    assert five.cross_kv == one.cross_kv
+    assert five.cross == one.cross
     assert five.self_kv == 5 * one.self_kv
     assert five.logits == 5 * one.logits
 
@@ -77,7 +77,7 @@ def test_the_parts_add_up() -> None:
     assert memory.weights == (parameters(MODELS["large-v3"]) + 1500 * 1280) * 2
     assert memory.smallest >= memory.total(1)
     assert memory.total(ENCODER_ROWS) == memory.weights + memory.workspace + ENCODER_ROWS * memory.slot
-    assert memory.total(64) - memory.total(63) == memory.cross_kv + memory.self_kv + memory.logits
+    assert memory.total(64) - memory.total(63) == memory.cross + memory.self_kv + memory.logits
     assert memory.encoder >= ENCODER_ROWS * 10 * 1500 * 1280 * 2
 
 
@@ -96,3 +96,33 @@ def test_prediction_agrees_with_a_real_gpu(name: str, one: float, eight: float, 
     memory = memory_of(MODELS[name], "float16", device="cuda", segment_duration=300)
     for slots, measured in ((1, one), (8, eight), (64, sixty_four)):
         assert memory.total(slots) / 2**30 == pytest.approx(measured, rel=0.05, abs=64 / 1024)
+
+
+@pytest.mark.parametrize(
+    ("name", "cross"), [("tiny", 1.152), ("base", 1.536), ("medium", 3.072), ("large-v3", 3.84), ("turbo", 3.84)]
+)
+def test_an_absorbed_slot_keeps_the_encoders_output_alone(name: str, cross: float) -> None:
+    cached = memory_of(MODELS[name], "float16", device="cuda", segment_duration=300)
+    absorbed = memory_of(MODELS[name], "float16", device="cuda", segment_duration=300, form="absorbed")
+    assert absorbed.cross / MB == pytest.approx(cross)
+    assert cached.cross == 2 * MODELS[name].n_text_layer * absorbed.cross
+    assert replace(absorbed, cross=cached.cross, form="cached") == cached
+
+
+@pytest.mark.parametrize(
+    ("asked", "precision", "capability", "form"),
+    [
+        ("auto", "float16", (9, 0), "absorbed"),
+        ("auto", "float16", (12, 0), "absorbed"),
+        ("auto", "float16", (8, 9), "cached"),
+        ("auto", "float16", None, "cached"),
+        ("auto", "float32", (9, 0), "cached"),
+        ("auto", "bfloat16", (9, 0), "cached"),
+        ("cached", "float16", (9, 0), "cached"),
+        ("absorbed", "float32", None, "absorbed"),
+    ],
+)
+def test_the_form_is_what_is_asked_else_what_the_gpu_is_good_at(
+    asked: CrossAttention, precision: Precision, capability: tuple[int, int] | None, form: Form
+) -> None:
+    assert form_of(asked, precision, capability) == form

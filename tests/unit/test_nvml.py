@@ -19,7 +19,7 @@ from tests.unit.nvml_stub import GIB, Gpu, ReplacedLibrary, Scenario, build, tel
 Tell = Callable[[Scenario], None]
 
 FIRST = Gpu(uuid="GPU-aaaa-1")
-SECOND = Gpu(uuid="GPU-bbbb-2", name="NVIDIA-L4", total=22 * GIB, free=10 * GIB)
+SECOND = Gpu(uuid="GPU-bbbb-2", name="NVIDIA-L4", total=22 * GIB, free=10 * GIB, capability=(8, 9))
 TWO_CARDS = Scenario(gpus=(FIRST, SECOND))
 
 
@@ -54,6 +54,7 @@ def test_two_idle_cards_are_read_whole(nvml: Tell) -> None:
     assert (first.index, first.uuid, first.name) == (0, "GPU-aaaa-1", "NVIDIA-H200")
     assert (second.total_bytes, second.free_bytes, second.used_bytes) == (22 * GIB, 10 * GIB, 12 * GIB)
     assert (first.utilisation, first.temperature, first.processes) == (0.12, 41, ())
+    assert (first.capability, second.capability) == ((9, 0), (8, 9))
     assert (first.problem, second.problem) == (None, None)
 
 
@@ -142,7 +143,8 @@ def test_a_process_whose_memory_is_hidden_is_unknown(nvml: Tell) -> None:
 def test_what_a_gpu_does_not_tell_is_none_and_never_zero(nvml: Tell) -> None:
     nvml(Scenario(gpus=(replace(FIRST, optional_error=pynvml.NVML_ERROR_NOT_SUPPORTED),)))
     gpu = read_gpus().gpus[0]
-    assert (gpu.name, gpu.utilisation, gpu.temperature, gpu.problem) == (None, None, None, None)
+    assert (gpu.name, gpu.capability, gpu.utilisation, gpu.temperature) == (None, None, None, None)
+    assert gpu.problem is None
     assert gpu.free_bytes == 23 * GIB
 
 

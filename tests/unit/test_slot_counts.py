@@ -17,14 +17,15 @@ GIB = 2**30
 LIMITS = SlotLimits.of(Settings())
 
 memories = st.builds(
-    lambda name, precision, device, duration, rows: memory_of(
-        MODELS[name], precision, device=device, segment_duration=duration, rows_per_slot=rows
+    lambda name, precision, device, duration, rows, form: memory_of(
+        MODELS[name], precision, device=device, segment_duration=duration, rows_per_slot=rows, form=form
     ),
     st.sampled_from(list(MODELS)),
     st.sampled_from(["float16", "bfloat16", "float32"]),
     st.sampled_from(["cuda", "cpu"]),
     st.floats(30, 3600),
     st.integers(1, 10),
+    st.sampled_from(["cached", "absorbed"]),
 )
 sizes = st.integers(0, 200 * GIB)
 budgets = st.builds(
@@ -112,7 +113,8 @@ def test_the_reason_tells_the_sum() -> None:
     count = count_slots(budget(), memory(), LIMITS)
     assert count.slots == 44
     assert count.reason == (
-        "44 slots: 23.5 GiB free of 24.0, 20 % kept, weights 2.9, workspace 2.7, 0.30 per slot; cap 64"
+        "44 slots: 23.5 GiB free of 24.0, 20 % kept, weights 2.9, workspace 2.7, "
+        "0.30 per slot (cached cross-attention); cap 64"
     )
 
 
@@ -172,3 +174,9 @@ def test_models_together_need_all_weights_and_the_largest_slot() -> None:
     assert both.weights == memory("large-v3").weights + memory("turbo").weights
     assert both.slot == memory("large-v3").slot
     assert both.workspace == memory("large-v3").workspace
+
+
+def test_models_together_are_named_after_the_form_that_costs_most() -> None:
+    absorbed = memory_of(MODELS["turbo"], "float16", device="cuda", segment_duration=300, form="absorbed")
+    both = together([absorbed, memory("base")])
+    assert (both.form, both.cross) == ("cached", memory("base").cross)
