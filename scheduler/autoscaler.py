@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 from celery import Celery
@@ -12,7 +13,7 @@ from redis import Redis
 
 from scheduler.devices import Devices, read_devices, slots_of
 from scheduler.nvml import GpuReading
-from scheduler.pools import Pools
+from scheduler.pools import Pools, Resize
 from scheduler.resizing import Change, decide
 from shared import keys, queues
 from shared.fleet import Fleet
@@ -20,6 +21,38 @@ from shared.settings import Settings
 from shared.wire import GpuStatus, SlotDecision
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """What is to become of one GPU's pool."""
+
+    gpu: str
+    node: str
+    wanted: int | None
+    live: int | None
+    change: Change
+    reason: str  # for so many slots
+
+    @property
+    def resize(self) -> Resize | None:
+        """None: leave it as it is."""
+        if self.change.action == "hold" or self.live is None:
+            return None
+        return Resize(live=self.live, by=self.change.by if self.change.action == "grow" else -self.change.by)
+
+    def decided(self, outcome: str, details: str, now: float) -> SlotDecision:
+        return SlotDecision(
+            gpu=self.gpu,
+            node=self.node,
+            at=now,
+            wanted=self.wanted,
+            live=self.live,
+            action=self.change.action,
+            why=self.change.why,
+            outcome=outcome,
+            reason=f"{self.reason}; {details}",
+        )
 
 
 class Autoscaler:
@@ -41,69 +74,80 @@ class Autoscaler:
 
     def tick(self, now: float) -> list[SlotDecision]:
         """One look at every GPU of this host, and the resizes that follow from it."""
-        devices = self._read(self._settings)
-        statuses = self._statuses(now)
-        sizes = self._pools.sizes([status.node for status in statuses.values()])
-        decisions = [self._settle(gpu, devices, statuses.get(gpu.index), sizes, now) for gpu in devices.gpus]
-        for decision in decisions:
-            self._tell(decision)
+        plans = self._plans(now)
+        resizes = {plan.node: resize for plan in plans if (resize := plan.resize) is not None}
+        outcomes = self._pools.resize(resizes)
+        decisions = [plan.decided(*outcomes.get(plan.node, ("none", plan.change.why)), now) for plan in plans]
+        self._tell(decisions)
         return decisions
 
-    def _statuses(self, now: float) -> dict[int, GpuStatus]:
-        """This host's GPUs whose nodes are alive: a dead node would only cost time to wait for."""
-        alive = Fleet(self._redis).gpus(now, self._settings.heartbeat_timeout)
-        return {status.index: status for status in alive if status.host == self._settings.host}
+    def _plans(self, now: float) -> list[_Plan]:
+        devices = self._read(self._settings)
+        statuses = self._statuses(devices.gpus, now)
+        sizes = self._pools.sizes([status.node for status in statuses.values()])
+        before = self._wanted_before(devices.gpus, now)
+        return [
+            self._plan(gpu, devices, statuses.get(gpu.index), sizes, wanted_before)
+            for gpu, wanted_before in zip(devices.gpus, before, strict=True)
+        ]
 
-    def _settle(
-        self, gpu: GpuReading, devices: Devices, status: GpuStatus | None, sizes: dict[str, int], now: float
-    ) -> SlotDecision:
+    def _statuses(self, gpus: Sequence[GpuReading], now: float) -> dict[int, GpuStatus]:
+        """Of this host's GPUs whose nodes are alive: a dead node would only cost time to wait for."""
+        known = Fleet(self._redis).some([self._id(gpu) for gpu in gpus])
+        timeout = self._settings.heartbeat_timeout
+        return {status.index: status for status in known if now - status.heartbeat <= timeout}
+
+    def _plan(
+        self,
+        gpu: GpuReading,
+        devices: Devices,
+        status: GpuStatus | None,
+        sizes: dict[str, int],
+        wanted_before: int | None,
+    ) -> _Plan:
         node = queues.gpu_node(self._settings.host, gpu.index)
         count = slots_of(gpu, devices, status, self._settings)
         wanted, reason = (None, str(gpu.problem)) if count is None else (count.slots, count.reason)
         live = sizes.get(node)
-        change = decide(wanted, live, self._wanted_before(gpu, now))
-        outcome, details = self._carry_out(node, live, change)
-        return SlotDecision(
-            gpu=queues.gpu_id(self._settings.host, gpu.index),
-            node=node,
-            at=now,
-            wanted=wanted,
-            live=live,
-            action=change.action,
-            outcome=outcome,
-            reason=f"{reason}; {details}",
+        change = decide(wanted, live, wanted_before)
+        return _Plan(
+            gpu=self._id(gpu), node=node, wanted=wanted, live=live, change=change, reason=reason
         )
 
-    def _carry_out(self, node: str, live: int | None, change: Change) -> tuple[str, str]:
-        if change.action == "hold" or live is None:
-            return "none", change.why
-        by = change.by if change.action == "grow" else -change.by
-        return self._pools.resize(node, live, by)
-
-    def _wanted_before(self, gpu: GpuReading, now: float) -> int | None:
+    def _wanted_before(self, gpus: Sequence[GpuReading], now: float) -> list[int | None]:
         """What the last tick wanted; None when there was none for a while, or it could not read."""
-        key = keys.slot_decision(queues.gpu_id(self._settings.host, gpu.index))
-        text = cast("bytes | None", self._redis.get(key))
-        if text is None:
-            return None
-        try:
-            decision = SlotDecision.from_json(text)
-        except ValidationError:  # of another version
-            return None
-        is_recent = now - decision.at <= 3 * self._settings.autoscale_interval
-        return decision.wanted if is_recent else None
+        remembered = self._redis.mget([keys.slot_decision(self._id(gpu)) for gpu in gpus])
+        oldest = now - 3 * self._settings.autoscale_interval
+        return [_wanted_since(oldest, text) for text in cast("list[bytes | None]", remembered)]
 
-    def _tell(self, decision: SlotDecision) -> None:
-        """Remember the decision, and tell people, front ends, Celery's listeners and the counters."""
-        text = decision.to_json()
+    def _tell(self, decisions: Sequence[SlotDecision]) -> None:
+        """Remember the decisions, and tell people, front ends, Celery's listeners and the counters."""
         lifetime = max(1, int(12 * self._settings.autoscale_interval))
         pipeline = self._redis.pipeline()
-        pipeline.set(keys.slot_decision(decision.gpu), text, ex=lifetime)
-        pipeline.publish(keys.SLOT_CHANNEL, text)
-        pipeline.hincrby(keys.SLOT_COUNTS, f"{decision.gpu}/{decision.action}/{decision.outcome}", 1)
+        for decision in decisions:
+            text = decision.to_json()
+            pipeline.set(keys.slot_decision(decision.gpu), text, ex=lifetime)
+            pipeline.publish(keys.SLOT_CHANNEL, text)
+            counted = f"{decision.gpu}/{decision.action}/{decision.outcome}/{decision.why}"
+            pipeline.hincrby(keys.SLOT_COUNTS, counted, 1)
+            level = logging.DEBUG if decision.action == "hold" else logging.INFO
+            _log.log(level, "slots %s", text)
         pipeline.execute()
-        level = logging.DEBUG if decision.action == "hold" else logging.INFO
-        _log.log(level, "slots %s", text)
         me = queues.scheduler_node(self._settings.host)
         with self._app.events.default_dispatcher(hostname=me) as events:
-            events.send(f"slots-{decision.action}", **decision.model_dump())
+            for decision in decisions:
+                events.send(f"slots-{decision.action}", **decision.model_dump())
+
+    def _id(self, gpu: GpuReading) -> str:
+        return queues.gpu_id(self._settings.host, gpu.index)
+
+
+def _wanted_since(oldest: float, text: bytes | None) -> int | None:
+    """What a remembered decision wanted, if it is not older than that."""
+    if text is None:
+        return None
+    try:
+        decision = SlotDecision.from_json(text)
+    except ValidationError:  # of another version
+        return None
+    return decision.wanted if decision.at >= oldest else None

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from celery import Celery
 from kombu.exceptions import OperationalError
+from kombu.utils.uuid import uuid
 from redis import ConnectionError as RedisConnectionError
 from redis import Redis
 
@@ -16,11 +20,21 @@ _T = TypeVar("_T")
 
 Outcome = Literal["resized", "refused", "no answer", "wrong size", "busy"]
 
+_BUSY: tuple[Outcome, str] = ("busy", "another resize of this node is on its way")
+
 #: A connection that died while it lay in the pool fails once and is replaced.
 _CONNECTION_ERRORS = (ConnectionError, OperationalError, RedisConnectionError)
 
 #: A resize is a matter of milliseconds; after this many seconds its lock is taken for left behind.
 _LOCK_SECONDS = 15.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resize:
+    """A change of one pool: from `live` slots by so many more or, negative, fewer."""
+
+    live: int
+    by: int
 
 
 class Pools:
@@ -39,31 +53,45 @@ class Pools:
         answers = _twice(inspect.stats) or {}
         return {node: size for node, stats in answers.items() if (size := _size(stats)) is not None}
 
-    def resize(self, node: str, live: int, by: int) -> tuple[Outcome, str]:
-        """Make the pool `by` slots larger (or, negative, smaller) and look whether it is; with details."""
-        lock = self._redis.lock(keys.resize_lock(node), timeout=_LOCK_SECONDS, blocking=False)
-        if not lock.acquire():
-            return "busy", "another resize of this node is on its way"
+    def resize(self, resizes: Mapping[str, Resize]) -> dict[str, tuple[Outcome, str]]:
+        """Make the pools larger or smaller, all at once, and look whether they are; with details."""
+        with self._locked(resizes) as mine:
+            answers = _twice(lambda: self._ask(mine)) if mine else []
+        busy: dict[str, tuple[Outcome, str]] = dict.fromkeys(resizes, _BUSY)
+        return busy | {node: _outcome(node, resize, answers) for node, resize in mine.items()}
+
+    @contextmanager
+    def _locked(self, resizes: Mapping[str, Resize]) -> Iterator[dict[str, Resize]]:
+        """Those of the resizes whose nodes nobody else resizes now, and nobody will meanwhile."""
+        locks = {
+            node: self._redis.lock(keys.resize_lock(node), timeout=_LOCK_SECONDS, blocking=False)
+            for node in resizes
+        }
+        held = {node: lock for node, lock in locks.items() if lock.acquire()}
         try:
-            outcome, details = self._ask(node, by)
-            return self._verify(node, live + by) if outcome == "resized" else (outcome, details)
+            yield {node: resizes[node] for node in held}
         finally:
-            if lock.owned():
-                lock.release()
+            for lock in held.values():
+                if lock.owned():
+                    lock.release()
 
-    def _ask(self, node: str, by: int) -> tuple[Outcome, str]:
-        control = self._app.control
-        command = control.pool_grow if by > 0 else control.pool_shrink
-        answers = _twice(lambda: command(abs(by), destination=[node], reply=True, timeout=self._timeout))
-        return _outcome(node, answers)
+    def _ask(self, resizes: Mapping[str, Resize]) -> list[dict[str, Any]]:
+        """Every node resizes and tells its size, which it does in this order; one wait for all answers.
 
-    def _verify(self, node: str, expected: int) -> tuple[Outcome, str]:
-        size = self.sizes([node]).get(node)
-        if size is None:
-            return "no answer", "it went silent after the resize"
-        if size != expected:
-            return "wrong size", f"it has {size} slots instead of {expected}"
-        return "resized", f"it has {size} slots"
+        Celery's own `pool_grow` asks the same, but waits for each answer before the next question.
+        """
+        control: Any = self._app.control  # its mailbox is missing in the stubs
+        nodes_by: dict[int, list[str]] = defaultdict(list)
+        for node, resize in resizes.items():
+            nodes_by[resize.by].append(node)
+        with self._app.connection_or_acquire() as connection:
+            mailbox, ticket = control.mailbox(connection), uuid()
+            for by, nodes in nodes_by.items():
+                command = "pool_grow" if by > 0 else "pool_shrink"
+                mailbox._publish(command, {"n": abs(by)}, nodes, ticket, timeout=self._timeout)
+            mailbox._publish("stats", {}, list(resizes), ticket, timeout=self._timeout)
+            answers: list[dict[str, Any]] = mailbox._collect(ticket, 2 * len(resizes), self._timeout)
+            return answers
 
 
 def _twice(call: Callable[[], _T]) -> _T:
@@ -80,10 +108,18 @@ def _size(stats: Any) -> int | None:
     return size if isinstance(size, int) else None
 
 
-def _outcome(node: str, answers: Any) -> tuple[Outcome, str]:
-    """Reads `[{node: {"ok": ...} | {"error": ...}}]`, which is empty when nobody answered in time."""
-    for answer in answers or ():
-        told = answer.get(node) if isinstance(answer, dict) else None
-        if isinstance(told, dict):
-            return ("refused", str(told["error"])) if "error" in told else ("resized", str(told.get("ok")))
-    return "no answer", "it did not answer in time"
+def _outcome(node: str, resize: Resize, answers: Sequence[Any]) -> tuple[Outcome, str]:
+    """From `{node: {"ok": ...} | {"error": ...}}` for the resize and `{node: statistics}` for the size after it."""
+    told = [answer[node] for answer in answers if isinstance(answer, dict) and isinstance(answer.get(node), dict)]
+    refusal = next((answer["error"] for answer in told if "error" in answer), None)
+    if refusal is not None:
+        return "refused", str(refusal)
+    if not any("ok" in answer for answer in told):
+        return "no answer", "it did not answer in time"
+    size = next((size for answer in told if (size := _size(answer)) is not None), None)
+    if size is None:
+        return "no answer", "it went silent after the resize"
+    expected = resize.live + resize.by
+    if size != expected:
+        return "wrong size", f"it has {size} slots instead of {expected}"
+    return "resized", f"it has {size} slots"

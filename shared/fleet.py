@@ -3,58 +3,76 @@
 from __future__ import annotations
 
 import logging
+import threading
+from collections.abc import Sequence
 from typing import cast
 
 from pydantic import ValidationError
 from redis import Redis
 
 from shared import keys
+from shared.ledger_scripts import run, text
 from shared.wire import GpuStatus
 
 _log = logging.getLogger(__name__)
 
 
 class Fleet:
-    """The GPUs that ever joined; Redis errors pass through as they are."""
+    """The GPUs that ever joined; Redis errors pass through as they are.
+
+    It remembers what it read: a process that asks again and again reads only the GPUs that beat meanwhile.
+    """
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._known: dict[str, GpuStatus | None] = {}  # by id, in order; None: it cannot be read
+        self._version = 0  # of the registry, as it was read last
+        self._lock = threading.Lock()
 
     def beat(self, status: GpuStatus) -> None:
         """Join, or say that the GPU is alive and how it does."""
-        pipeline = self._redis.pipeline()
-        pipeline.sadd(keys.GPUS, status.id)
-        pipeline.set(keys.gpu(status.id), status.to_json())
-        pipeline.execute()
+        run(self._redis, "beat", status.id, status.to_json())
 
     def gpus(self, now: float, timeout: float) -> list[GpuStatus]:
         """The GPUs whose last heartbeat is at most `timeout` seconds old, by id."""
-        return [gpu for gpu in self.all() if now - gpu.heartbeat <= timeout]
+        oldest = now - timeout
+        return [gpu for gpu in self.all() if gpu.heartbeat >= oldest]
 
     def all(self) -> list[GpuStatus]:
         """Every GPU that joined and did not leave, alive or not, by id."""
-        ids = sorted(_text(gpu_id) for gpu_id in self._redis.smembers(keys.GPUS))
-        if not ids:
-            return []
-        written = cast("list[bytes | None]", self._redis.mget([keys.gpu(gpu_id) for gpu_id in ids]))
-        return [status for text in written if text is not None and (status := _read(text)) is not None]
+        with self._lock:
+            if not self._catch_up():
+                self._known, self._version = {}, 0
+                self._catch_up()
+            return [status for status in self._known.values() if status is not None]
+
+    def some(self, gpus: Sequence[str]) -> list[GpuStatus]:
+        """Those of these GPUs that joined and did not leave, alive or not."""
+        written = cast("list[bytes | None]", self._redis.mget([keys.gpu(gpu) for gpu in gpus]))
+        return [status for told in written if (status := _read(told)) is not None]
 
     def leave(self, gpu_id: str) -> None:
         """Take a GPU out of the registry."""
-        pipeline = self._redis.pipeline()
-        pipeline.srem(keys.GPUS, gpu_id)
-        pipeline.delete(keys.gpu(gpu_id))
-        pipeline.execute()
+        run(self._redis, "leave", gpu_id)
+
+    def _catch_up(self) -> bool:
+        """Read what beat since the last time; False when that does not tell all: a GPU left, or Redis forgot."""
+        version, count, beats = run(self._redis, "registry", self._version)
+        if version < self._version:
+            return False
+        fresh = {text(gpu): _read(status) for gpu, status in beats}
+        known = self._known | fresh
+        self._known = known if len(known) == len(self._known) else dict(sorted(known.items()))
+        self._version = version
+        return len(known) == int(count)
 
 
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value
-
-
-def _read(text: bytes) -> GpuStatus | None:
+def _read(status: bytes | None) -> GpuStatus | None:
     """None for an entry of a node of another version: one odd node must not blind the fleet."""
+    if status is None:
+        return None
     try:
-        return GpuStatus.from_json(text)
+        return GpuStatus.from_json(status)
     except ValidationError as error:
         _log.warning("ignoring a GPU status that cannot be read: %s", error)
         return None

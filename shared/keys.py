@@ -5,19 +5,22 @@ from __future__ import annotations
 PREFIX = "fleet"
 
 # --- registry ------------------------------------------------------------------------------------------
-#: set of GPU ids that ever sent a heartbeat; recovery removes those long dead. Writer: shared.fleet.
-GPUS = f"{PREFIX}:gpus"
+#: zset GPU -> the registry's version when it sent its last heartbeat; the janitor removes those long dead.
+#: Writer: shared.fleet, by scripts, as of the two that follow.
+GPUS = f"{PREFIX}:registry"
+#: counter, goes up with every heartbeat of the fleet.
+GPUS_VERSION = f"{PREFIX}:registry_version"
 
 
 def gpu(gpu_id: str) -> str:
-    """string, GpuStatus as JSON; no expiry, the heartbeat inside says how old it is. Writer: the node."""
+    """string, GpuStatus as JSON; no expiry, the heartbeat inside says how old it is."""
     return f"{PREFIX}:gpu:{gpu_id}"
 
 
 # --- autoscaler ----------------------------------------------------------------------------------------
 #: pub/sub channel: every SlotDecision as JSON, for front ends. Writer: the autoscaler.
 SLOT_CHANNEL = f"{PREFIX}:slots"
-#: hash `<gpu>/<action>/<outcome>` -> how many decisions ended so; never expires. Writer: the autoscaler.
+#: hash `<gpu>/<action>/<outcome>/<why>` -> how many decisions ended so; never expires. Writer: the autoscaler.
 SLOT_COUNTS = f"{PREFIX}:slot_counts"
 
 
@@ -102,6 +105,9 @@ DISPATCH_FLAG = f"{PREFIX}:dispatch_on_its_way"
 def ledger_names() -> dict[str, str]:
     """The names, or beginnings of names, as the ledger's scripts use them."""
     return {
+        "gpus": GPUS,
+        "gpus_version": GPUS_VERSION,
+        "gpu": gpu(""),
         "jobs": JOBS,
         "due": DUE,
         "job": job(""),

@@ -173,10 +173,7 @@ class Ledger:
 
     def loads(self, gpus: Sequence[str]) -> list[int]:
         """How many segments are assigned to, or run on, each of these GPUs."""
-        pipeline = self._redis.pipeline(transaction=False)
-        for gpu in gpus:
-            pipeline.zcard(keys.active(gpu))
-        return [int(count) for count in pipeline.execute()]
+        return [int(count) for count in text(run(self._redis, "loads", " ".join(gpus))).split()]
 
     # --- inside ---
 

@@ -192,5 +192,6 @@ class SlotDecision(Wire):
     wanted: int | None = None  # slots that memory, cores and settings allow; None: could not be read
     live: int | None = None  # slots of the pool before; None: its node did not answer
     action: str  # grow, shrink or hold
+    why: str = ""  # in the few words of scheduler.resizing, to be counted by
     outcome: str  # resized, refused, no answer, wrong size, busy, or none for hold
     reason: str  # in words, for people

@@ -21,7 +21,7 @@ from scheduler.autoscaler import Autoscaler
 from scheduler.devices import Devices
 from scheduler.host import HostReading
 from scheduler.nvml import GpuReading
-from scheduler.pools import Pools
+from scheduler.pools import Pools, Resize
 from shared import keys, queues
 from shared.fleet import Fleet
 from shared.settings import Settings
@@ -228,8 +228,12 @@ def test_connections_that_died_in_the_pool_cost_nothing(
     assert tick().outcome == "resized"
 
 
+def resize(app: Celery, redis: Redis, live: int, by: int) -> tuple[str, str]:
+    return Pools(app, redis).resize({NODE: Resize(live=live, by=by)})[NODE]
+
+
 def test_a_refusal_is_an_answer(node: Node, app: Celery, redis: Redis) -> None:
-    outcome, details = Pools(app, redis).resize(NODE, 1, -5)
+    outcome, details = resize(app, redis, 1, -5)
     assert outcome == "refused"
     assert "at least one must stay" in details
     assert size(app) == 1
@@ -238,18 +242,26 @@ def test_a_refusal_is_an_answer(node: Node, app: Celery, redis: Redis) -> None:
 def test_a_node_that_is_not_there_is_an_answer(app: Celery, redis: Redis) -> None:
     pools = Pools(app, redis, timeout=0.2)
     assert pools.sizes([NODE]) == {}
-    assert pools.resize(NODE, 1, 1)[0] == "no answer"
+    assert pools.resize({NODE: Resize(live=1, by=1)})[NODE][0] == "no answer"
+
+
+def test_a_node_that_is_not_there_does_not_hide_the_others(node: Node, app: Celery, redis: Redis) -> None:
+    gone = queues.gpu_node(HOST, 7)
+    outcomes = Pools(app, redis).resize({gone: Resize(live=1, by=1), NODE: Resize(live=1, by=3)})
+    assert outcomes == {
+        gone: ("no answer", "it did not answer in time"), NODE: ("resized", "it has 4 slots")
+    }
 
 
 def test_a_size_other_than_expected_is_an_answer(node: Node, app: Celery, redis: Redis) -> None:
-    assert Pools(app, redis).resize(NODE, 7, 1) == ("wrong size", "it has 2 slots instead of 8")
+    assert resize(app, redis, 7, 1) == ("wrong size", "it has 2 slots instead of 8")
 
 
 def test_only_one_resize_of_a_node_is_on_its_way(node: Node, app: Celery, redis: Redis) -> None:
     with redis.lock(keys.resize_lock(NODE), timeout=10):
-        assert Pools(app, redis).resize(NODE, 1, 1)[0] == "busy"
+        assert resize(app, redis, 1, 1)[0] == "busy"
     assert size(app) == 1
-    assert Pools(app, redis).resize(NODE, 1, 1)[0] == "resized"
+    assert resize(app, redis, 1, 1)[0] == "resized"
 
 
 def test_every_decision_is_told_to_everybody(
@@ -267,7 +279,7 @@ def test_every_decision_is_told_to_everybody(
     assert SlotDecision.from_json(message["data"]) == decision
     (event,) = slot_events(events)
     assert (event["type"], event["gpu"], event["wanted"]) == ("slots-grow", decision.gpu, decision.wanted)
-    assert redis.hget(keys.SLOT_COUNTS, f"{decision.gpu}/grow/resized") == b"1"
+    assert redis.hget(keys.SLOT_COUNTS, f"{decision.gpu}/grow/resized/two readings agree") == b"1"
     assert decision.reason in caplog.text
 
 

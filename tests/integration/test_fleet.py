@@ -53,13 +53,46 @@ def test_a_gpu_that_leaves_is_forgotten(redis: Redis) -> None:
     fleet.leave("h.0")
     fleet.leave("h.7")
     assert fleet.all() == []
-    assert redis.keys() == []
+    assert redis.keys() == [keys.GPUS_VERSION.encode()]
 
 
 def test_an_odd_node_does_not_blind_the_fleet(redis: Redis, caplog: pytest.LogCaptureFixture) -> None:
     fleet = Fleet(redis)
     fleet.beat(status(0, 100.0))
-    redis.sadd(keys.GPUS, "h.1", "h.2")
+    redis.zadd(keys.GPUS, {"h.1": 7, "h.2": 8})
     redis.set(keys.gpu("h.1"), '{"of": "another version"}')
     assert [gpu.id for gpu in fleet.all()] == ["h.0"]
     assert "cannot be read" in caplog.text
+
+
+def test_a_reader_that_asks_again_sees_what_changed_meanwhile(redis: Redis) -> None:
+    reader, nodes = Fleet(redis), Fleet(redis)
+    for index in (2, 0, 1):
+        nodes.beat(status(index, 100.0))
+    assert reader.all() == [status(0, 100.0), status(1, 100.0), status(2, 100.0)]
+    nodes.beat(status(1, 102.0))
+    nodes.leave("h.0")
+    nodes.beat(status(3, 103.0))
+    assert reader.all() == [status(1, 102.0), status(2, 100.0), status(3, 103.0)] == Fleet(redis).all()
+
+
+def test_a_reader_that_asks_again_reads_only_what_changed(redis: Redis) -> None:
+    reader, nodes = Fleet(redis), Fleet(redis)
+    nodes.beat(status(0, 100.0))
+    nodes.beat(status(1, 100.0))
+    reader.all()
+    redis.set(keys.gpu("h.0"), "not read again before it beats")
+    nodes.beat(status(1, 102.0))
+    assert reader.all() == [status(0, 100.0), status(1, 102.0)]
+
+
+def test_a_reader_notices_that_redis_forgot_everything(redis: Redis) -> None:
+    reader, nodes = Fleet(redis), Fleet(redis)
+    for heartbeat in (100.0, 102.0, 104.0):
+        nodes.beat(status(0, heartbeat))
+    reader.all()
+    redis.flushall()
+    assert reader.all() == []
+    nodes.beat(status(0, 106.0))
+    assert reader.all() == [status(0, 106.0)]
+    assert nodes.some(["h.0", "h.1"]) == [status(0, 106.0)]
