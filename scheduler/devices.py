@@ -9,7 +9,7 @@ from scheduler.host import HostReading, read_host
 from scheduler.nvml import GpuReading, read_gpus
 from scheduler.slots import Budget, SlotCount, SlotLimits, count_slots, together
 from shared.errors import FleetError
-from shared.memory import CUDA_CONTEXT_BYTES, ELEMENT_BYTES, ModelMemory, memory_of
+from shared.memory import CUDA_CONTEXT_BYTES, ELEMENT_BYTES, ModelMemory, form_of, memory_of
 from shared.models import resolve
 from shared.settings import Precision, Settings
 from shared.wire import GpuStatus
@@ -56,7 +56,7 @@ def slots_of(
     """The slots that a device should have; None where it cannot be read or used."""
     if gpu.problem is not None:
         return None
-    memory = together(_memories(status.models if status else (), devices.device, settings))
+    memory = together(_memories(status.models if status else (), gpu, devices.device, settings))
     budget = budget_of(gpu, devices, status, memory)
     return count_slots(budget, memory, SlotLimits.of(settings))
 
@@ -92,29 +92,30 @@ def engine_bytes(gpu: GpuReading, status: GpuStatus) -> int | None:
     return by_nvml if own <= by_nvml <= own + 2 * CUDA_CONTEXT_BYTES else own
 
 
-def _memories(loaded: Sequence[str], device: str, settings: Settings) -> list[ModelMemory]:
+def _memories(loaded: Sequence[str], gpu: GpuReading, device: str, settings: Settings) -> list[ModelMemory]:
     """Of what the engine has loaded, as `name/precision`; of the default model while it has nothing."""
-    found = [memory for name in loaded if (memory := _loaded_memory(name, device, settings)) is not None]
-    return found or [_memory(settings.default_model, settings.default_precision, device, settings)]
+    found = [memory for name in loaded if (memory := _loaded_memory(name, gpu, device, settings)) is not None]
+    return found or [_memory(settings.default_model, settings.default_precision, gpu, device, settings)]
 
 
-def _loaded_memory(loaded: str, device: str, settings: Settings) -> ModelMemory | None:
+def _loaded_memory(loaded: str, gpu: GpuReading, device: str, settings: Settings) -> ModelMemory | None:
     name, _, precision = loaded.rpartition("/")
     known = next((known for known in ELEMENT_BYTES if known == precision), None)
     if known is None:
         return None
     try:
-        return _memory(name, known, device, settings)
+        return _memory(name, known, gpu, device, settings)
     except FleetError:  # its checkpoint has gone since it was loaded
         return None
 
 
-def _memory(model: str, precision: Precision, device: str, settings: Settings) -> ModelMemory:
+def _memory(model: str, asked: Precision, gpu: GpuReading, device: str, settings: Settings) -> ModelMemory:
     dims = resolve(model, settings.models)
-    on_cpu = device == "cpu"
+    precision: Precision = "float32" if device == "cpu" else asked
     return memory_of(
         dims,
-        "float32" if on_cpu else precision,
+        precision,
         device=device,
         segment_duration=settings.segment_duration,
+        form=form_of(settings.cross_attention, ELEMENT_BYTES[precision], gpu.capability),
     )

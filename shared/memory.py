@@ -76,15 +76,15 @@ class ModelMemory:
         return self.encoder * missing * _ENCODER_UNITS_A_WINDOW // _encoder_units(ENCODER_ROWS)
 
 
-def form_of(asked: CrossAttention, precision: Precision, capability: tuple[int, int] | None) -> Form:
-    """The form of cross-attention of a model on a GPU with this compute capability.
+def form_of(asked: CrossAttention, element_bytes: int, capability: tuple[int, int] | None) -> Form:
+    """The form of cross-attention of a model of such numbers on a GPU with this compute capability.
 
     None is a CPU, a GPU without Triton, or unknown: the form that needs more memory, so that no slot is promised
-    in vain. Absorbed is what the fused kernel serves, on Hopper and later, in float16.
+    in vain. Absorbed is what the fused kernel serves: on Hopper and later, in either half precision.
     """
     if asked != "auto":
         return asked
-    is_served = capability is not None and capability >= (9, 0) and precision == "float16"
+    is_served = capability is not None and capability >= (9, 0) and element_bytes == 2
     return "absorbed" if is_served else "cached"
 
 

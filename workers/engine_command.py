@@ -35,6 +35,7 @@ def engine_command(settings: Settings, device: Device, socket: Path) -> list[str
         "--slots": 1,
         "--model-dir": settings.models,
         "--idle-timeout": settings.model_idle_timeout,
+        "--cross-attention": settings.cross_attention,
     }
     words = [str(word) for option in options.items() for word in option]
     return [sys.executable, "-m", "workers.engine", "--log-level", settings.log_level, "serve", *words]

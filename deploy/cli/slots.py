@@ -9,7 +9,7 @@ import click
 from deploy.cli.doctor import Finding, device_findings, report
 from deploy.home import use_embedded_redis
 from scheduler.slots import Budget, SlotLimits, count_slots
-from shared.memory import form_of, memory_of
+from shared.memory import ELEMENT_BYTES, form_of, memory_of
 from shared.models import resolve
 from shared.settings import Precision, Settings
 from shared.units import parse_bytes
@@ -39,7 +39,7 @@ def _of_empty_gpu(total_bytes: int, settings: Settings) -> Finding:
         settings.default_precision,
         device="cuda",
         segment_duration=settings.segment_duration,
-        form=form_of(settings.cross_attention, settings.default_precision, None),
+        form=form_of(settings.cross_attention, ELEMENT_BYTES[settings.default_precision], None),
     )
     budget = Budget(
         device="cuda",

@@ -101,6 +101,23 @@ def test_slots_are_counted_for_what_is_loaded_else_for_the_default_model() -> No
     assert odd == unloaded
 
 
+def test_a_gpu_that_absorbs_cross_attention_has_more_slots() -> None:
+    settings = Settings(default_model="large-v3", max_concurrent_limit=500, slots_per_core=100)
+
+    def slots(capability: tuple[int, int] | None, settings: Settings) -> tuple[int, str]:
+        card = replace(CARD, capability=capability)
+        count = slots_of(card, Devices(gpus=(card,), device="cuda", host=HOST), None, settings)
+        assert count is not None
+        return count.slots, count.reason
+
+    hopper, ada, unknown = (slots(capability, settings) for capability in ((9, 0), (8, 9), None))
+    assert ada == unknown
+    assert hopper[0] > 3 * ada[0]
+    assert "(absorbed cross-attention)" in hopper[1]
+    assert "(cached cross-attention)" in ada[1]
+    assert slots((9, 0), settings.model_copy(update={"cross_attention": "cached"})) == ada
+
+
 @pytest.mark.parametrize(
     ("processes", "pid", "own", "held"),
     [

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from shared.memory import CUDA_CONTEXT_BYTES, ENCODER_ROWS, Form, form_of, memory_of
+from shared.memory import CUDA_CONTEXT_BYTES, ELEMENT_BYTES, ENCODER_ROWS, Form, form_of, memory_of
 from shared.models import MODELS, parameters
 from shared.settings import CrossAttention, Precision
 
@@ -117,7 +117,7 @@ def test_an_absorbed_slot_keeps_the_encoders_output_alone(name: str, cross: floa
         ("auto", "float16", (8, 9), "cached"),
         ("auto", "float16", None, "cached"),
         ("auto", "float32", (9, 0), "cached"),
-        ("auto", "bfloat16", (9, 0), "cached"),
+        ("auto", "bfloat16", (9, 0), "absorbed"),
         ("cached", "float16", (9, 0), "cached"),
         ("absorbed", "float32", None, "absorbed"),
     ],
@@ -125,4 +125,4 @@ def test_an_absorbed_slot_keeps_the_encoders_output_alone(name: str, cross: floa
 def test_the_form_is_what_is_asked_else_what_the_gpu_is_good_at(
     asked: CrossAttention, precision: Precision, capability: tuple[int, int] | None, form: Form
 ) -> None:
-    assert form_of(asked, precision, capability) == form
+    assert form_of(asked, ELEMENT_BYTES[precision], capability) == form

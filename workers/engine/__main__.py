@@ -7,6 +7,9 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
+
+from shared.settings import CrossAttention
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,6 +32,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--model-dir", type=Path, required=True)
     serve.add_argument("--preload", action="append", default=[], metavar="NAME/PRECISION")
     serve.add_argument("--reproducible", action="store_true", help="the same bytes whatever else is running")
+    serve.add_argument("--cross-attention", choices=get_args(CrossAttention), default="auto")
     serve.add_argument(
         "--idle-timeout", type=float, default=900.0, help="seconds until an unused model is unloaded"
     )
@@ -70,6 +74,7 @@ def _serve(arguments: argparse.Namespace) -> int:
             slots=arguments.slots,
             idle_timeout=arguments.idle_timeout,
             reproducible=arguments.reproducible,
+            cross_attention=arguments.cross_attention,
         )
     )
     server = Server(engine, arguments.socket, sys.stdin.fileno())

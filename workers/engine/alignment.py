@@ -7,6 +7,7 @@ from torch import Tensor
 from whisper.timing import median_filter
 
 from workers.engine.attention import AlignmentAttention
+from workers.engine.encoded import EncodedAudio
 from workers.engine.kv_cache import KvCache
 from workers.engine.network import Network
 from workers.engine.plan import model_tokenizer
@@ -14,7 +15,12 @@ from workers.engine.protocol import Align, Aligned, spec_of
 
 
 def align(
-    network: Network, cache: KvCache, slot: int, request: Align, heads: tuple[tuple[int, int], ...]
+    network: Network,
+    cache: KvCache,
+    encoded: EncodedAudio,
+    slot: int,
+    request: Align,
+    heads: tuple[tuple[int, int], ...],
 ) -> tuple[Aligned, Tensor]:
     """Read the text once over the slot's audio; the reply's tensor is `matrix` [tokens + 1, frames]."""
     device = network.weights.embedding.device
@@ -23,7 +29,7 @@ def align(
     text = request.text_tokens
     read = [*tokenizer.sot_sequence, tokenizer.no_timestamps, *text, tokenizer.eot]
     tokens = torch.tensor(read, device=device)
-    attention = AlignmentAttention(cache, torch.tensor([slot], device=device), len(read), heads)
+    attention = AlignmentAttention(cache, encoded, torch.tensor([slot], device=device), len(read), heads)
     hidden = network.decode(tokens, torch.arange(len(read), device=device), attention)
     logits = network.logits(hidden[start : start + len(text)]).float()
     chances = logits[:, : tokenizer.eot].softmax(-1).gather(1, tokens[start + 1 : -1, None])[:, 0]

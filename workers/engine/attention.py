@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from workers.engine.encoded import EncodedAudio
 from workers.engine.kv_cache import KvCache
 from workers.engine.state import RowState, Whole
 
@@ -16,8 +17,11 @@ class PromptAttention:
     `rows` (one a window, or None) are where the prompts' keys and values are kept for the steps to come.
     """
 
-    def __init__(self, cache: KvCache, slots: Tensor, length: int, rows: Tensor | None) -> None:
-        self._cache, self._slots, self._length, self._rows = cache, slots, length, rows
+    def __init__(
+        self, cache: KvCache, encoded: EncodedAudio, slots: Tensor, length: int, rows: Tensor | None
+    ) -> None:
+        self._cache, self._encoded = cache, encoded
+        self._slots, self._length, self._rows = slots, length, rows
 
     def text(self, qkv: Tensor, layer: int) -> Tensor:
         cache = self._cache.text[:, layer]  # [row, 2, head, position, width]
@@ -26,27 +30,28 @@ class PromptAttention:
         if self._rows is not None:
             cache[self._rows, 0, :, : self._length] = key
             cache[self._rows, 1, :, : self._length] = value
-        return _joined(self._attend(query, key, value, causal=True, layer=layer))
+        return _joined(self._attend_text(query, key, value))
+
+    def _attend_text(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(query, key, value, is_causal=query.shape[2] > 1)
 
     def audio(self, query: Tensor, layer: int) -> Tensor:
-        cache = self._cache.audio[:, layer]  # [slot, frame, 2, head, width]
-        query = query.view(-1, self._length, *cache.shape[3:]).transpose(1, 2)
-        if len(self._slots) == 1:
-            encoded = cache.narrow(0, int(self._slots), 1) if not query.is_cuda else cache[self._slots]
-        else:
-            encoded = cache[self._slots]
-        key, value = encoded.permute(2, 0, 3, 1, 4)
-        return _joined(self._attend(query, key, value, causal=False, layer=layer))
-
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor, *, causal: bool, layer: int) -> Tensor:
-        return F.scaled_dot_product_attention(query, key, value, is_causal=causal and query.shape[2] > 1)
+        windows = query.view(len(self._slots), self._length, -1)
+        return self._encoded.attend(windows, self._slots, layer).view(query.shape)
 
 
 class AlignmentAttention(PromptAttention):
     """One window's text, read with whisper's unfused attention so that the heads' raw scores can be kept."""
 
-    def __init__(self, cache: KvCache, slots: Tensor, length: int, heads: tuple[tuple[int, int], ...]) -> None:
-        super().__init__(cache, slots, length, None)
+    def __init__(
+        self,
+        cache: KvCache,
+        encoded: EncodedAudio,
+        slot: Tensor,
+        length: int,
+        heads: tuple[tuple[int, int], ...],
+    ) -> None:
+        super().__init__(cache, encoded, slot, length, None)
         self._heads = heads
         self._scores: dict[tuple[int, int], Tensor] = {}
 
@@ -55,28 +60,28 @@ class AlignmentAttention(PromptAttention):
         """[alignment heads, tokens, frames], float32."""
         return torch.stack([self._scores[head] for head in self._heads])
 
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor, *, causal: bool, layer: int) -> Tensor:
-        scale = query.shape[-1] ** -0.25
-        scores = (query * scale) @ (key * scale).transpose(-1, -2)
-        if causal:
-            scores = scores + torch.full_like(scores[0, 0], float("-inf")).triu_(1)
-        scores = scores.float()
-        if not causal:
-            wanted = [(at, head) for at, head in self._heads if at == layer]
-            self._scores.update({(at, head): scores[0, head] for at, head in wanted})
-        attended: Tensor = scores.softmax(-1).to(query.dtype) @ value
-        return attended
+    def _attend_text(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        scores = _scores(query, key)
+        scores = scores + torch.full_like(scores[0, 0], float("-inf")).triu_(1)
+        return _weighted(scores.float(), value)
+
+    def audio(self, query: Tensor, layer: int) -> Tensor:
+        key, value = self._encoded.keys_values(self._slots, layer)
+        heads = query.view(1, self._length, key.shape[1], -1).transpose(1, 2)
+        scores = _scores(heads, key).float()
+        self._scores.update({(at, head): scores[0, head] for at, head in self._heads if at == layer})
+        return _joined(_weighted(scores, value))
 
 
 class StepAttention:
     """One token of each of `rows`: gathers what it reads, so it serves any device, if not as fast as a kernel."""
 
-    def __init__(self, cache: KvCache, state: RowState, rows: Tensor, longest: int) -> None:
-        self._cache, self._rows = cache, rows
+    def __init__(self, cache: KvCache, encoded: EncodedAudio, state: RowState, rows: Tensor) -> None:
+        self._cache, self._encoded, self._rows = cache, encoded, rows
         self._positions = state.whole[rows, Whole.POSITION].long()
         self._slots = state.whole[rows, Whole.SLOT].long()
-        self._holders = state.holder[rows, :longest].long()
-        self._past = torch.arange(longest, device=rows.device)
+        self._holders = state.holder[rows].long()
+        self._past = torch.arange(self._holders.shape[1], device=rows.device)
         self._mask = (self._past <= self._positions[:, None])[:, None, None]
 
     def text(self, qkv: Tensor, layer: int) -> Tensor:
@@ -91,23 +96,19 @@ class StepAttention:
         return attended.reshape(qkv.shape[0], -1)
 
     def audio(self, query: Tensor, layer: int) -> Tensor:
-        cache = self._cache.audio[:, layer]  # [slot, frame, 2, head, width]
-        key, value = cache[self._slots].permute(2, 0, 3, 1, 4)
-        query = query.view(query.shape[0], *cache.shape[3:])[:, :, None]
-        return F.scaled_dot_product_attention(query, key, value).reshape(query.shape[0], -1)
+        return self._encoded.attend(query[:, None], self._slots, layer)[:, 0]
 
 
 class HostStepAttention:
-    """One token of each row on a CPU, where nothing is gathered: the host knows lengths and slots.
+    """One token of each row on a CPU, where nothing is gathered: the host knows lengths and slots."""
 
-    `groups`: the rows in order, as (slot, positions of their tokens, physical rows); beams of a window are one group.
-    """
-
-    def __init__(self, cache: KvCache, state: RowState, rows: Tensor) -> None:
-        self._cache = cache
+    def __init__(self, cache: KvCache, encoded: EncodedAudio, state: RowState, rows: Tensor) -> None:
+        self._cache, self._encoded = cache, encoded
         self._rows = rows.tolist()
         self._positions: list[int] = state.whole[rows, Whole.POSITION].tolist()
-        self._slots: list[int] = state.whole[rows, Whole.SLOT].tolist()
+        #: Slots in the order of the rows, and how many rows in a row read each: beams read theirs together.
+        slots, sharing = state.whole[rows, Whole.SLOT].long().unique_consecutive(return_counts=True)
+        self._slots, self._sharing = slots.split(1), sharing.tolist()
         self._holders = state.holder
 
     def text(self, qkv: Tensor, layer: int) -> Tensor:
@@ -129,19 +130,27 @@ class HostStepAttention:
         return cache.permute(1, 0, 3, 2, 4)[:, holders.long(), past].transpose(1, 2)[:, None]
 
     def audio(self, query: Tensor, layer: int) -> Tensor:
-        cache = self._cache.audio[:, layer]  # [slot, frame, 2, head, width]
-        query = query.view(query.shape[0], *cache.shape[3:])
-        out = torch.empty_like(query)
-        start = 0
-        while start < len(self._slots):
-            end = start + 1
-            while end < len(self._slots) and self._slots[end] == self._slots[start]:
-                end += 1
-            key, value = cache[self._slots[start]].permute(1, 2, 0, 3)[:, None]
-            together = query[start:end].transpose(0, 1)[None]
-            out[start:end] = F.scaled_dot_product_attention(together, key, value)[0].transpose(0, 1)
-            start = end
-        return out.view(query.shape[0], -1)
+        groups = zip(query.split(self._sharing), self._slots, strict=True)
+        return torch.cat([self._encoded.attend(one[None], slot, layer)[0] for one, slot in groups])
+
+
+def step_attention(
+    cache: KvCache, encoded: EncodedAudio, state: RowState, rows: Tensor
+) -> HostStepAttention | StepAttention:
+    """One token of each of `rows`, as suits the device they are on."""
+    return (StepAttention if rows.is_cuda else HostStepAttention)(cache, encoded, state, rows)
+
+
+def _scores(query: Tensor, key: Tensor) -> Tensor:
+    """Rounded as whisper rounds them: half of the scale on either side."""
+    scale = query.shape[-1] ** -0.25
+    scores: Tensor = (query * scale) @ (key * scale).transpose(-1, -2)
+    return scores
+
+
+def _weighted(scores: Tensor, value: Tensor) -> Tensor:
+    attended: Tensor = scores.softmax(-1).to(value.dtype) @ value
+    return attended
 
 
 def _joined(heads: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from shared.errors import EngineError, EngineOutOfMemory, EngineRequestInvalid
+from shared.settings import CrossAttention
 from workers.engine import protocol
 from workers.engine.batcher import Batcher
 from workers.engine.checkpoint import open_checkpoint
@@ -42,6 +43,7 @@ class Options:
     slots: int = 1
     idle_timeout: float = 900.0  # seconds until a model without sessions is unloaded
     reproducible: bool = False  # the same audio gives the same bytes whatever else is running
+    cross_attention: CrossAttention = "auto"
 
 
 class Engine:
@@ -138,7 +140,13 @@ class Engine:
         started = time.monotonic()
         checkpoint = open_checkpoint(model, self._options.model_dir)
         runner = self._with_room(
-            lambda: Runner(checkpoint, dtype, self._device, reproducible=self._options.reproducible)
+            lambda: Runner(
+                checkpoint,
+                dtype,
+                self._device,
+                reproducible=self._options.reproducible,
+                cross_attention=self._options.cross_attention,
+            )
         )
         kind = self._device.type
         batch = Batcher(slots=1, encode_batch=ENCODE_BATCH[kind], encode_patience=ENCODE_PATIENCE[kind])

@@ -8,28 +8,34 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from shared.memory import Form
 from workers.engine.graphs import Graphs, bucket_of
 from workers.engine.kv_cache import KvCache
 from workers.engine.rules import Vocabulary
 from workers.engine.state import RowState, Whole
 
 if TYPE_CHECKING:
+    from workers.engine.attention import PromptAttention
+    from workers.engine.audio_kernels import FusedAudio
     from workers.engine.network import Arithmetic, Network
 
-_PROGRAMS = 4096  # thread blocks that keep a large GPU's memory busy
 #: Windows that the encoder is captured for; the last is what may be encoded at once.
 ENCODE_BUCKETS = (1, 2, 4, 8, 16)
 #: Tokens of a prompt without any text before it, padded.
 SHORTEST = 4
 
 
+def capability(device: torch.device) -> tuple[int, int] | None:
+    """A GPU's compute capability; None for what no kernel of ours serves: a CPU, or without Triton."""
+    if device.type != "cuda" or importlib.util.find_spec("triton") is None:
+        return None
+    return torch.cuda.get_device_capability(device)
+
+
 def fast_path(device: torch.device, cache: KvCache, state: RowState, vocabulary: Vocabulary) -> Fast | None:
     """The fast path, or None on a CPU, before Ampere (Triton no longer serves Turing) and without Triton."""
-    if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0):
-        return None
-    if importlib.util.find_spec("triton") is None:
-        return None
-    return Fast(cache, state, vocabulary)
+    found = capability(device)
+    return None if found is None or found < (8, 0) else Fast(cache, state, vocabulary)
 
 
 class Fast:
@@ -37,9 +43,9 @@ class Fast:
 
     def __init__(self, cache: KvCache, state: RowState, vocabulary: Vocabulary) -> None:
         # imported here: a machine without Triton never gets this far
-        from workers.engine import kernels, select_kernel
+        from workers.engine import audio_kernels, kernels, select_kernel
 
-        self._kernels, self._select = kernels, select_kernel
+        self._kernels, self._select, self._forms = kernels, select_kernel, audio_kernels.FUSED_FORMS
         self._cache, self._state, self._vocabulary = cache, state, vocabulary
         self._numbers = torch.arange(state.active.shape[0], device=state.active.device)
         #: Two pools: the encoder and the decode steps run at the same time.
@@ -53,13 +59,19 @@ class Fast:
             ENCODE_BUCKETS[-1], 2 + SHORTEST, dtype=torch.long, device=state.active.device
         )
         self._slots = torch.zeros(ENCODE_BUCKETS[-1], dtype=torch.long, device=state.active.device)
-        self._network: Network | None = None
+        self._attached: tuple[Network, FusedAudio] | None = None
         self.arithmetic: Arithmetic = kernels.FusedArithmetic()
-        self.prompt_attention = kernels.FusedPromptAttention
 
-    def attach(self, network: Network) -> None:
-        """The network whose steps are run."""
-        self._network = network
+    def attach(self, network: Network, form: Form) -> FusedAudio:
+        """The network whose steps are run; returns its encoded audio in this form."""
+        encoded = self._forms[form](network.weights, self._cache)
+        self._attached = (network, encoded)
+        return encoded
+
+    def prompt_attention(self, slots: Tensor, length: int, rows: Tensor | None) -> PromptAttention:
+        """For a prompt of a few tokens: as PromptAttention, but nothing is gathered."""
+        _, encoded = self._network_and_audio()
+        return self._kernels.FusedPromptAttention(self._cache, encoded, slots, length, rows)
 
     def step(self, rows: int, draw: bool) -> Tensor:
         """One token for all active rows below `rows`; the logits by row, for beams."""
@@ -97,19 +109,18 @@ class Fast:
         return self._graphs.run(("prompt", bucket, False), lambda: self._prompt(bucket))
 
     def _prompt(self, windows: int) -> Tensor:
-        if self._network is None:
-            raise RuntimeError("no network is attached")
+        network, _ = self._network_and_audio()
         slots, leads, tokens = self._prompts[:windows].split((1, 1, SHORTEST), dim=1)
-        attention = self.prompt_attention(self._cache, slots[:, 0].contiguous(), SHORTEST, leads[:, 0])
+        attention = self.prompt_attention(slots[:, 0].contiguous(), SHORTEST, leads[:, 0])
         positions = self._numbers[:SHORTEST].repeat(windows)
-        return self._network.decode(tokens.flatten(), positions, attention)
+        return network.decode(tokens.flatten(), positions, attention)
 
     def _encode(self, windows: int) -> Tensor:
-        if self._network is None or self._mel is None:
-            raise RuntimeError("no network is attached")
-        features = self._network.encode(self._mel[:windows])
-        for layer, projected in enumerate(self._network.audio_layers(features)):
-            self._kernels.store_audio(projected, self._cache.audio[:, layer], self._slots[:windows])
+        if self._mel is None:
+            raise RuntimeError("there is nothing to encode")
+        network, encoded = self._network_and_audio()
+        features = network.encode(self._mel[:windows])
+        encoded.store(features, self._slots[:windows])
         return features
 
     def select(self, logits: Tensor, rows: Tensor, draw: bool) -> None:
@@ -117,13 +128,15 @@ class Fast:
         self._select.select(logits, self._state, rows, self._vocabulary, draw=draw)
 
     def _step(self, rows: int, draw: bool) -> Tensor:
-        if self._network is None:
-            raise RuntimeError("no network is attached")
-        heads = self._cache.audio.shape[4]
-        splits = min(max(_PROGRAMS // (rows * heads), 2), 12)
-        attention = self._kernels.FusedStepAttention(self._cache, self._state, rows, splits)
+        network, encoded = self._network_and_audio()
+        attention = self._kernels.FusedStepAttention(self._cache, encoded, self._state, rows)
         tokens = self._state.whole[:rows, Whole.TOKEN]
         positions = self._state.whole[:rows, Whole.POSITION].clamp(max=self._state.sampled.shape[1] - 1)
-        logits = self._network.logits(self._network.decode(tokens, positions, attention))
+        logits = network.logits(network.decode(tokens, positions, attention))
         self._select.select(logits, self._state, self._numbers[:rows], self._vocabulary, draw=draw)
         return logits
+
+    def _network_and_audio(self) -> tuple[Network, FusedAudio]:
+        if self._attached is None:
+            raise RuntimeError("no network is attached")
+        return self._attached

@@ -11,6 +11,7 @@ import triton.language as tl
 from torch import Tensor
 
 from workers.engine.attention import PromptAttention
+from workers.engine.audio_kernels import FusedAudio, Readers
 from workers.engine.kv_cache import KvCache
 from workers.engine.state import RowState, Whole
 from workers.engine.weights import Norm
@@ -104,95 +105,26 @@ def _attend_text(
     tl.store(to, (result / total).to(out.dtype.element_ty))
 
 
-@triton.jit
-def _attend_audio(
-    query, cache, out, tops, totals, active, slots, slot_stride, frame_stride, part_stride, frames, span, scale,
-    PER_ROW: tl.constexpr, COLUMNS: tl.constexpr, SLOT: tl.constexpr, HEADS: tl.constexpr,
-    WIDTH: tl.constexpr, BLOCK: tl.constexpr, SPLITS: tl.constexpr,
-):  # fmt: skip
-    row, head, split = tl.program_id(1), tl.program_id(0), tl.program_id(2)
-    source = row // PER_ROW
-    if tl.load(active + source) == 0:
-        return
-    slot = tl.load(slots + source * COLUMNS + SLOT).to(tl.int64)
-    channel = tl.arange(0, WIDTH)
-    q = tl.load(query + (row * HEADS + head) * WIDTH + channel).to(tl.float32) * scale
-    frame = tl.arange(0, BLOCK)
-    base = cache + slot * slot_stride + head * WIDTH + channel[None, :]
-    top = tl.sum(q, 0) * 0 - 1e30
-    total = top * 0
-    result = q * 0
-    first = split * span
-    last = tl.minimum(first + span, frames)
-    for start in range(first, last, BLOCK):
-        inside = start + frame < last
-        at = base + (start + frame)[:, None] * frame_stride
-        keys = tl.load(at, mask=inside[:, None], other=0.0)
-        values = tl.load(at + part_stride, mask=inside[:, None], other=0.0)
-        scores = tl.where(inside, tl.sum(keys.to(tl.float32) * q[None, :], 1), float("-inf"))
-        new_top = tl.maximum(top, tl.max(scores, 0))
-        shrink = tl.exp(top - new_top)
-        chances = tl.exp(scores - new_top)
-        total = total * shrink + tl.sum(chances, 0)
-        result = result * shrink + tl.sum(values.to(tl.float32) * chances[:, None], 0)
-        top = new_top
-    to = (row * HEADS + head) * SPLITS + split
-    if SPLITS == 1:
-        tl.store(out + to * WIDTH + channel, (result / total).to(out.dtype.element_ty))
-    else:
-        tl.store(out + to * WIDTH + channel, result)
-        tl.store(tops + to, top)
-        tl.store(totals + to, total)
-
-
-@triton.jit
-def _merge(parts, tops, totals, out, SPLITS: tl.constexpr, PADDED: tl.constexpr, WIDTH: tl.constexpr):
-    at = tl.program_id(0)
-    split, channel = tl.arange(0, PADDED), tl.arange(0, WIDTH)
-    there = split < SPLITS
-    top = tl.load(tops + at * SPLITS + split, mask=there, other=-1e30)
-    weight = tl.where(there, tl.exp(top - tl.max(top, 0)), 0.0)
-    total = tl.sum(weight * tl.load(totals + at * SPLITS + split, mask=there, other=0.0), 0)
-    part = tl.load(
-        parts + (at * SPLITS + split[:, None]) * WIDTH + channel[None, :], mask=there[:, None], other=0.0
-    )
-    tl.store(out + at * WIDTH + channel, (tl.sum(part * weight[:, None], 0) / total).to(out.dtype.element_ty))
-
-
-@triton.jit
-def _store_audio(source, cache, slots, slot_stride, frame_stride, frames, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
-    frame, window = tl.program_id(0), tl.program_id(1)
-    slot = tl.load(slots + window)
-    channel = tl.arange(0, BLOCK)
-    inside = channel < WIDTH
-    value = tl.load(source + (window.to(tl.int64) * frames + frame) * WIDTH + channel, mask=inside)
-    tl.store(cache + slot * slot_stride + frame * frame_stride + channel, value, mask=inside)
-
-
-def store_audio(projected: Tensor, cache: Tensor, slots: Tensor) -> None:
-    """Copy keys and values [windows, frames, 2 * state] into cache [slot, frame, 2, head, width]."""
-    windows, frames, width = projected.shape
-    _store_audio[(frames, windows)](
-        projected, cache, slots, cache.stride(0), cache.stride(1), frames, WIDTH=width,
-        BLOCK=triton.next_power_of_2(width), num_warps=4,
-    )  # fmt: skip
-
-
 class FusedPromptAttention(PromptAttention):
-    """Short prompts read the audio as decode steps do: without a copy of the keys and values."""
+    """Short prompts read the audio as decode steps do: in place."""
+
+    def __init__(
+        self, cache: KvCache, encoded: FusedAudio, slots: Tensor, length: int, rows: Tensor | None
+    ) -> None:
+        super().__init__(cache, encoded, slots, length, rows)
+        active = torch.ones(len(slots), dtype=torch.int32, device=slots.device)
+        self._fused, self._readers = encoded, Readers(active, slots.int()[:, None], 0, length)
 
     def audio(self, query: Tensor, layer: int) -> Tensor:
-        active = torch.ones(len(self._slots), dtype=torch.int32, device=query.device)
-        return attend_audio(
-            query, self._cache.audio[:, layer], active, self._slots.int(), 1, 0, self._length, 2
-        )  # fmt: skip
+        return self._fused.read(query, self._readers, layer)
 
 
 class FusedStepAttention:
     """One token of rows 0..n: reads the state on the device and only what is filled of the text cache."""
 
-    def __init__(self, cache: KvCache, state: RowState, rows: int, splits: int) -> None:
-        self._cache, self._state, self._rows, self._splits = cache, state, rows, splits
+    def __init__(self, cache: KvCache, encoded: FusedAudio, state: RowState, rows: int) -> None:
+        self._cache, self._encoded, self._state, self._rows = cache, encoded, state, rows
+        self._readers = Readers(state.active, state.whole, int(Whole.SLOT), 1)
 
     def text(self, qkv: Tensor, layer: int) -> Tensor:
         cache = self._cache.text[:, layer]
@@ -207,33 +139,4 @@ class FusedStepAttention:
         return out
 
     def audio(self, query: Tensor, layer: int) -> Tensor:
-        state = self._state
-        return attend_audio(
-            query, self._cache.audio[:, layer], state.active, state.whole, len(Whole), int(Whole.SLOT), 1,
-            self._splits,
-        )  # fmt: skip
-
-
-def attend_audio(
-    query: Tensor, cache: Tensor, active: Tensor, slots: Tensor, columns: int, slot_column: int, per_row: int,
-    splits: int, block: int = 32, warps: int = 2,
-) -> Tensor:  # fmt: skip
-    """query [n, state] over cache [slot, frame, 2, head, width]; `per_row` queries follow each other a row."""
-    frames, _, heads, width = cache.shape[1:]
-    n = query.shape[0]
-    out = torch.empty_like(query)
-    parts, tops, totals = out, out, out
-    if splits > 1:
-        parts = torch.empty(n * heads * splits * width, dtype=torch.float32, device=query.device)
-        tops = torch.empty(n * heads * splits, dtype=torch.float32, device=query.device)
-        totals = torch.empty_like(tops)
-    span = triton.cdiv(triton.cdiv(frames, splits), block) * block
-    _attend_audio[(heads, n, splits)](
-        query, cache, parts, tops, totals, active, slots, cache.stride(0), cache.stride(1), cache.stride(2), frames,
-        span, width**-0.5, PER_ROW=per_row, COLUMNS=columns, SLOT=slot_column, HEADS=heads, WIDTH=width, BLOCK=block,
-        SPLITS=splits, num_warps=warps,
-    )  # fmt: skip
-    if splits > 1:
-        padded = triton.next_power_of_2(splits)
-        _merge[(n * heads,)](parts, tops, totals, out, SPLITS=splits, PADDED=padded, WIDTH=width, num_warps=1)
-    return out
+        return self._encoded.read(query, self._readers, layer)

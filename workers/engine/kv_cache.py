@@ -7,6 +7,7 @@ from torch import Tensor
 from whisper.model import ModelDimensions
 
 from shared.errors import EngineOutOfMemory
+from shared.memory import Form, audio_shape
 from workers.engine.region import reserve
 
 #: Slots and rows that addresses are reserved for.
@@ -16,23 +17,22 @@ MOST_ROWS = 512
 class KvCache:
     """Static cache of one model; `audio` and `text` span what is reserved, only the committed part may be used.
 
-    audio [slot, layer, frame, 2, head, width] lies so that the key-value projection writes straight into it;
+    audio is as the form of cross-attention has it (`encoded.py`); keys and values lie as their projection leaves them;
     text [row, layer, 2, head, position, width] so that a head reads its past in one piece.
     """
 
-    def __init__(self, dims: ModelDimensions, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(self, dims: ModelDimensions, dtype: torch.dtype, device: torch.device, form: Form) -> None:
         heads, width = dims.n_text_head, dims.n_text_state // dims.n_text_head
-        layers = dims.n_text_layer
-        audio_shape = (MOST_ROWS, layers, dims.n_audio_ctx, 2, heads, width)
-        text_shape = (MOST_ROWS, layers, 2, heads, dims.n_text_ctx, width)
-        self.slot_bytes = _bytes(audio_shape, dtype) // MOST_ROWS
-        self.row_bytes = _bytes(text_shape, dtype) // MOST_ROWS
-        self._audio_region = reserve(_bytes(audio_shape, dtype), device)
-        self._text_region = reserve(_bytes(text_shape, dtype), device)
+        audio = (MOST_ROWS, *audio_shape(dims, form))
+        text = (MOST_ROWS, dims.n_text_layer, 2, heads, dims.n_text_ctx, width)
+        self.slot_bytes = _bytes(audio, dtype) // MOST_ROWS
+        self.row_bytes = _bytes(text, dtype) // MOST_ROWS
+        self._audio_region = reserve(_bytes(audio, dtype), device)
+        self._text_region = reserve(_bytes(text, dtype), device)
         self.slots = self.rows = 0
         self.resize(1, 1)
-        self.audio: Tensor = self._audio_region.tensor(audio_shape, dtype)
-        self.text: Tensor = self._text_region.tensor(text_shape, dtype)
+        self.audio: Tensor = self._audio_region.tensor(audio, dtype)
+        self.text: Tensor = self._text_region.tensor(text, dtype)
 
     @property
     def committed(self) -> int:

@@ -115,8 +115,9 @@ class Loaded:
         if window.session.slot is None or not isinstance(window.request, protocol.Align):
             raise RuntimeError("only alignments of encoded windows are scheduled")
         heads = self.checkpoint.alignment_heads
-        network, cache = self.runner.network, self.runner.cache
-        reply, matrix = align(network, cache, window.session.slot, window.request, heads)
+        runner = self.runner
+        slot = window.session.slot
+        reply, matrix = align(runner.network, runner.cache, runner.audio, slot, window.request, heads)
         self.batch.done(window)
         window.future.set_result((reply, matrix))
 

@@ -5,7 +5,6 @@ The decoder's layers are written once; how they attend (one step of many rows, a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Protocol
 
 import torch
@@ -67,17 +66,6 @@ class Network:
         for layer, following in zip(weights.encoder, norms, strict=True):
             x, normed = self._encoder_layer(layer, x, normed, following)
         return normed
-
-    def audio_layers(self, features: Tensor) -> Iterator[Tensor]:
-        """Keys and values of features [windows, ctx, state] for each decoder layer: [windows, ctx, 2 * state]."""
-        for layer in self.weights.decoder:
-            yield F.linear(features, layer.cross_kv.weight, layer.cross_kv.bias)
-
-    def store_audio(self, features: Tensor, slots: list[int], cache: Tensor) -> None:
-        """Keep the features' keys and values in the windows' slots."""
-        for number, projected in enumerate(self.audio_layers(features)):
-            for one, slot in zip(projected, slots, strict=True):
-                cache[slot, number] = one.view(cache.shape[2:])
 
     def decode(self, tokens: Tensor, positions: Tensor, attention: Attention) -> Tensor:
         """Final hidden state [tokens, n_text_state] of tokens [n] at positions [n]."""

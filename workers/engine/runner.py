@@ -10,12 +10,15 @@ import torch
 from torch import Tensor
 
 from shared.errors import EngineOutOfMemory
+from shared.memory import form_of
+from shared.settings import CrossAttention
 from workers.engine import rules
-from workers.engine.attention import HostStepAttention, PromptAttention, StepAttention
+from workers.engine.attention import PromptAttention, step_attention
 from workers.engine.beam import BeamSearch
 from workers.engine.checkpoint import Checkpoint
 from workers.engine.decoding import Decoding, result_of, seed_of
-from workers.engine.fast import SHORTEST, Fast, fast_path
+from workers.engine.encoded import FORMS, EncodedAudio
+from workers.engine.fast import SHORTEST, Fast, capability, fast_path
 from workers.engine.kv_cache import KvCache
 from workers.engine.network import Network, PlainArithmetic
 from workers.engine.plan import Plan, model_tokenizer, multilingual
@@ -41,20 +44,23 @@ class Runner:
     """One model on one device: weights, cache, state, and what can be done with them."""
 
     def __init__(
-        self, checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device, *, reproducible: bool
-    ) -> None:
+        self, checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device, *,
+        reproducible: bool, cross_attention: CrossAttention = "auto",
+    ) -> None:  # fmt: skip
         self.device, self._dtype, self._reproducible = device, dtype, reproducible
         weights = place_weights(checkpoint, dtype, device)
         self.dims = weights.dims
-        self.cache = KvCache(self.dims, dtype, device)
+        form = form_of(cross_attention, dtype.itemsize, capability(device))
+        self.cache = KvCache(self.dims, dtype, device, form)
         self.state = RowState(self.dims, device)
         tokenizer = model_tokenizer(self.dims)
         self._tokenizer = tokenizer
         self.vocabulary = rules.vocabulary_of(tokenizer, self.dims.n_vocab, device)
         self._fast: Fast | None = fast_path(device, self.cache, self.state, self.vocabulary)
         self.network = Network(weights, self._fast.arithmetic if self._fast else PlainArithmetic())
-        if self._fast:
-            self._fast.attach(self.network)
+        self.audio: EncodedAudio = (
+            self._fast.attach(self.network, form) if self._fast else FORMS[form](weights, self.cache)
+        )
         self._decoding: dict[Window, Decoding] = {}
         self._steps = 0
         self._encoded: torch.cuda.Event | None = None
@@ -71,7 +77,7 @@ class Runner:
                 self._encoded = self._fast.encode(mels, slots, self._dtype)
             else:
                 features = self.network.encode(torch.stack(mels).to(device=self.device, dtype=self._dtype))
-                self.network.store_audio(features, slots, self.cache.audio)
+                self.audio.store(features, self.state.upload(slots, torch.long))
             for window in group:
                 window.mel = None
 
@@ -162,9 +168,9 @@ class Runner:
         flat = self.state.upload(tokens, torch.long).flatten()
         positions = torch.arange(length, device=self.device).repeat(len(prompts))
         slots = self.state.upload([_slot(window) for window in windows], torch.long)
-        attention = PromptAttention(self.cache, slots, length, leads)
+        attention = PromptAttention(self.cache, self.audio, slots, length, leads)
         if self._fast and length <= _SHORT:
-            attention = self._fast.prompt_attention(self.cache, slots, length, leads)
+            attention = self._fast.prompt_attention(slots, length, leads)
         return self.network.decode(flat, positions, attention)
 
     def decode(self) -> list[Window]:
@@ -187,11 +193,7 @@ class Runner:
         for group in [[one] for one in ordered] if self._reproducible else [ordered]:
             numbers = [row for decoding in group for row in decoding.window.rows]
             rows = torch.tensor(numbers, device=self.device)
-            attention: HostStepAttention | StepAttention
-            if self.device.type == "cpu":
-                attention = HostStepAttention(self.cache, self.state, rows)
-            else:
-                attention = StepAttention(self.cache, self.state, rows, self.dims.n_text_ctx)
+            attention = step_attention(self.cache, self.audio, self.state, rows)
             tokens = self.state.whole[rows, Whole.TOKEN].long()
             positions = self.state.whole[rows, Whole.POSITION].long().clamp(max=self.dims.n_text_ctx - 1)
             logits = self.network.logits(self.network.decode(tokens, positions, attention))
@@ -269,7 +271,7 @@ class Runner:
         """Give the model's memory back; the runner cannot be used afterwards."""
         self._seen.clear()
         self._fast = None
-        del self.network, self.state
+        del self.network, self.audio, self.state
         self.cache.release()
 
     @property

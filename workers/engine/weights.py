@@ -38,6 +38,19 @@ class EncoderLayer:
 
 
 @dataclass(frozen=True)
+class CrossHeads:
+    """Each head's part of a layer's cross-attention, as views of its fused key and value."""
+
+    key: Tensor  # [head, width, state]
+    value: Tensor  # [head, state, width]
+    value_bias: Tensor  # [head, width]
+
+    @property
+    def width(self) -> int:
+        return self.key.shape[1]
+
+
+@dataclass(frozen=True)
 class DecoderLayer:
     norm: Norm
     qkv: Linear
@@ -49,6 +62,11 @@ class DecoderLayer:
     mlp_norm: Norm
     up: Linear
     down: Linear
+
+    def cross_heads(self, heads: int) -> CrossHeads:
+        """The cross key and value by head, for so many heads."""
+        key, value = self.cross_kv.weight.unflatten(0, (2, heads, -1))
+        return CrossHeads(key, value.transpose(1, 2), self.cross_kv.bias.unflatten(0, (2, heads, -1))[1])
 
 
 @dataclass(frozen=True, kw_only=True)
