@@ -1,129 +1,122 @@
 """How equal the engine is to stock `whisper.decode` in fp16 on this GPU, window by window, with a real model.
 
-Windows are the shipped clips in random order, gain and spacing. Stock decodes them one by one, the engine in one batch.
+Stock decodes all windows one by one, then in batches against itself (the control: what float16 alone changes), and
+the engine decodes them with many at once. `--speech` is a folder of `engine_speech`; without it the shipped clips
+are mixed. About 100 s on an H200 for 96 windows of base.
 
-    python -m benchmarks.gpu.engine_exact --checkpoint base.pt --windows 96 --slots 64 --out exact.json
+    python -m benchmarks.gpu.engine_exact --checkpoint base.pt --speech speech --windows 96 --out exact.json
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import whisper
+from torch import Tensor
 from whisper.decoding import DecodingOptions
-from whisper.normalizers import EnglishTextNormalizer
 
 from benchmarks.gpu import engine_setup as setup
+from benchmarks.gpu.engine_exact_compare import Stock, compare, word_errors
+from benchmarks.gpu.engine_speech import RATE, SHIPPED, Samples, read, spoken_windows
+from shared.settings import CrossAttention
 from workers.engine.checkpoint import open_checkpoint
-
-SPEECH = Path(__file__).parents[2] / "tests" / "data" / "speech"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = setup.parser_of(__doc__)
     parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--speech", type=Path)
     parser.add_argument("--windows", type=int, default=96)
     parser.add_argument("--slots", type=int, default=64)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--control", type=int, nargs="*", default=[4, 16, 64], help="batches of stock against itself")
+    parser.add_argument("--cross-attention", nargs="+", choices=setup.FORMS, default=["cached", "absorbed"])
     arguments = parser.parse_args()
-    windows = make_windows(arguments.windows)
-    stock = whisper.load_model(str(arguments.checkpoint), device="cuda")
-    options = DecodingOptions(language="en", temperature=0.0)
-    plain = [whisper.decode(stock, mel.cuda(), options) for mel, _ in windows]
-    control = in_batches(stock, [mel for mel, _ in windows], options, arguments.slots)
-    loaded = setup.load(open_checkpoint(str(arguments.checkpoint), Path()), arguments.slots)
-    asked = [setup.request(loaded, mel.half()) for mel, _ in windows]
-    seconds = setup.run(loaded, asked)
-    ours = [one.future.result()[0] for one in asked]
-    report = compare(stock, windows, plain, ours)
-    report["stock_in_batches_against_itself"] = compare(stock, windows, plain, control)
-    report["times_realtime"] = round(30 * len(windows) / seconds)
-    print(json.dumps(report, indent=1))
-    if arguments.out:
-        arguments.out.write_text(json.dumps(report, indent=1))
+    spoken = spoken_windows(arguments.speech, arguments.windows) if arguments.speech else mixed(arguments.windows)
+    stock_model = whisper.load_model(str(arguments.checkpoint), device=arguments.device)
+    dtype = setup.dtype_of(arguments.device)
+    mels = [mel_of(samples, stock_model.dims.n_mels).to(arguments.device, dtype) for samples, _ in spoken]
+    report = measure(stock_model, mels, [text for _, text in spoken], arguments)
+    report["minutes"] = round(sum(len(samples) for samples, _ in spoken) / RATE / 60, 1)
+    show(report)
+    setup.write(arguments.out, arguments.device, report)
 
 
-def make_windows(count: int) -> list[tuple[torch.Tensor, str]]:
-    """Mel and reference text of each window."""
-    lines = (SPEECH / "transcripts.tsv").read_text().splitlines()
-    clips = [(setup.clip(SPEECH / name), text) for name, text in (line.split("\t") for line in lines)]
-    chance = random.Random(0)
-    noise = np.random.default_rng(0)
-    made = []
-    for _ in range(count):
-        order = chance.sample(clips, len(clips))
-        pieces = [np.concatenate([samples, np.zeros(chance.randrange(16000))]) for samples, _ in order]
-        audio = np.concatenate(pieces)[: 30 * 16000] * chance.uniform(0.3, 1.2)
-        audio = (audio + noise.normal(0, chance.choice([0, 0.001, 0.01]), len(audio))).astype(np.float32)
-        mel = whisper.log_mel_spectrogram(whisper.pad_or_trim(audio))
-        made.append((mel, " ".join(text for _, text in order)))
-    return made
+def measure(model: Any, mels: list[Tensor], texts: list[str], arguments: Any) -> dict[str, Any]:
+    """Stock alone, stock in batches and the engine in each form, all on the same windows."""
+    on_gpu = arguments.device == "cuda"
+    stock = Stock(model, DecodingOptions(language="en", temperature=0.0, fp16=on_gpu))
+    stock.together(mels[:1], 1)  # loads libraries
+    plain, seconds = timed(arguments.device, lambda: stock.alone(mels))
+    rows = [{"what": "stock, one by one", "wer_percent": word_errors(texts, plain), "seconds": seconds}]
+    print(f"stock, one by one: {seconds:.0f} s", flush=True)
+    for size in arguments.control:
+        others, seconds = timed(arguments.device, lambda size=size: stock.together(mels, size))  # type: ignore[misc]
+        rows.append({"what": f"stock in batches of {size}", "seconds": seconds, **compare(stock, plain, others, texts)})
+    for form in arguments.cross_attention:
+        ours, seconds = timed(arguments.device, lambda form=form: engine(mels, arguments, form))  # type: ignore[misc]
+        what = f"engine, {form}, {arguments.slots} slots"
+        rows.append({"what": what, "seconds": seconds, **compare(stock, plain, ours, texts)})
+    tokens = sum(len(one.tokens) for one in plain)
+    return {"windows": len(mels), "tokens": tokens, "rows": rows}
 
 
-def in_batches(stock: Any, mels: list[torch.Tensor], options: DecodingOptions, size: int) -> list[Any]:
-    """Stock's own decode with more than one window at a time: how much that alone changes."""
-    results = []
-    for start in range(0, len(mels), size):
-        results += whisper.decode(stock, torch.stack(mels[start : start + size]).cuda(), options)
+def engine(mels: list[Tensor], arguments: Any, form: CrossAttention) -> list[Any]:
+    """What the engine decodes the windows to, with as many at once as it has slots."""
+    checkpoint = open_checkpoint(str(arguments.checkpoint.absolute()), Path())
+    loaded = setup.load(checkpoint, arguments.slots, device=arguments.device, form=form)
+    asked = [setup.request(loaded, mel.cpu()) for mel in mels]
+    setup.run(loaded, asked)
+    results = [one.future.result()[0] for one in asked]
+    setup.unload(loaded)
     return results
 
 
-def compare(stock: Any, windows: list[Any], plain: list[Any], ours: list[Any]) -> dict[str, Any]:
-    """Shares of equal windows, stock's preference at each first divergence, and both word error rates."""
-    margins = []
-    for (mel, _), one, other in zip(windows, plain, ours, strict=True):
-        if one.tokens != other.tokens:
-            margins.append(margin(stock, mel, one.tokens, other.tokens))
-    normal = EnglishTextNormalizer()
-    rates = []
-    for results in (plain, ours):
-        errors = words = 0
-        for (_, text), result in zip(windows, results, strict=True):
-            reference = normal(text).split()
-            errors += distance(reference, normal(result.text).split())
-            words += len(reference)
-        rates.append(100 * errors / words)
-    return {
-        "windows": len(windows),
-        "tokens_equal_percent": 100 * sum(a.tokens == b.tokens for a, b in zip(plain, ours, strict=True)) / len(plain),
-        "text_equal_percent": 100 * sum(a.text == b.text for a, b in zip(plain, ours, strict=True)) / len(plain),
-        "margins_at_first_divergence": margins,
-        "wer_stock_percent": rates[0],
-        "wer_engine_percent": rates[1],
-        "tokens": sum(len(one.tokens) for one in plain),
-    }
+def timed(device: str, work: Callable[[], list[Any]]) -> tuple[list[Any], float]:
+    setup.wait(device)
+    started = time.perf_counter()
+    results = work()
+    setup.wait(device)
+    return results, round(time.perf_counter() - started, 2)
 
 
-@torch.no_grad()
-def margin(stock: Any, mel: torch.Tensor, plain: list[int], ours: list[int]) -> float:
-    """Stock's logit of its own token above ours, where the two first differ."""
-    end = 50257
-    one, other = [*plain, end], [*ours, end]
-    at = next(index for index, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
-    tokens = torch.tensor([[50258, 50259, 50359, *one[:at]]], device="cuda")
-    logits = stock.decoder(tokens, stock.encoder(mel.cuda().half()[None]))[0, -1]
-    if (one[at] >= 50364) != (other[at] >= 50364):  # text or timestamp: decided by the timestamps' sum
-        times, text = logits[50364:].logsumexp(-1), logits[:50364].max()
-        return float((times - text).abs())
-    return float(logits[one[at]] - logits[other[at]])
+def mel_of(samples: Samples, n_mels: int) -> Tensor:
+    """The spectrogram of one window, computed on the CPU as `transcribe` does for a proxy."""
+    return whisper.log_mel_spectrogram(whisper.pad_or_trim(samples), n_mels)
 
 
-def distance(one: list[str], other: list[str]) -> int:
-    """Word edits from one text to the other."""
-    row = list(range(len(other) + 1))
-    for at, word in enumerate(one, 1):
-        previous, row[0] = row[0], at
-        for index, candidate in enumerate(other, 1):
-            change = previous + (word != candidate)
-            previous, row[index] = row[index], min(change, row[index] + 1, row[index - 1] + 1)
-    return row[-1]
+def mixed(count: int) -> list[tuple[Samples, str]]:
+    """The shipped clips in random order, gain and spacing, some with noise."""
+    lines = (SHIPPED / "transcripts.tsv").read_text().splitlines()
+    clips = [(read(SHIPPED / name), text) for name, text in (line.split("\t") for line in lines)]
+    chance, noise = random.Random(0), np.random.default_rng(0)
+    made = []
+    for _ in range(count):
+        order = chance.sample(clips, len(clips))
+        pieces = [np.concatenate([samples, np.zeros(chance.randrange(RATE))]) for samples, _ in order]
+        audio = np.concatenate(pieces)[: 30 * RATE] * chance.uniform(0.3, 1.2)
+        audio = (audio + noise.normal(0, chance.choice([0, 0.001, 0.01]), len(audio))).astype(np.float32)
+        made.append((audio, " ".join(text for _, text in order)))
+    return made
+
+
+def show(report: dict[str, Any]) -> None:
+    print(f"{report['windows']} windows, {report['minutes']} minutes, {report['tokens']} tokens of stock one by one")
+    head = ("against stock one by one", "tokens %", "text %", "parted", "largest margin", ">= 0.05", "WER %", "s")
+    lines: list[tuple[object, ...]] = []
+    for row in report["rows"]:
+        margins = row.get("margins_at_first_divergence")
+        parted, largest = (None, None) if margins is None else (len(margins), max(margins, default=0.0))
+        equal = row.get("tokens_equal_percent"), row.get("text_equal_percent")
+        lines.append((row["what"], *equal, parted, largest, row.get("no_ties"), row["wer_percent"], row["seconds"]))
+    setup.table(head, lines)
 
 
 if __name__ == "__main__":
+    torch.set_grad_enabled(False)
     main()

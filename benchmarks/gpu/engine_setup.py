@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import argparse
+import gc
+import json
+import sys
 import time
 import zlib
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-import numpy as np
 import torch
 from torch import Tensor
 from whisper.model import AudioEncoder, ModelDimensions, TextDecoder
 
 from shared.models import MODELS
+from shared.settings import CrossAttention
 from workers.engine.batcher import Batcher
 from workers.engine.checkpoint import Checkpoint, alignment_heads
 from workers.engine.loaded import ENCODE_BATCH, ENCODE_PATIENCE, Loaded
@@ -23,31 +27,92 @@ from workers.engine.runner import Runner
 from workers.engine.stats import Meter
 from workers.engine.window import Session, Window
 
+FORMS: tuple[CrossAttention, ...] = get_args(CrossAttention)
+SECONDS_A_WINDOW = 30
+
+
+def parser_of(doc: str | None) -> argparse.ArgumentParser:
+    """A command line with what every benchmark takes."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: a rehearsal, in float32")
+    parser.add_argument("--out", type=Path, help="a JSON file for the figures")
+    return parser
+
+
+def dtype_of(device: str) -> torch.dtype:
+    """What is measured on a GPU is float16; a CPU computes in float32."""
+    return torch.float16 if device == "cuda" else torch.float32
+
+
+def write(out: Path | None, device: str, report: dict[str, Any]) -> None:
+    """Keep the figures with the machine, the versions, the date and the command that gave them."""
+    if out is None:
+        return
+    machine = {
+        "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
+        "torch": torch.__version__,
+        "python": sys.version.split()[0],
+        "date": time.strftime("%F"),
+        "command": " ".join([Path(sys.argv[0]).stem, *sys.argv[1:]]),
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps({"machine": machine, **report}, indent=1) + "\n")
+
+
+def table(head: tuple[str, ...], rows: list[tuple[object, ...]]) -> None:
+    """Print a short table; None is a dash."""
+    cells = [head, *[tuple("-" if cell is None else str(cell) for cell in row) for row in rows]]
+    widths = [max(len(row[at]) for row in cells) for at in range(len(head))]
+    for row in cells:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip(), flush=True)
+
+
+def dims_of(name: str) -> ModelDimensions:
+    """The dimensions of an official model."""
+    return ModelDimensions(**vars(MODELS[name]))
+
 
 def random_checkpoint(name: str, device: str = "cuda") -> Checkpoint:
     """A model of the official size whose weights mean nothing."""
     torch.manual_seed(0)
-    d = ModelDimensions(**vars(MODELS[name]))
+    d = dims_of(name)
     with torch.device("meta"):
         encoder = AudioEncoder(d.n_mels, d.n_audio_ctx, d.n_audio_state, d.n_audio_head, d.n_audio_layer)
         decoder = TextDecoder(d.n_vocab, d.n_text_ctx, d.n_text_state, d.n_text_head, d.n_text_layer)
     parts = torch.nn.ModuleDict({"encoder": encoder, "decoder": decoder})
     weights = {}
     for key, value in parts.state_dict().items():
-        scale = 1.0 if key.endswith("weight") and value.ndim == 1 else 0.02
+        scales = key.endswith("weight") and value.ndim == 1
         random = torch.randn(value.shape, device=device, dtype=torch.float16) * 0.02
-        weights[key] = random + 1 if scale == 1.0 else random
+        weights[key] = random + 1 if scales else random
     return Checkpoint(name=name, dims=d, weights=weights, alignment_heads=alignment_heads(name, d))
 
 
-def load(checkpoint: Checkpoint, slots: int, *, dtype: torch.dtype = torch.float16, **options: Any) -> Loaded:
+def load(
+    checkpoint: Checkpoint,
+    slots: int,
+    *,
+    device: str = "cuda",
+    form: CrossAttention = "auto",
+    reproducible: bool = False,
+) -> Loaded:
     """The model as the engine holds it, with memory for so many slots."""
-    options = {"reproducible": False, **options}
-    runner = Runner(checkpoint, dtype, torch.device("cuda", 0), **options)
-    batch = Batcher(slots=1, encode_batch=ENCODE_BATCH["cuda"], encode_patience=ENCODE_PATIENCE["cuda"])
+    where = torch.device("cuda", 0) if device == "cuda" else torch.device("cpu")
+    runner = Runner(checkpoint, dtype_of(device), where, reproducible=reproducible, cross_attention=form)
+    batch = Batcher(slots=1, encode_batch=ENCODE_BATCH[device], encode_patience=ENCODE_PATIENCE[device])
     loaded = Loaded(checkpoint.name, checkpoint, runner, batch, Meter())
     loaded.resize(slots, lambda: False)
     return loaded
+
+
+def unload(loaded: Loaded) -> None:
+    """Give the model's memory back."""
+    on_gpu = loaded.runner.device.type == "cuda"
+    loaded.runner.release()
+    gc.collect()
+    if on_gpu:
+        torch._C._cuda_clearCublasWorkspaces()
+        torch.cuda.empty_cache()
 
 
 def request(loaded: Loaded, mel: Tensor, **options: Any) -> Window:
@@ -63,18 +128,29 @@ def request(loaded: Loaded, mel: Tensor, **options: Any) -> Window:
     return window
 
 
+def forced(loaded: Loaded, tokens: int) -> dict[str, Any]:
+    """Options of a request that samples exactly so many tokens."""
+    return {"sample_len": tokens, "suppress_tokens": [-1, loaded.runner.vocabulary.end_of_text]}
+
+
 def run(loaded: Loaded, windows: list[Window]) -> float:
     """Step until all windows are answered; the seconds it took. A session leaves with its answer."""
     for window in windows:
         window.future.add_done_callback(lambda _, session=window.session: setattr(session, "closed", True))
-    torch.cuda.synchronize()
+    wait(loaded.runner.device.type)
     started = time.perf_counter()
     with torch.inference_mode():
         while loaded.step():
             for window in [one for one in loaded.batch._idle.values() if one.closed]:
                 loaded.batch.drop(window)
-    torch.cuda.synchronize()
+    wait(loaded.runner.device.type)
     return time.perf_counter() - started
+
+
+def wait(device: str) -> None:
+    """Until the device has done all that it was given."""
+    if device == "cuda":
+        torch.cuda.synchronize()
 
 
 def noise(dims: ModelDimensions, windows: int) -> list[Tensor]:
@@ -84,15 +160,9 @@ def noise(dims: ModelDimensions, windows: int) -> list[Tensor]:
     return [few[at % len(few)] for at in range(windows)]
 
 
-def device_bytes() -> int:
+def device_bytes(device: str = "cuda") -> int:
     """Memory of the GPU that is in use, by whomever."""
+    if device != "cuda":
+        return 0
     free, total = torch.cuda.mem_get_info()
     return total - free
-
-
-def clip(path: Path) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Samples of a 16 kHz mono wav file."""
-    import wave
-
-    with wave.open(str(path)) as audio:
-        return np.frombuffer(audio.readframes(audio.getnframes()), np.int16).astype(np.float32) / 32768

@@ -1,131 +1,152 @@
-"""How fast the engine is on this GPU: windows of 30 s, a forced number of tokens, all of whisper's rules on.
+"""How fast the engine is on this GPU: windows of 30 s, random weights, a forced number of tokens, all rules on.
 
-    python -m benchmarks.gpu.engine_speed --models large-v3:64,256 turbo:256 base:256 --out speed.json
+    python -m benchmarks.gpu.engine_speed --models base:1,64,256 turbo:1,64,256 large-v3:1,64,256 --out speed.json
+    python -m benchmarks.gpu.engine_speed --models --encoder-rows 8,9,10,11,12,13,14,16,18,20,24 --encoder turbo
+    python -m benchmarks.gpu.engine_speed --models --profile base:256 large-v3:64
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
-import json
-import statistics
 import time
 import traceback
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.gpu import engine_setup as setup
-from shared.memory import memory_of
+from benchmarks.gpu import engine_speed_parts as parts
+from shared.memory import form_of, memory_of
 from shared.models import MODELS
+from shared.settings import CrossAttention
 from workers.engine.loaded import Loaded
-from workers.engine.state import Whole
 
-_TOKENS = 100
+_WAVES = 2  # of windows that are measured, after one that warms up
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=["base:1,64,256", "turbo:64,256", "large-v3:1,64,256"])
+    parser = setup.parser_of(__doc__)
+    parser.add_argument("--models", nargs="*", default=["base:1,64,256", "turbo:1,64,256", "large-v3:1,64,256"])
+    parser.add_argument("--tokens", type=int, default=100)
+    parser.add_argument("--cross-attention", nargs="+", choices=setup.FORMS, default=["auto"])
     parser.add_argument("--reproducible", action="store_true")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--encoder-rows", type=numbers, default=[], help="sizes of encoder batches to compare")
+    parser.add_argument("--encoder", nargs="+", default=["turbo"], help="models whose encoder is compared")
+    parser.add_argument("--profile", nargs="*", default=[], metavar="MODEL:ROWS", help="print the top kernels")
     arguments = parser.parse_args()
-    results = []
-    for item in arguments.models:
-        name, _, rows = item.partition(":")
-        for count in map(int, rows.split(",")):
-            try:
-                results.append(measure(name, count, reproducible=arguments.reproducible))
-                print(json.dumps(results[-1]), flush=True)
-            except Exception:
-                traceback.print_exc()
-            gc.collect()
-            torch.cuda.empty_cache()
-    if arguments.out:
-        machine = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "date": time.strftime("%F")}
-        arguments.out.write_text(json.dumps({"machine": machine, "results": results}, indent=1))
-
-
-def measure(name: str, rows: int, *, reproducible: bool) -> dict[str, Any]:
-    """Two full waves of `rows` windows after one that warms up, and the parts of a window by themselves."""
-    before = setup.device_bytes()
-    started = time.perf_counter()
-    checkpoint = setup.random_checkpoint(name)
-    loaded = setup.load(checkpoint, rows, reproducible=reproducible)
-    checkpoint.weights.clear()
-    end = loaded.runner.vocabulary.end_of_text
-    forced = {"sample_len": _TOKENS, "suppress_tokens": [-1, end]}
-    loading = time.perf_counter() - started
-    mels = setup.noise(loaded.checkpoint.dims, rows)
-    first = setup.run(loaded, [setup.request(loaded, mel, **forced) for mel in mels[:1]])
-    setup.run(loaded, [setup.request(loaded, mel, **forced) for mel in mels])
-    waves = 2
-    seconds = setup.run(loaded, [setup.request(loaded, mel, **forced) for _ in range(waves) for mel in mels])
-    torch.cuda.empty_cache()
-    result = {
-        "model": name,
-        "rows": rows,
-        "gib_before": round(before / 2**30, 3),
-        "times_realtime": round(30 * waves * rows / seconds),
-        "ms_per_window": round(seconds / waves / rows * 1e3, 3),
-        **parts(loaded, mels, rows),
-        "load_s": round(loading, 2),
-        "first_window_s": round(first, 2),
-        "gib": round((setup.device_bytes() - before) / 2**30, 3),
-        "predicted_gib": round(predicted(name, rows) / 2**30, 3),
+    report = {
+        "speed": [row for item in arguments.models for row in attempt(speeds, item, arguments)],
+        "encoder": [row for name in arguments.encoder for row in attempt(encoders, name, arguments)],
+        "profile": [row for item in arguments.profile for row in attempt(profiles, item, arguments)],
     }
-    loaded.runner.release()
+    show(report)
+    setup.write(arguments.out, arguments.device, report)
+
+
+def numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+def attempt(measure: Any, item: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """The measurement of one model in each form; what fails costs only itself."""
+    found: list[dict[str, Any]] = []
+    for form in arguments.cross_attention:
+        try:
+            for row in measure(item, form, arguments):
+                found.append({"cross_attention": form, **row})
+                print(*(f"{key}={value}" for key, value in found[-1].items() if key != "kernels"), flush=True)
+        except Exception:
+            traceback.print_exc()
+        gc.collect()
+        if arguments.device == "cuda":
+            torch.cuda.empty_cache()
+    return found
+
+
+def speeds(item: str, form: CrossAttention, arguments: argparse.Namespace) -> Any:
+    """One model at growing numbers of rows; slots are added to the running model."""
+    name, _, rows = item.partition(":")
+    device = arguments.device
+    before = setup.device_bytes(device)
+    started = time.perf_counter()
+    checkpoint = setup.random_checkpoint(name, device)
+    loaded = setup.load(checkpoint, 1, device=device, form=form, reproducible=arguments.reproducible)
+    checkpoint.weights.clear()
+    loading = time.perf_counter() - started
+    for count in sorted(numbers(rows)):
+        loaded.resize(count, lambda: False)
+        yield {
+            "model": name,
+            "rows": count,
+            **speed(loaded, count, arguments.tokens),
+            "load_s": round(loading, 2),
+            "gib": round((setup.device_bytes(device) - before) / 2**30, 3),
+            "predicted_gib": round(predicted(name, count, form, device) / 2**30, 3),
+        }
+    setup.unload(loaded)
     del loaded
-    gc.collect()
-    torch._C._cuda_clearCublasWorkspaces()
-    torch.cuda.empty_cache()
-    result["left_after_unload_mib"] = round((setup.device_bytes() - before) / 2**20, 1)
-    return result
+    yield {"model": name, "left_after_unload_mib": round((setup.device_bytes(device) - before) / 2**20, 1)}
 
 
-def predicted(name: str, rows: int) -> int:
+def speed(loaded: Loaded, rows: int, tokens: int) -> dict[str, Any]:
+    """Full waves of `rows` windows, and the parts of a window by themselves."""
+    mels = setup.noise(loaded.checkpoint.dims, rows)
+    options = setup.forced(loaded, tokens)
+    first = setup.run(loaded, [setup.request(loaded, mels[0], **options)])
+    setup.run(loaded, [setup.request(loaded, mel, **options) for mel in mels])
+    seconds = setup.run(loaded, [setup.request(loaded, mel, **options) for _ in range(_WAVES) for mel in mels])
+    if loaded.runner.device.type == "cuda":
+        torch.cuda.empty_cache()
+    encode, step = parts.encode_and_step(loaded, rows)
+    return {
+        "times_realtime": round(setup.SECONDS_A_WINDOW * _WAVES * rows / seconds, 1),
+        "ms_per_window": round(seconds / _WAVES / rows * 1e3, 3),
+        "encode_ms": encode,
+        "step_ms": step,
+        "first_window_s": round(first, 2),
+    }
+
+
+def predicted(name: str, rows: int, form: CrossAttention, device: str) -> int:
     """What shared.memory promises, less the context, which is there before we begin to measure."""
-    memory = memory_of(MODELS[name], "float16", device="cuda", segment_duration=300.0)
+    capability = torch.cuda.get_device_capability() if device == "cuda" else None
+    actual = form_of(form, "float16", capability)
+    memory = memory_of(MODELS[name], "float16", device=device, segment_duration=300.0, form=actual)
     return memory.total(rows) - memory.context
 
 
-@torch.inference_mode()
-def parts(loaded: Loaded, mels: list[torch.Tensor], rows: int) -> dict[str, float]:
-    """Milliseconds a window of an encoder batch with its keys and values, and of a decode step of `rows` rows."""
-    batch = min(rows, 16)
-    runner = loaded.runner
-    some = mels[:batch]
-    encode = _median(lambda: loaded.runner._fast.encode(some, list(range(batch)), torch.float16)) / batch
-    live(loaded, rows)
-    with runner.stream:
-        step = _median(lambda: runner._fast.step(rows, False), repeats=20)
-    runner.state.active.zero_()
-    return {"encode_ms": round(encode, 3), "step_ms": round(step, 3)}
+def encoders(name: str, form: CrossAttention, arguments: argparse.Namespace) -> Any:
+    """Milliseconds a window of encoder batches of several sizes."""
+    if not arguments.encoder_rows:
+        return
+    for windows, took in parts.encoder_sweep(name, form, arguments.encoder_rows, arguments.device):
+        teraflops = parts.encoder_flops(name) / took / 1e9
+        yield {"model": name, "windows": windows, "encode_ms": took, "teraflops": round(teraflops)}
 
 
-def live(loaded: Loaded, rows: int) -> None:
-    """Rows in the middle of a window's text."""
-    state = loaded.runner.state
-    state.whole[:rows, Whole.POSITION] = 50
-    state.whole[:rows, Whole.COUNT] = 47
-    state.whole[:rows, Whole.MOST] = 224
-    state.whole[:rows, Whole.SLOT] = torch.arange(rows, device="cuda", dtype=torch.int32)
-    state.holder[:rows] = torch.arange(rows, device="cuda", dtype=torch.int32)[:, None]
-    state.active[:rows] = 1
-    torch.cuda.synchronize()
+def profiles(item: str, form: CrossAttention, arguments: argparse.Namespace) -> Any:
+    """The kernels that encoding and one decode step spend their time in."""
+    name, _, rows = item.partition(":")
+    loaded = setup.load(setup.random_checkpoint(name, arguments.device), int(rows), device=arguments.device, form=form)
+    for what, kernels in parts.profile(loaded, int(rows)):
+        yield {"model": name, "rows": int(rows), "what": what, "kernels": kernels}
+    setup.unload(loaded)
 
 
-def _median(call: Any, repeats: int = 7) -> float:
-    times = []
-    call()
-    for _ in range(repeats):
-        torch.cuda.synchronize()
-        started = time.perf_counter()
-        call()
-        torch.cuda.synchronize()
-        times.append((time.perf_counter() - started) * 1e3)
-    return statistics.median(times)
+def show(report: dict[str, Any]) -> None:
+    for one in report["profile"]:
+        print(f"\n{one['model']} at {one['rows']} rows, {one['cross_attention']}: {one['what']}")
+        setup.table(("us", "calls", "kernel"), one["kernels"])
+    if report["encoder"]:
+        print("\nencoder batches, in a graph")
+        keys = ("model", "cross_attention", "windows", "encode_ms", "teraflops")
+        setup.table(keys, [tuple(one[key] for key in keys) for one in report["encoder"]])
+    if report["speed"]:
+        print("\nthe engine, random weights")
+        keys = ("model", "cross_attention", "rows", "times_realtime", "ms_per_window", "encode_ms", "step_ms",
+                "gib", "predicted_gib", "left_after_unload_mib")  # fmt: skip
+        setup.table(keys, [tuple(one.get(key) for key in keys) for one in report["speed"]])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,149 @@
+"""Makes distinct speech with its text for `engine_exact`: each window reads sentences that no other window reads.
+
+A voice is any command that reads the file {text} aloud into {wav}; windows take turns with the voices, and the first
+ones begin with a shipped clip of a human reader. Needs ffmpeg, and the package soundfile for anything but wav.
+
+    python -m benchmarks.gpu.engine_speech --text novel.txt --out speech --voice 'flite -voice rms -f {text} -o {wav}'
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import re
+import shlex
+import subprocess
+import tempfile
+import wave
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shared.audio_decode import stream_pcm
+from shared.settings import Settings
+
+Samples = np.ndarray[Any, np.dtype[np.float32]]
+RATE = 16000  # samples a second
+SHIPPED = Path(__file__).parents[2] / "tests" / "data" / "speech"
+SHORTEST_S, LONGEST_S = 20.0, 29.5
+_VOICES = [f"espeak-ng -v {name} -s {speed} -f {{text}} -w {{wav}}" for name, speed in
+           (("en-us", 160), ("en-gb", 150), ("en-us+f3", 170), ("en-gb+m2", 145))]  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--text", type=Path, nargs="+", required=True, help="prose, paragraphs apart by empty lines")
+    parser.add_argument("--voice", action="append", help="a command with {text} and {wav}; espeak-ng's if left out")
+    parser.add_argument("--windows", type=int, default=96)
+    parser.add_argument("--format", choices=("opus", "flac", "wav"), default="opus")
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    texts = windows_of(arguments.text, arguments.windows)
+    with ThreadPoolExecutor(2) as pool:
+        made = list(pool.map(lambda item: one_window(*item, arguments.voice or _VOICES), enumerate(texts)))
+    lines = []
+    for number, (samples, text) in enumerate(made):
+        name = f"window-{number:03}.{arguments.format}"
+        write(arguments.out / name, samples)
+        lines.append(f"{name}\t{text}")
+    (arguments.out / "transcripts.tsv").write_text("\n".join(lines) + "\n")
+    seconds = sum(len(samples) for samples, _ in made) / RATE
+    size = sum(path.stat().st_size for path in arguments.out.iterdir())
+    print(f"{len(made)} windows, {seconds / 60:.1f} minutes, {size / 2**20:.1f} MiB")
+
+
+def windows_of(files: list[Path], count: int) -> list[list[str]]:
+    """For each window sentences of its own, more than it can hold."""
+    sentences = [sentence for file in files for sentence in sentences_of(file.read_text())]
+    share = len(sentences) // count
+    if share < 6:
+        raise SystemExit(f"{len(sentences)} sentences are too few for {count} windows")
+    return [sentences[at * share : (at + 1) * share][:12] for at in range(count)]
+
+
+def sentences_of(text: str) -> Iterator[str]:
+    """Whole sentences of 6 to 35 words in plain letters; headings and verse are left out."""
+    for paragraph in re.split(r"\n\s*\n", text):
+        flat = re.sub(r"\s+", " ", paragraph.replace("--", ", ").replace("_", "")).strip()
+        for sentence in re.split(r"(?<!Mr)(?<!Mrs)(?<!Dr)(?<!St)[.!?] +", flat):
+            clean = re.sub(r" +,", ",", re.sub(r'["()\[\]*]', "", sentence)).strip(" ,;:.!?")
+            plain = re.fullmatch(r"[A-Z][A-Za-z,;:'. -]+", clean) is not None and not clean.isupper()
+            if plain and 6 <= len(clean.split()) <= 35:
+                yield clean + "."
+
+
+def one_window(number: int, sentences: list[str], voices: list[str]) -> tuple[Samples, str]:
+    """20 to 29.5 seconds of speech at some loudness and noise, and its text."""
+    chance, noise = random.Random(number), np.random.default_rng(number)
+    pieces, text = shipped(number)
+    for sentence in sentences:
+        spoken = say(sentence, voices[number % len(voices)])
+        if sum(map(len, pieces)) + len(spoken) <= LONGEST_S * RATE:
+            pieces += [spoken, np.zeros(chance.randrange(RATE // 8, RATE // 2), np.float32)]
+            text.append(sentence)
+    samples = np.concatenate(pieces)[: int(LONGEST_S * RATE)]
+    if len(samples) < SHORTEST_S * RATE:
+        raise SystemExit(f"window {number} has only {len(samples) / RATE:.1f} s: give it more text")
+    samples = samples * (chance.uniform(0.2, 0.9) / max(float(np.abs(samples).max()), 1e-3))
+    samples += noise.normal(0, chance.choice((0.0, 0.0005, 0.002)), len(samples))
+    return samples.clip(-1, 1).astype(np.float32), " ".join(text)
+
+
+def shipped(number: int) -> tuple[list[Samples], list[str]]:
+    """The human reader of one of the first windows; nothing for all others."""
+    lines = (SHIPPED / "transcripts.tsv").read_text().splitlines()
+    if number >= len(lines):
+        return [], []
+    name, text = lines[number].split("\t")
+    return [read(SHIPPED / name), np.zeros(RATE // 2, np.float32)], [text + "."]
+
+
+def say(text: str, voice: str) -> Samples:
+    """The text as this voice reads it."""
+    with tempfile.TemporaryDirectory() as folder:
+        script, spoken = Path(folder) / "text.txt", Path(folder) / "spoken.wav"
+        script.write_text(text)
+        command = [part.format(text=script, wav=spoken) for part in shlex.split(voice)]
+        subprocess.run(command, check=True, capture_output=True, timeout=60)
+        pcm = b"".join(bytes(piece) for piece in stream_pcm(spoken, Settings()))
+    return np.frombuffer(pcm, np.int16).astype(np.float32) / 32768
+
+
+def write(path: Path, samples: Samples) -> None:
+    """Mono at 16 kHz, in the format that the name says."""
+    if path.suffix == ".wav":
+        with wave.open(str(path), "wb") as audio:
+            audio.setparams((1, 2, RATE, 0, "NONE", ""))
+            audio.writeframes((samples * 32767).astype(np.int16).tobytes())
+        return
+    import soundfile
+
+    kinds = {".opus": ("OGG", "OPUS"), ".flac": ("FLAC", "PCM_16")}
+    soundfile.write(path, samples, RATE, format=kinds[path.suffix][0], subtype=kinds[path.suffix][1])
+
+
+def read(path: Path) -> Samples:
+    """Samples of a mono file at 16 kHz: 16-bit wav, or whatever soundfile reads."""
+    if path.suffix == ".wav":
+        with wave.open(str(path)) as audio:
+            return np.frombuffer(audio.readframes(audio.getnframes()), np.int16).astype(np.float32) / 32768
+    import soundfile
+
+    samples, rate = soundfile.read(path, dtype="float32")
+    if rate != RATE:
+        raise SystemExit(f"{path} has {rate} samples a second, not {RATE}")
+    return np.asarray(samples, np.float32)
+
+
+def spoken_windows(folder: Path, count: int) -> list[tuple[Samples, str]]:
+    """Samples and text of the first windows of a folder that this program made, or of any folder like it."""
+    lines = (folder / "transcripts.tsv").read_text().splitlines()[:count]
+    return [(read(folder / name), text) for name, text in (line.split("\t") for line in lines)]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""The parts of a window by themselves: encoder batches of several sizes, one decode step, the kernels of both."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest import mock
+
+import torch
+from torch.profiler import ProfilerActivity
+from torch.profiler import profile as torch_profile
+
+from benchmarks.gpu import engine_setup as setup
+from shared.settings import CrossAttention
+from workers.engine import fast
+from workers.engine.loaded import ENCODE_BATCH, Loaded
+from workers.engine.state import Whole
+
+_LONGEST_NAME = 90  # characters of a kernel that tell it from others
+
+
+@torch.inference_mode()
+def encode_and_step(loaded: Loaded, rows: int) -> tuple[float, float | None]:
+    """Milliseconds a window of an encoder batch with what it keeps, and of a decode step of `rows` rows."""
+    batch = min(rows, ENCODE_BATCH[loaded.runner.device.type])
+    encode = median(encoding(loaded, batch)) / batch
+    step = stepping(loaded, rows)
+    if step is None:
+        return round(encode, 3), None
+    with loaded.runner.stream:
+        took = median(step, repeats=20)
+    loaded.runner.state.active.zero_()
+    return round(encode, 3), round(took, 3)
+
+
+def encoding(loaded: Loaded, windows: int) -> Callable[[], object]:
+    """Encodes so many windows into the first slots."""
+    runner, mels = loaded.runner, setup.noise(loaded.checkpoint.dims, windows)
+    if runner._fast is None:
+        together = torch.stack(mels).to(runner.device, setup.dtype_of(runner.device.type))
+        return lambda: runner.network.encode(together)
+    ready = runner._fast
+    return lambda: ready.encode(mels, list(range(windows)), torch.float16)
+
+
+def stepping(loaded: Loaded, rows: int) -> Callable[[], object] | None:
+    """One decode step of so many rows in the middle of a window's text; None without graphs."""
+    ready = loaded.runner._fast
+    if ready is None:
+        return None
+    live(loaded, rows)
+    return lambda: ready.step(rows, False)
+
+
+def live(loaded: Loaded, rows: int) -> None:
+    """Rows in the middle of a window's text."""
+    state = loaded.runner.state
+    numbers = torch.arange(rows, device=state.active.device, dtype=torch.int32)
+    state.whole[:rows, Whole.POSITION] = 50
+    state.whole[:rows, Whole.COUNT] = 47
+    state.whole[:rows, Whole.MOST] = 224
+    state.whole[:rows, Whole.SLOT] = numbers
+    state.holder[:rows] = numbers[:, None]
+    state.active[:rows] = 1
+    setup.wait(state.active.device.type)
+
+
+@torch.inference_mode()
+def encoder_sweep(
+    name: str, form: CrossAttention, sizes: list[int], device: str
+) -> Iterator[tuple[int, float]]:
+    """Milliseconds a window for each size of an encoder batch, captured as the engine captures its own."""
+    with mock.patch.object(fast, "ENCODE_BUCKETS", tuple(sorted(sizes))):
+        loaded = setup.load(setup.random_checkpoint(name, device), max(sizes), device=device, form=form)
+        for windows in sizes:
+            call = encoding(loaded, windows)
+            call()
+            yield windows, round(median(call) / windows, 3)
+        setup.unload(loaded)
+
+
+def encoder_flops(name: str) -> float:
+    """Multiplications and additions of one window's encoder, without keys and values for the decoder."""
+    d = setup.dims_of(name)
+    frames, a = d.n_audio_ctx, d.n_audio_state
+    layer = 2 * frames * 12 * a * a + 4 * frames * frames * a
+    return d.n_audio_layer * layer + 2 * 2 * frames * 3 * d.n_mels * a + 2 * frames * 3 * a * a
+
+
+@torch.inference_mode()
+def profile(loaded: Loaded, rows: int) -> Iterator[tuple[str, list[tuple[object, ...]]]]:
+    """The top kernels of an encoder batch and of one decode step: microseconds, calls, name."""
+    device = loaded.runner.device.type
+    windows = min(rows, ENCODE_BATCH[device])
+    yield f"encoding {windows} windows", top_kernels(encoding(loaded, windows), device)
+    step = stepping(loaded, rows)
+    if step is not None:
+        with loaded.runner.stream:
+            yield "one decode step", top_kernels(step, device)
+        loaded.runner.state.active.zero_()
+
+
+def top_kernels(call: Callable[[], object], device: str, most: int = 14) -> list[tuple[object, ...]]:
+    """Where one call spends its time, after two that warm up; the last line is the sum of all."""
+    for _ in range(2):
+        call()
+        setup.wait(device)
+    kind = ProfilerActivity.CUDA if device == "cuda" else ProfilerActivity.CPU
+    with torch_profile(activities=[kind]) as watched:
+        call()
+        setup.wait(device)
+    key = "self_device_time_total" if device == "cuda" else "self_cpu_time_total"
+    events: list[Any] = sorted(watched.key_averages(), key=lambda event: -getattr(event, key))
+    rows = [(round(getattr(one, key), 1), one.count, one.key[:_LONGEST_NAME]) for one in events]
+    total = round(sum(row[0] for row in rows), 1)
+    return [*rows[:most], (total, sum(row[1] for row in rows), "all")]
+
+
+def median(call: Callable[[], object], repeats: int = 7) -> float:
+    """Milliseconds of one call."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    times = []
+    call()
+    for _ in range(repeats):
+        setup.wait(device)
+        started = time.perf_counter()
+        call()
+        setup.wait(device)
+        times.append((time.perf_counter() - started) * 1e3)
+    return statistics.median(times)
+
