@@ -6,124 +6,227 @@
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from celery import Celery
 from redis import Redis
 
-from benchmarks.queue import redis_server
+from benchmarks.processes import HOST, nodes, redis_server
 from scheduler.autoscaler import Autoscaler
 from scheduler.devices import Devices
+from scheduler.dispatcher import Dispatcher
 from scheduler.fairness import FairOrder
 from scheduler.host import HostReading, read_host
 from scheduler.matching import match
 from scheduler.nvml import GpuReading
 from scheduler.placement import Placement, Refusal, demand_of, gpu_load
-from shared import queues
+from scheduler.services import make_services
+from shared import keys, queues
 from shared.connect import connect
 from shared.fleet import Fleet
+from shared.ledger import Ledger
 from shared.settings import Settings
-from shared.wire import GpuStatus, Lane, Need, WaitingJob
+from shared.wire import (
+    GpuStatus,
+    JobPlan,
+    Lane,
+    Need,
+    SegmentMessage,
+    SegmentPlan,
+    TranscribeRequest,
+    WaitingJob,
+)
 
-_HOST = "bench"
 _GIB = 2**30
+_SLOTS = 4
+_MODELS = ("base", "turbo", "medium", "large-v3")
+#: GPUs of a thousand that beat between two looks 20 ms apart, with a heartbeat every 2 s.
+_BEATS = 10
 
 
 def main() -> None:
-    """Print the cost of looks that place 1, 16 and 128 segments, and of a tick."""
+    """Print the cost of looks and of ticks."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gpus", type=int, default=1000)
     parser.add_argument("--nodes", type=int, default=8)
     options = parser.parse_args()
-    _looks(options.gpus)
+    _decisions(options.gpus)
     with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
         url = stack.enter_context(redis_server(Path(directory)))
         redis = connect(url)
-        _registry(redis, options.gpus)
-        stack.enter_context(_nodes(url, options.nodes, Path(directory)))
+        _readings(redis, options.gpus)
+        _whole_looks(url, redis, options.gpus)
+        redis.flushall()
+        stack.enter_context(nodes(url, [_node(index) for index in range(options.nodes)], Path(directory)))
         _ticks(url, redis, options.nodes)
 
 
-def _looks(gpus: int) -> None:
+def _decisions(gpus: int) -> None:
+    """Whose turn it is and where it goes, for 20 lanes, without any Redis."""
     statuses = [_status(f"host{number // 8}", number % 8) for number in range(gpus)]
-    lanes = [_lane(number) for number in range(20)]
-    for free in (1, 16, 128):
-        taken = [4] * gpus
-        for number in range(free):
-            taken[number * (gpus // free)] = 3
+    for free, wanted in ((1, 1), (16, 16), (128, 128), (gpus * _SLOTS, 1)):
+        taken = [_SLOTS] * gpus if free < gpus else [0] * gpus
+        for number in range(min(free, gpus) if free < gpus else 0):
+            taken[number * (gpus // free)] = _SLOTS - 1
+        lanes = [_lane(number, heads=min(free, 128)) for number in range(20)] if free == wanted else [_lane(0, 1)]
 
-        def look(taken: list[int] = taken) -> int:
+        def look(taken: list[int] = taken, lanes: list[Lane] = lanes) -> int:
             loads = [gpu_load(status, count) for status, count in zip(statuses, taken, strict=True)]
             placement = Placement([load for load in loads if load is not None], margin=0.2)
             order = FairOrder(lanes, now=1000.0, ageing=60.0)
             pairs = match(order, placement, lambda lane: demand_of(lane.need, Path()))
             return sum(not isinstance(place, Refusal) for _, place in pairs)
 
-        spent = _median_ms(look, 20)
-        print(f"look at {gpus} GPUs, {free} slots free: {spent:.1f} ms, {spent / free:.2f} ms a segment")
+        if look() != wanted:
+            raise RuntimeError(f"placed {look()} segments instead of {wanted}")
+        spent = _median_ms(look, 50)
+        print(f"deciding, {gpus} GPUs, {free} slots free: {spent:.2f} ms, {spent / wanted:.3f} ms a segment")
 
 
-def _registry(redis: Redis, gpus: int) -> None:
+def _readings(redis: Redis, gpus: int) -> None:
+    """What a look reads beside the lanes."""
+    ids = _join(redis, gpus)
+    nodes, reader, ledger = Fleet(redis), Fleet(redis), Ledger(redis, max_attempts=3, retention=3600.0)
+    print(f"reading the registry of {gpus} GPUs, first time: {_median_ms(lambda: Fleet(redis).all(), 20):.2f} ms")
+    spent = []
+    for _ in range(50):
+        for number in range(_BEATS):
+            nodes.beat(_status(f"host{number}", 0))
+        spent.append(_milliseconds(reader.all))
+    print(f"the same again, {_BEATS} beat meanwhile: {statistics.median(spent):.2f} ms")
+    print(f"reading the loads of {gpus} GPUs: {_median_ms(lambda: ledger.loads(ids), 50):.2f} ms")
+
+
+def _whole_looks(url: str, redis: Redis, gpus: int) -> None:
+    """`Dispatcher.dispatch` with all its Redis and the message that it sends, one slot of the fleet being free."""
+    ids = _join(redis, gpus)
+    app = Celery(broker=url, backend=url, set_as_current=False)
+    services = make_services(app, Settings(redis_url=url, heartbeat_timeout=1e12))
+    for number in range(20):
+        _plan(services.ledger, number)
+    pipeline = redis.pipeline(transaction=False)
+    for gpu in ids:
+        pipeline.zadd(keys.active(gpu), {f"{slot}:{gpu}": 0.0 for slot in range(_SLOTS - (gpu == ids[-1]))})
+    pipeline.execute()
+    dispatcher, spent = Dispatcher(services), []
+    for _ in range(50):
+        spent.append(_milliseconds(dispatcher.dispatch))
+        _free_again(services.ledger, redis, ids[-1])
+    print(f"a whole look that places one segment at {gpus} GPUs: {statistics.median(spent):.2f} ms")
+    app.close()
+
+
+def _join(redis: Redis, gpus: int) -> list[str]:
     fleet = Fleet(redis)
-    for number in range(gpus):
-        fleet.beat(_status(f"host{number // 8}", number % 8))
-    spent = _median_ms(lambda: fleet.gpus(0.0, 10.0), 20)
-    print(f"reading the registry of {gpus} GPUs: {spent:.1f} ms")
-    for number in range(gpus):
-        fleet.leave(f"host{number // 8}.{number % 8}")
+    statuses = [_status(f"host{number // 8}", number % 8) for number in range(gpus)]
+    for status in statuses:
+        fleet.beat(status)
+    return [status.id for status in statuses]
+
+
+def _plan(ledger: Ledger, number: int) -> None:
+    """A job of 100 segments that waits in a lane of its own."""
+    segments = [SegmentPlan(index=i, start=i * 300.0, end=(i + 1) * 300.0) for i in range(100)]
+    model = _MODELS[number % len(_MODELS)]
+    request = TranscribeRequest(file_path="/nowhere.wav", model_name=model, tenant=f"t{number}")
+    ledger.accept(f"job{number}", request, 1.0)
+    ledger.plan(f"job{number}", JobPlan(duration=30000.0, segments=tuple(segments)), 1.0)
+
+
+def _free_again(ledger: Ledger, redis: Redis, gpu: str) -> None:
+    """Take back what the look assigned; RuntimeError if it was not one segment."""
+    assigned = ledger.overdue(gpu, float("inf"))
+    if len(assigned) != 1:
+        raise RuntimeError(f"the look assigned {len(assigned)} segments")
+    ledger.hand_over(SegmentMessage.model_validate(assigned[0][0]), 2.0)
+    redis.delete(queues.gpu_queue(gpu))
+    redis.zadd(keys.active(gpu), {f"{slot}:{gpu}": 0.0 for slot in range(_SLOTS - 1)})
 
 
 def _ticks(url: str, redis: Redis, nodes: int) -> None:
     app = Celery(broker=url, backend=url, set_as_current=False)
     while len(app.control.ping(timeout=0.5)) < nodes:
         time.sleep(0.1)
-    gpus = tuple(
-        GpuReading(index=index, uuid=f"GPU-{index}", total_bytes=24 * _GIB, free_bytes=20 * _GIB)
-        for index in range(nodes)
-    )
-    host = HostReading(total_bytes=512 * _GIB, free_bytes=400 * _GIB, cores=64)
-    devices = Devices(gpus=gpus, device="cuda", host=host)
-    settings = Settings(redis_url=url, host=_HOST)
-    autoscaler = Autoscaler(app, redis, settings, read=lambda _: devices)
+    settings = Settings(redis_url=url, host=HOST)
+    cards = _Cards(nodes)
+    autoscaler = Autoscaler(app, redis, settings, read=cards)
 
-    def tick() -> None:
-        now = time.time()
-        autoscaler.tick(now)
-
-    def beat() -> None:
+    def tick(*free_gib: float, resizes: int) -> float:
+        cards.free_gib = [free_gib[index % len(free_gib)] for index in range(nodes)]
         for index in range(nodes):
-            Fleet(redis).beat(_status(_HOST, index, heartbeat=time.time()))
+            Fleet(redis).beat(_status(HOST, index, heartbeat=time.time()))
+        began = time.perf_counter()
+        decisions = autoscaler.tick(time.time())
+        spent = (time.perf_counter() - began) * 1000
+        if sum(decision.outcome == "resized" for decision in decisions) != resizes:
+            raise RuntimeError(f"not {resizes} resizes: {decisions}")
+        return spent
 
-    beat()
-    tick()
-    print(f"tick that grows {nodes} pools: {_median_ms(tick, 1):.0f} ms")
-    print(f"tick with nothing to do for {nodes} GPUs: {_median_ms(tick, 20):.1f} ms")
+    few, many = 1.5, 3.0
+    different = [few + index / 8 for index in range(1, nodes + 1)]
+    tick(few, resizes=0)
+    idle = [tick(few, resizes=0) for _ in range(20)]
+    alike, each = [], []
+    for _ in range(10):
+        tick(many, resizes=0)
+        alike += [tick(many, resizes=nodes), tick(few, resizes=nodes)]
+        tick(*different, resizes=0)
+        each += [tick(*different, resizes=nodes), tick(few, resizes=nodes)]
+    print(f"tick of {nodes} GPUs, nothing to do: {_spread(idle)}")
+    print(f"tick that resizes {nodes} pools alike: {_spread(alike)}")
+    print(f"tick that resizes {nodes} pools, each to another size: {_spread(each)}")
     print(f"reading the host: {_median_ms(read_host, 20):.1f} ms")
+    app.close()
+
+
+class _Cards:
+    """The GPUs of a host, whose free memory the benchmark sets."""
+
+    def __init__(self, count: int) -> None:
+        self.free_gib = [0.0] * count
+
+    def __call__(self, _: Settings) -> Devices:
+        gpus = tuple(
+            GpuReading(index=index, uuid=f"GPU-{index}", total_bytes=24 * _GIB, free_bytes=int(free * _GIB))
+            for index, free in enumerate(self.free_gib)
+        )
+        host = HostReading(total_bytes=512 * _GIB, free_bytes=400 * _GIB, cores=64)
+        return Devices(gpus=gpus, device="cuda", host=host)
+
+
+def _node(index: int) -> list[str]:
+    node = ["-A", "scheduler.app", "worker", "-P", "custom", "-c", "1", "-n", queues.gpu_node(HOST, index)]
+    return [*node, "-Q", queues.gpu_queue(queues.gpu_id(HOST, index))]
+
+
+def _spread(spent: list[float]) -> str:
+    return f"median {statistics.median(spent):.1f} ms, longest {max(spent):.1f} ms"
+
+
+def _milliseconds(call: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    call()
+    return (time.perf_counter() - began) * 1000
 
 
 def _median_ms(call: Callable[[], object], times: int) -> float:
-    spent = []
-    for _ in range(times):
-        began = time.perf_counter()
-        call()
-        spent.append((time.perf_counter() - began) * 1000)
-    return statistics.median(spent)
+    return statistics.median(_milliseconds(call) for _ in range(times))
 
 
-def _lane(number: int) -> Lane:
-    model = ("base", "turbo", "medium", "large-v3")[number % 4]
-    need = Need(model_name=model, precision="float16", segment_duration=300.0)
+def _lane(number: int, heads: int) -> Lane:
+    """What the ledger tells of a lane with many waiting jobs, when so many slots are free."""
+    need = Need(model_name=_MODELS[number % len(_MODELS)], precision="float16", segment_duration=300.0)
+    each = 1 if heads == 1 else 2
     jobs = tuple(
-        WaitingJob(job=f"{number}/{i}", accepted=i, served=300.0, seconds=300.0, segments=tuple(range(8)))
-        for i in range(16)
+        WaitingJob(
+            job=f"{number}/{i}", accepted=i, served=300.0, seconds=300.0, segments=tuple(range(each))
+        )
+        for i in range(heads)
     )
     name = f"lane{number}"
     return Lane(
@@ -141,37 +244,14 @@ def _status(host: str, index: int, heartbeat: float = 0.0) -> GpuStatus:
         device="cuda",
         node=queues.gpu_node(host, index),
         queue=queues.gpu_queue(queues.gpu_id(host, index)),
-        slots=4,
-        busy=4,
+        slots=_SLOTS,
+        busy=_SLOTS,
         total_bytes=24 * _GIB,
         free_bytes=20 * _GIB,
         ready=True,
         started=0.0,
         heartbeat=heartbeat,
     )
-
-
-@contextmanager
-def _nodes(url: str, count: int, directory: Path) -> Iterator[None]:
-    environment = {
-        **os.environ,
-        "CELERY_CUSTOM_WORKER_POOL": "workers.pool:SlotPool",
-        "WHISPER_FLEET_REDIS_URL": url,
-        "WHISPER_FLEET_HOST": _HOST,
-    }
-    processes = []
-    with (directory / "nodes.log").open("wb") as log:
-        for index in range(count):
-            command = [sys.executable, "-m", "celery", "-A", "scheduler.app", "worker", "-P", "custom"]
-            command += ["-c", "1", "-n", queues.gpu_node(_HOST, index), "-Q", f"gpu.{_HOST}.{index}"]
-            processes.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
-        try:
-            yield
-        finally:
-            for process in processes:
-                process.terminate()
-            for process in processes:
-                process.wait()
 
 
 if __name__ == "__main__":

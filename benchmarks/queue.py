@@ -8,15 +8,12 @@ Both in turn, on one Redis, one node with a SlotPool and one scheduler, with the
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,17 +21,16 @@ from typing import Any
 from celery import Celery
 from redis import Redis
 
-from shared import binaries, queues
+from benchmarks.processes import HOST, nodes, redis_server
+from shared import queues
 from shared.connect import connect
 from shared.fleet import Fleet
 from shared.ledger import Ledger
 from shared.poke import poke_dispatcher
 from shared.wire import GpuStatus, JobPlan, SegmentPlan, TranscribeRequest
 
-_HOST = "bench"
-_GPU = queues.gpu_id(_HOST, 0)
-_NODE = queues.gpu_node(_HOST, 0)
-_PORT = 16399
+_GPU = queues.gpu_id(HOST, 0)
+_NODE = queues.gpu_node(HOST, 0)
 
 
 def main() -> None:
@@ -46,7 +42,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
         url = stack.enter_context(redis_server(Path(directory)))
-        stack.enter_context(_workers(url, options.slots, Path(directory)))
+        stack.enter_context(nodes(url, _workers(options.slots), Path(directory)))
         redis = connect(url)
         app = Celery(broker=url, backend=url, set_as_current=False)
         _await_workers(app)
@@ -103,46 +99,14 @@ def _commands(redis: Redis) -> int:
     return sum(int(one["calls"]) for one in stats.values())
 
 
-@contextmanager
-def redis_server(directory: Path) -> Iterator[str]:
-    """The URL of a Redis of its own, with an append-only file as in production."""
-    command = [binaries.redis_server(), "--port", str(_PORT), "--dir", directory, "--appendonly", "yes"]
-    server = subprocess.Popen([*command, "--save", ""], stdout=subprocess.DEVNULL)
-    try:
-        url = f"redis://127.0.0.1:{_PORT}/0"
-        connect(url).ping()
-        yield url
-    finally:
-        server.kill()
-        server.wait()
-
-
-@contextmanager
-def _workers(url: str, slots: int, directory: Path) -> Iterator[None]:
+def _workers(slots: int) -> list[list[str]]:
+    """A node with so many slots, and a scheduler."""
     node = ["-A", "benchmarks.noop_app", "worker", "-P", "custom", "-n", _NODE, "-c", str(slots)]
-    node += ["-Q", queues.gpu_queue(_GPU)]
-    scheduler = ["-A", "scheduler.app", "worker", "-c", "2", "-n", queues.scheduler_node(_HOST)]
-    scheduler += ["-Q", queues.SCHEDULER_QUEUE, "-I", "scheduler.tasks"]
-    environment = {
-        **os.environ,
-        "CELERY_CUSTOM_WORKER_POOL": "workers.pool:SlotPool",
-        "WHISPER_FLEET_REDIS_URL": url,
-        "WHISPER_FLEET_HOST": _HOST,
-    }
-    with (directory / "workers.log").open("wb") as log:
-        processes = [_celery(arguments, environment, log) for arguments in (node, scheduler)]
-        try:
-            yield
-        finally:
-            for process in processes:
-                process.terminate()
-            for process in processes:
-                process.wait()
-
-
-def _celery(arguments: Sequence[str], environment: dict[str, str], log: Any) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "celery", *arguments, "-l", "WARNING"]
-    return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    scheduler = ["-A", "scheduler.app", "worker", "-c", "2", "-n", queues.scheduler_node(HOST)]
+    return [
+        [*node, "-Q", queues.gpu_queue(_GPU)],
+        [*scheduler, "-Q", queues.SCHEDULER_QUEUE, "-I", "scheduler.tasks"],
+    ]
 
 
 def _await_workers(app: Celery) -> None:
@@ -173,7 +137,7 @@ def _status(slots: int) -> GpuStatus:
     now = time.time()
     return GpuStatus(
         id=_GPU,
-        host=_HOST,
+        host=HOST,
         index=0,
         uuid="GPU-bench",
         name="none",

@@ -14,7 +14,7 @@ from scheduler.waits import Waits
 from shared import queues
 from shared.errors import FleetError
 from shared.poke import dispatcher_looks
-from shared.wire import Assignment, Lane, SegmentMessage
+from shared.wire import Assignment, GpuStatus, Lane, SegmentMessage
 
 #: Lane heads that one look reads at most, so that a look stays short however large the fleet is.
 _HEADS = 128
@@ -42,32 +42,29 @@ class Dispatcher:
         return sent
 
     def _round(self, now: float) -> int:
-        placement, slots = self._free(now)
-        if slots and not placement.free_slots:
+        placement = self._free(now)
+        if placement.is_full:
             return 0
         lanes = self._services.ledger.lanes(min(max(placement.free_slots, 1), _HEADS))
-        assignments = self._place(lanes, placement, slots, now)
+        assignments = self._place(lanes, placement, now)
         return self._hand_out(assignments, now) if assignments else 0
 
-    def _free(self, now: float) -> tuple[Placement, dict[str, int]]:
-        """The GPUs that are up with their load by the ledger, and the slots of each."""
+    def _free(self, now: float) -> Placement:
+        """The GPUs that are up, with their load by the ledger."""
         statuses = self._services.fleet.gpus(now, self._settings.heartbeat_timeout)
         taken = self._services.ledger.loads([status.id for status in statuses])
         loads = [gpu_load(status, count) for status, count in zip(statuses, taken, strict=True)]
         able = [load for load in loads if load is not None]
-        placement = Placement(able, margin=self._settings.memory_safety_margin)
-        return placement, {load.id: load.slots for load in able}
+        return Placement(able, margin=self._settings.memory_safety_margin)
 
-    def _place(
-        self, lanes: list[Lane], placement: Placement, slots: dict[str, int], now: float
-    ) -> list[Assignment]:
+    def _place(self, lanes: list[Lane], placement: Placement, now: float) -> list[Assignment]:
         order = FairOrder(lanes, now=now, ageing=self._settings.ageing)
         assignments = []
         for turn, place in match(order, placement, self._demand):
             if isinstance(place, Refusal):
                 self._waits.tell(turn.lane, place.reason, now)
             else:
-                assignments.append(_assignment(turn, place, slots[place]))
+                assignments.append(_assignment(turn, place))
         return assignments
 
     def _demand(self, lane: Lane) -> Demand | Refusal:
@@ -96,6 +93,6 @@ class Dispatcher:
         return len(mine)
 
 
-def _assignment(turn: Turn, gpu: str, slots: int) -> Assignment:
+def _assignment(turn: Turn, gpu: GpuStatus) -> Assignment:
     token = str(uuid.uuid4())
-    return Assignment(job=turn.job.job, segment=turn.segment, gpu=gpu, token=token, slots=slots)
+    return Assignment(job=turn.job.job, segment=turn.segment, gpu=gpu.id, token=token, slots=gpu.slots)

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 
 from scheduler.fairness import FairOrder, Turn
 from scheduler.placement import Demand, Placement, Refusal
-from shared.wire import Lane
+from shared.wire import GpuStatus, Lane
 
 
 def match(
     order: FairOrder, placement: Placement, demand_of: Callable[[Lane], Demand | Refusal]
-) -> Iterator[tuple[Turn, str | Refusal]]:
-    """Each turn with the id of the GPU that its segment gets, or with why its lane gets none this time."""
+) -> Iterator[tuple[Turn, GpuStatus | Refusal]]:
+    """Each turn with the GPU that its segment gets, or with why its lane gets none this time."""
     demands: dict[str, Demand | Refusal] = {}
     while (turn := order.next()) is not None:
         lane = turn.lane

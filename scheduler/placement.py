@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from shared.errors import ModelDoesNotFit, RequestError, UnknownGpu
@@ -54,44 +54,33 @@ def demand_of(need: Need, model_dir: Path) -> Demand:
     )
 
 
-@dataclass(kw_only=True, slots=True)
 class GpuLoad:
-    """A GPU as placement sees it; `taken` and `models` move as segments are placed."""
+    """A GPU as placement sees it: its status, and beside it what moves as segments are placed.
 
-    id: str
-    host: str
-    index: int
-    uuid: str
-    device: str  # cuda or cpu
-    slots: int
-    taken: int  # slots that run a segment or have one assigned, by the ledger
-    total_bytes: int | None
-    free_bytes: int | None
-    engine_bytes: int | None = None  # held by our own engine
-    models: set[str] = field(default_factory=set)  # loaded, or about to be: name/precision
+    Light, because every look makes one for each GPU of the fleet.
+    """
+
+    __slots__ = ("engine_bytes", "free_bytes", "models", "status", "taken")
+
+    def __init__(self, status: GpuStatus, taken: int) -> None:
+        self.status = status
+        self.taken = taken  # slots that run a segment or have one assigned, by the ledger
+        self.free_bytes = status.free_bytes
+        self.engine_bytes = status.engine_bytes
+        self.models = status.models  # loaded, or about to be: name/precision
 
     @property
     def load(self) -> float:
-        return self.taken / self.slots
+        return self.taken / self.status.slots
+
+    @property
+    def free_slots(self) -> int:
+        return max(0, self.status.slots - self.taken)
 
 
 def gpu_load(status: GpuStatus, taken: int) -> GpuLoad | None:
     """A GPU of the registry with the ledger's count of taken slots; None while it can take nothing at all."""
-    if not status.ready or status.slots < 1:
-        return None
-    return GpuLoad(
-        id=status.id,
-        host=status.host,
-        index=status.index,
-        uuid=status.uuid,
-        device=status.device,
-        slots=status.slots,
-        taken=taken,
-        total_bytes=status.total_bytes,
-        free_bytes=status.free_bytes,
-        engine_bytes=status.engine_bytes,
-        models=set(status.models),
-    )
+    return GpuLoad(status, taken) if status.ready and status.slots >= 1 else None
 
 
 @dataclass(frozen=True)
@@ -105,16 +94,21 @@ class Placement:
     """A round of placements on the GPUs that are up; what it places counts at once."""
 
     def __init__(self, gpus: Iterable[GpuLoad], *, margin: float) -> None:
-        self._gpus = {gpu.id: gpu for gpu in gpus}
+        self._gpus = list(gpus)
         self._margin = margin
         self._queues: dict[Demand, _LeastLoaded] = {}
         self._refused: dict[tuple[Demand, bool], Refusal] = {}
         self._reserved: set[str] = set()
-        self._open = [gpu for gpu in self._gpus.values() if gpu.taken < gpu.slots]
-        self.free_slots = sum(gpu.slots - gpu.taken for gpu in self._open)
+        self._open = [gpu for gpu in self._gpus if gpu.taken < gpu.status.slots]
+        self.free_slots = sum(gpu.free_slots for gpu in self._open)
 
-    def place(self, demand: Demand, *, is_aged: bool = False) -> str | Refusal:
-        """The id of the GPU that gets the next segment with this demand, or why none does.
+    @property
+    def is_full(self) -> bool:
+        """There are GPUs, and all their slots are taken."""
+        return bool(self._gpus) and not self.free_slots
+
+    def place(self, demand: Demand, *, is_aged: bool = False) -> GpuStatus | Refusal:
+        """The GPU that gets the next segment with this demand, or why none does.
 
         Under a backlog of other models no engine would ever be idle and give them up. So for an aged
         demand that is refused for memory one GPU takes nothing else in this round: it runs empty.
@@ -126,33 +120,32 @@ class Placement:
             asked = (demand, is_aged)  # with nothing freed in a round, what was refused stays refused
             self._refused[asked] = self._refused.get(asked) or self._refuse(demand, is_aged)
             return self._refused[asked]
-        if demand.loaded_name(gpu.device) not in gpu.models:
+        if demand.loaded_name(gpu.status.device) not in gpu.models:
             self._load(demand, gpu)
         gpu.taken += 1
         self.free_slots -= 1
-        return gpu.id
+        return gpu.status
 
     def _load(self, demand: Demand, gpu: GpuLoad) -> None:
         """The engine will load the model: what comes after sees less memory, but needs no second copy."""
-        needed = demand.memory(gpu.device).smallest
+        needed = demand.memory(gpu.status.device).smallest
         if gpu.free_bytes is not None:
             if gpu.free_bytes * (1 - self._margin) < needed:
-                gpu.free_bytes, gpu.engine_bytes = gpu.free_bytes + (gpu.engine_bytes or 0), 0
-                gpu.models.clear()
+                gpu.free_bytes, gpu.engine_bytes, gpu.models = gpu.free_bytes + (gpu.engine_bytes or 0), 0, ()
             gpu.free_bytes -= needed
             gpu.engine_bytes = (gpu.engine_bytes or 0) + needed
-        gpu.models.add(demand.loaded_name(gpu.device))
+        gpu.models = (*gpu.models, demand.loaded_name(gpu.status.device))
         for queue in self._queues.values():
             queue.has_loaded(gpu)
 
     def _queue(self, demand: Demand) -> _LeastLoaded:
         if demand not in self._queues:
-            allowed = [gpu for gpu in self._open if matches(demand.gpu_ids, gpu)]
+            allowed = _allowed(demand, self._open)
             self._queues[demand] = _LeastLoaded(demand, allowed, self._margin, self._reserved)
         return self._queues[demand]
 
     def _refuse(self, demand: Demand, is_aged: bool) -> Refusal:
-        allowed = [gpu for gpu in self._gpus.values() if matches(demand.gpu_ids, gpu)]
+        allowed = _allowed(demand, self._gpus)
         if not allowed:
             return Refusal(f"no GPU that is up matches gpu_ids {list(demand.gpu_ids)}")
         if any(fits_now(demand, gpu, self._margin) for gpu in allowed):
@@ -166,10 +159,10 @@ class Placement:
         able = [gpu for gpu in allowed if _fits(demand, gpu, self._margin, is_idle=True)]
         if not able:
             return
-        gpu = min(able, key=lambda gpu: (gpu.id not in self._reserved, gpu.load, gpu.id))
-        if gpu.id not in self._reserved:
-            self._reserved.add(gpu.id)
-            self.free_slots -= max(0, gpu.slots - gpu.taken)
+        gpu = min(able, key=lambda gpu: (gpu.status.id not in self._reserved, gpu.load, gpu.status.id))
+        if gpu.status.id not in self._reserved:
+            self._reserved.add(gpu.status.id)
+            self.free_slots -= gpu.free_slots
 
 
 class _LeastLoaded:
@@ -183,10 +176,11 @@ class _LeastLoaded:
         self, demand: Demand, gpus: Iterable[GpuLoad], margin: float, reserved: Collection[str]
     ) -> None:
         self._demand = demand
+        self._loaded_names = {device: demand.loaded_name(device) for device in ("cuda", "cpu")}
         self._reserved = reserved
         self._margin = margin
-        self._members = {gpu.id: gpu for gpu in gpus}
-        self._best = {gpu.id: self._key(gpu) for gpu in self._members.values()}
+        self._members = {gpu.status.id: gpu for gpu in gpus}
+        self._best = {gpu_id: self._key(gpu) for gpu_id, gpu in self._members.items()}
         self._heap = list(self._best.values())
         heapq.heapify(self._heap)
 
@@ -196,26 +190,27 @@ class _LeastLoaded:
             gpu = self._valid_first()
             if gpu is None or gpu.load >= 1.0:
                 return None
-            if gpu.id not in self._reserved and fits_now(self._demand, gpu, self._margin):
+            if gpu.status.id not in self._reserved and fits_now(self._demand, gpu, self._margin):
                 return gpu
             # Only the same model, loaded for another demand, makes it fit; `has_loaded` brings the GPU back.
             heapq.heappop(self._heap)
-            del self._best[gpu.id]
+            del self._best[gpu.status.id]
         return None
 
     def has_loaded(self, gpu: GpuLoad) -> None:
         """The GPU has one more model loaded."""
-        if gpu.id not in self._members:
+        gpu_id = gpu.status.id
+        if gpu_id not in self._members:
             return
         key = self._key(gpu)
-        if gpu.id not in self._best or key < self._best[gpu.id]:
+        if gpu_id not in self._best or key < self._best[gpu_id]:
             self._push(key)
 
     def _valid_first(self) -> GpuLoad | None:
         while self._heap:
             entry = self._heap[0]
             gpu = self._members[entry[2]]
-            if self._best.get(gpu.id) != entry:
+            if self._best.get(entry[2]) != entry:
                 heapq.heappop(self._heap)
             elif (key := self._key(gpu)) != entry:
                 heapq.heappop(self._heap)
@@ -229,10 +224,16 @@ class _LeastLoaded:
         heapq.heappush(self._heap, key)
 
     def _key(self, gpu: GpuLoad) -> tuple[float, bool, str]:
-        return gpu.load, self._demand.loaded_name(gpu.device) not in gpu.models, gpu.id
+        status = gpu.status
+        return gpu.taken / status.slots, self._loaded_names[status.device] not in gpu.models, status.id
 
 
-def matches(gpu_ids: Sequence[str], gpu: GpuLoad | GpuStatus) -> bool:
+def _allowed(demand: Demand, gpus: list[GpuLoad]) -> list[GpuLoad]:
+    """Those on which the demand's job may run."""
+    return [gpu for gpu in gpus if matches(demand.gpu_ids, gpu.status)] if demand.gpu_ids else gpus
+
+
+def matches(gpu_ids: Sequence[str], gpu: GpuStatus) -> bool:
     """Whether a job with these gpu_ids may run there: a bare index on any host, host:index, or a UUID."""
     if not gpu_ids:
         return True
@@ -242,9 +243,8 @@ def matches(gpu_ids: Sequence[str], gpu: GpuLoad | GpuStatus) -> bool:
 
 def fits_now(demand: Demand, gpu: GpuLoad, margin: float) -> bool:
     """Whether the GPU has the model loaded, or the memory to load it; unknown memory fits."""
-    return demand.loaded_name(gpu.device) in gpu.models or _fits(
-        demand, gpu, margin, is_idle=gpu.taken == 0
-    )
+    is_loaded = demand.loaded_name(gpu.status.device) in gpu.models
+    return is_loaded or _fits(demand, gpu, margin, is_idle=gpu.taken == 0)
 
 
 def _fits(demand: Demand, gpu: GpuLoad, margin: float, *, is_idle: bool) -> bool:
@@ -252,7 +252,7 @@ def _fits(demand: Demand, gpu: GpuLoad, margin: float, *, is_idle: bool) -> bool
     if gpu.free_bytes is None:
         return True
     available = gpu.free_bytes + (gpu.engine_bytes or 0 if is_idle else 0)
-    return available * (1 - margin) >= demand.memory(gpu.device).smallest
+    return available * (1 - margin) >= demand.memory(gpu.status.device).smallest
 
 
 def never(demand: Demand, gpus: Sequence[GpuStatus], margin: float) -> RequestError | None:

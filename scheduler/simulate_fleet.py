@@ -12,7 +12,7 @@ from scheduler.placement import Demand, GpuLoad, demand_of
 from scheduler.slots import Budget, SlotCount, SlotLimits, count_slots, together
 from shared.memory import ModelMemory
 from shared.settings import Settings
-from shared.wire import Need
+from shared.wire import GpuStatus, Need
 
 GIB: Final = 2**30
 SEGMENT_SECONDS: Final = 300.0
@@ -83,19 +83,19 @@ class Gpu:
     def load(self, memories: dict[str, ModelMemory]) -> GpuLoad:
         """As placement sees it."""
         held = self.engine_bytes(memories)
-        return GpuLoad(
+        status = GpuStatus.model_construct(
             id=self.id,
             host=self.host,
             index=self.index,
             uuid=self.id,
             device="cuda",
             slots=self.slots,
-            taken=self.taken,
             total_bytes=self.total_bytes,
             free_bytes=self.total_bytes - self.co_tenant_bytes - held,
             engine_bytes=held,
-            models=self.models,
+            models=tuple(self.models),
         )
+        return GpuLoad(status, self.taken)
 
     def count(self, memories: dict[str, ModelMemory]) -> SlotCount:
         """The slots that the autoscaler would count."""

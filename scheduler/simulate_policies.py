@@ -127,11 +127,14 @@ class FairDispatch:
         placement = Placement(loads, margin=MARGIN)
         order = FairOrder(lanes, now=now, ageing=_AGEING)
         pairs = match(order, placement, lambda lane: self._demands[lane.need])
-        turns = [(turn, place) for turn, place in pairs if not isinstance(place, Refusal)]
+        turns = [(turn, place.id) for turn, place in pairs if not isinstance(place, Refusal)]
         self.spent_seconds += time.perf_counter() - began
         self.decided += len(turns)
         for turn, place in turns:
             yield self._take(turn.lane, turn.job.job, now), by_id[place]
+        for load in loads:
+            if load.models != load.status.models:  # the placed segments load a model, or take others' place
+                by_id[load.status.id].models = set(load.models)
         for lane in self._lanes.values():
             lane.put_heads_back()
 
@@ -180,7 +183,7 @@ class FairDispatch:
 
 def able(demand: Demand, load: GpuLoad) -> bool:
     """Whether a GPU could take a demand now, were a slot free."""
-    return matches(demand.gpu_ids, load) and fits_now(demand, load, MARGIN)
+    return matches(demand.gpu_ids, load.status) and fits_now(demand, load, MARGIN)
 
 
 class SharedQueue:

@@ -7,7 +7,7 @@ from pathlib import Path
 from scheduler.fairness import FairOrder
 from scheduler.matching import match
 from scheduler.placement import Demand, GpuLoad, Placement, Refusal, demand_of
-from shared.wire import Lane, Need, WaitingJob
+from shared.wire import GpuStatus, Lane, Need, WaitingJob
 
 GIB = 2**30
 NOW = 1000.0
@@ -25,26 +25,32 @@ def demand(lane: Lane) -> Demand:
 
 def gpus(free_gib: float) -> Placement:
     free = int(free_gib * GIB)
-    card = GpuLoad(
+    status = GpuStatus(
         id="a.0",
         host="a",
         index=0,
         uuid="GPU-a",
+        name="L4",
         device="cuda",
+        node="gpu0@a",
+        queue="gpu.a.0",
         slots=3,
-        taken=1,
+        busy=1,
         total_bytes=24 * GIB,
         free_bytes=free,
         engine_bytes=24 * GIB - free,
-        models={"base/float16"},
+        models=("base/float16",),
+        ready=True,
+        started=0.0,
+        heartbeat=0.0,
     )
-    return Placement([card], margin=0.2)
+    return Placement([GpuLoad(status, 1)], margin=0.2)
 
 
 def outcome(lanes: list[Lane], placement: Placement) -> list[tuple[str, int, str]]:
     pairs = match(FairOrder(lanes, now=NOW, ageing=60), placement, demand)
     return [
-        (turn.job.job, turn.segment, place.reason if isinstance(place, Refusal) else place)
+        (turn.job.job, turn.segment, place.reason if isinstance(place, Refusal) else place.id)
         for turn, place in pairs
     ]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,21 +32,6 @@ def demand(model: str = "base", *gpu_ids: str, precision: Any = "float16", rows:
     return demand_of(need, Path("/models"))
 
 
-def gpu(host: str = "a", index: int = 0, **changes: Any) -> GpuLoad:
-    plain = GpuLoad(
-        id=f"{host}.{index}",
-        host=host,
-        index=index,
-        uuid=f"GPU-{host}-{index}",
-        device="cuda",
-        slots=4,
-        taken=0,
-        total_bytes=24 * GIB,
-        free_bytes=20 * GIB,
-    )
-    return replace(plain, **changes)
-
-
 def status(host: str = "a", index: int = 0, **changes: Any) -> GpuStatus:
     plain: dict[str, Any] = {
         "id": f"{host}.{index}",
@@ -69,6 +53,17 @@ def status(host: str = "a", index: int = 0, **changes: Any) -> GpuStatus:
     return GpuStatus(**(plain | changes))
 
 
+def gpu(host: str = "a", index: int = 0, *, taken: int = 0, **changes: Any) -> GpuLoad:
+    return GpuLoad(status(host, index, **changes), taken)
+
+
+def place(placement: Placement, *asked: Demand, **options: bool) -> str:
+    """The id of the GPU that placement chose."""
+    chosen = placement.place(*asked, **options)
+    assert isinstance(chosen, GpuStatus)
+    return chosen.id
+
+
 demands = st.sampled_from(
     [
         demand("base"),
@@ -83,7 +78,7 @@ demands = st.sampled_from(
 fleets = st.lists(
     st.builds(
         lambda host, index, slots, taken, free, engine, models, device: gpu(
-            host, index, slots=slots, taken=taken, free_bytes=free, engine_bytes=engine, models=set(models),
+            host, index, slots=slots, taken=taken, free_bytes=free, engine_bytes=engine, models=tuple(models),
             device=device,
         ),
         st.sampled_from("abc"),
@@ -96,7 +91,7 @@ fleets = st.lists(
         st.sampled_from(["cuda", "cuda", "cpu"]),
     ),
     max_size=12,
-    unique_by=lambda one: one.id,
+    unique_by=lambda one: one.status.id,
 )
 
 
@@ -104,30 +99,34 @@ fleets = st.lists(
 def test_every_placement_is_the_least_loaded_fit(gpus: list[GpuLoad], steps: list[Demand]) -> None:
     placement = Placement(gpus, margin=MARGIN)
     for step in steps:
-        able = [one for one in gpus if one.taken < one.slots and matches(step.gpu_ids, one)]
+        able = [one for one in gpus if one.free_slots and matches(step.gpu_ids, one.status)]
         able = [one for one in able if fits_now(step, one, MARGIN)]
         least = min((one.load for one in able), default=None)
-        before = {one.id: one.load for one in gpus}
-        loaded = {one.id for one in able if one.load == least and step.loaded_name(one.device) in one.models}
+        before = {one.status.id: one.load for one in gpus}
+        loaded = {
+            one.status.id
+            for one in able
+            if one.load == least and step.loaded_name(one.status.device) in one.models
+        }
         where = placement.place(step)
         if least is None:
             assert isinstance(where, Refusal)
             continue
-        assert isinstance(where, str)
-        assert where in {one.id for one in able}
-        assert before[where] == least
-        assert not loaded or where in loaded
-    free = sum(max(0, one.slots - one.taken) for one in gpus)
-    assert placement.free_slots == free
+        assert isinstance(where, GpuStatus)
+        assert where in [one.status for one in able]
+        assert before[where.id] == least
+        assert not loaded or where.id in loaded
+    assert placement.free_slots == sum(one.free_slots for one in gpus)
+    assert placement.is_full == (bool(gpus) and not any(one.free_slots for one in gpus))
 
 
 @given(fleets, st.lists(demands, max_size=80))
 def test_no_gpu_is_ever_overfilled(gpus: list[GpuLoad], wanted: list[Demand]) -> None:
-    taken = {one.id: one.taken for one in gpus}
+    taken = {one.status.id: one.taken for one in gpus}
     placement = Placement(gpus, margin=MARGIN)
     for one in wanted:
         placement.place(one)
-    assert all(one.taken <= max(one.slots, taken[one.id]) for one in gpus)
+    assert all(one.taken <= max(one.status.slots, taken[one.status.id]) for one in gpus)
 
 
 @pytest.mark.parametrize(
@@ -145,25 +144,25 @@ def test_no_gpu_is_ever_overfilled(gpus: list[GpuLoad], wanted: list[Demand]) ->
 def test_gpu_ids_are_an_index_anywhere_a_host_with_index_or_a_uuid(
     gpu_ids: tuple[str, ...], ids: set[str]
 ) -> None:
-    gpus = [gpu("a", 0), gpu("a", 1), gpu("b", 0), gpu("b", 1)]
+    gpus = [status("a", 0), status("a", 1), status("b", 0), status("b", 1)]
     assert {one.id for one in gpus if matches(gpu_ids, one)} == ids
 
 
 def test_between_equals_the_gpu_with_the_model_loaded_goes_first() -> None:
-    gpus = [gpu("a"), gpu("b", models={"base/float16"}), gpu("c")]
+    gpus = [gpu("a"), gpu("b", models=("base/float16",)), gpu("c")]
     placement = Placement(gpus, margin=MARGIN)
-    assert placement.place(demand()) == "b.0"
-    assert placement.place(demand()) == "a.0", "a lower load counts more than a loaded model"
+    assert place(placement, demand()) == "b.0"
+    assert place(placement, demand()) == "a.0", "a lower load counts more than a loaded model"
 
 
 def test_a_model_that_is_loaded_needs_no_further_weights() -> None:
-    full = gpu(free_bytes=1 * GIB, taken=1, models={"large-v3/float16"})
+    full = gpu(free_bytes=1 * GIB, taken=1, models=("large-v3/float16",))
     assert fits_now(demand("large-v3"), full, MARGIN)
     assert not fits_now(demand("medium"), full, MARGIN)
 
 
 def test_an_idle_engine_gives_up_its_models_for_another() -> None:
-    busy = gpu(free_bytes=2 * GIB, engine_bytes=18 * GIB, taken=1, models={"turbo/float16"})
+    busy = gpu(free_bytes=2 * GIB, engine_bytes=18 * GIB, taken=1, models=("turbo/float16",))
     assert not fits_now(demand("large-v3"), busy, MARGIN)
     busy.taken = 0
     assert fits_now(demand("large-v3"), busy, MARGIN)
@@ -174,7 +173,7 @@ def test_unknown_memory_is_tried() -> None:
 
 
 def test_a_cpu_runs_every_precision_in_float32() -> None:
-    cpu = gpu(device="cpu", models={"base/float32"}, free_bytes=0, taken=1)
+    cpu = gpu(device="cpu", models=("base/float32",), free_bytes=0, taken=1)
     assert fits_now(demand("base", precision="float16"), cpu, MARGIN)
 
 
@@ -198,7 +197,7 @@ def test_a_gpu_that_is_not_ready_or_has_no_slot_takes_nothing() -> None:
     assert gpu_load(status(slots=0), 0) is None
     load = gpu_load(status(models=("base/float16",)), 3)
     assert load is not None
-    assert (load.taken, load.slots, load.models) == (3, 4, {"base/float16"})
+    assert (load.taken, load.status.slots, load.models) == (3, 4, ("base/float16",))
 
 
 def test_an_alias_is_the_model_that_it_names() -> None:
@@ -239,30 +238,30 @@ def test_an_aged_demand_gets_a_gpu_that_runs_empty_for_it() -> None:
     """Round after round others finish on the reserved GPU and nothing new comes, until the model fits."""
     full = {"free_bytes": 2 * GIB, "engine_bytes": 20 * GIB}
     turbo = "large-v3-turbo/float16"
-    gpus = [gpu("a", taken=2, models={turbo}, **full), gpu("b", taken=3, models={turbo}, **full)]
+    gpus = [gpu("a", taken=2, models=(turbo,), **full), gpu("b", taken=3, models=(turbo,), **full)]
     for left in (2, 1):
         gpus[0].taken = left
         placement = Placement(gpus, margin=MARGIN)
         assert isinstance(placement.place(demand("large-v3"), is_aged=True), Refusal)
         assert placement.free_slots == 1
-        assert placement.place(demand("turbo")) == "b.0"
+        assert place(placement, demand("turbo")) == "b.0"
         assert isinstance(placement.place(demand("turbo")), Refusal)
         gpus[1].taken -= 1
     gpus[0].taken = 0
     placement = Placement(gpus, margin=MARGIN)
-    assert placement.place(demand("large-v3"), is_aged=True) == "a.0"
-    assert gpus[0].models == {"large-v3/float16"}
+    assert place(placement, demand("large-v3"), is_aged=True) == "a.0"
+    assert gpus[0].models == ("large-v3/float16",)
 
 
 def test_a_demand_that_is_not_aged_reserves_nothing() -> None:
-    only = gpu(taken=1, free_bytes=2 * GIB, engine_bytes=20 * GIB, models={"large-v3-turbo/float16"})
+    only = gpu(taken=1, free_bytes=2 * GIB, engine_bytes=20 * GIB, models=("large-v3-turbo/float16",))
     placement = Placement([only], margin=MARGIN)
     assert isinstance(placement.place(demand("large-v3")), Refusal)
-    assert placement.place(demand("turbo")) == "a.0"
+    assert place(placement, demand("turbo")) == "a.0"
 
 
 def test_an_aged_demand_that_only_waits_for_a_slot_reserves_nothing() -> None:
     gpus = [gpu("a", taken=4), gpu("b", 1, taken=3)]
     placement = Placement(gpus, margin=MARGIN)
     assert isinstance(placement.place(demand("base", "a:0"), is_aged=True), Refusal)
-    assert placement.place(demand("base")) == "b.1"
+    assert place(placement, demand("base")) == "b.1"
