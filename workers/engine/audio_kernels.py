@@ -15,7 +15,7 @@ import triton.language as tl
 from torch import Tensor
 
 from shared.memory import Form
-from workers.engine.encoded import AbsorbedAudio, CachedAudio, EncodedAudio, absorb, attend, values_of
+from workers.engine.encoded import AbsorbedAudio, CachedAudio, EncodedAudio, absorb, attend_keys, values_of
 from workers.engine.kv_cache import KvCache
 from workers.engine.latent_kernel import LatentAttention, Shape
 from workers.engine.weights import Weights
@@ -68,7 +68,7 @@ class FusedAbsorbedAudio(AbsorbedAudio):
     def attend(self, query: Tensor, slots: Tensor, layer: int) -> Tensor:
         # Prompts that are too long to be read like so many steps: matrix units project faster than plain
         # operations attend to the encoder's output.
-        return attend(query, *self.keys_values(slots, layer))
+        return attend_keys(query, *self.keys_values(slots, layer))
 
     def read(self, query: Tensor, readers: Readers, layer: int) -> Tensor:
         if self._latent is None:

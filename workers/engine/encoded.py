@@ -52,7 +52,7 @@ class CachedAudio:
         return key, value
 
     def attend(self, query: Tensor, slots: Tensor, layer: int) -> Tensor:
-        return attend(query, *self.keys_values(slots, layer))
+        return attend_keys(query, *self.keys_values(slots, layer))
 
 
 class AbsorbedAudio:
@@ -76,7 +76,7 @@ class AbsorbedAudio:
         # An absorbed token costs 4 * heads * frames * state operations, projecting 4 * frames * state * state once:
         # even at state / heads tokens, 64 in every Whisper, and so it was measured on a CPU.
         if query.shape[1] >= heads.width:
-            return attend(query, *self.keys_values(slots, layer))
+            return attend_keys(query, *self.keys_values(slots, layer))
         windows, tokens, state = query.shape
         encoded = _of_slots(self._cache.audio, slots)[:, None]
         asked = absorb(query.view(windows * tokens, -1, heads.width), heads)
@@ -113,7 +113,7 @@ def _of_slots(cache: Tensor, slots: Tensor) -> Tensor:
     return cache[slots]
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def attend_keys(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """query [windows, tokens, state] over [windows, head, frame, width]."""
     heads = query.unflatten(-1, (key.shape[1], -1)).transpose(1, 2)
     return F.scaled_dot_product_attention(heads, key, value).transpose(1, 2).flatten(2)

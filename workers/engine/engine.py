@@ -154,7 +154,8 @@ class Engine:
         loaded = Loaded(name, checkpoint, runner, batch, self._meter)
         self._models[name] = loaded
         loaded.resize(max(self._slots, 1), self._unload_least_recent)
-        log.info("loaded %s in %.2f s", name, time.monotonic() - started)
+        took = time.monotonic() - started
+        log.info("loaded %s with %s cross-attention in %.2f s", name, runner.cache.form, took)
         return loaded
 
     def _with_room(self, make: Callable[[], Runner]) -> Runner:

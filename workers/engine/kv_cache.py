@@ -29,6 +29,7 @@ class KvCache:
         self.row_bytes = _bytes(text, dtype) // MOST_ROWS
         self._audio_region = reserve(_bytes(audio, dtype), device)
         self._text_region = reserve(_bytes(text, dtype), device)
+        self.form: Form = form
         self.slots = self.rows = 0
         self.resize(1, 1)
         self.audio: Tensor = self._audio_region.tensor(audio, dtype)
