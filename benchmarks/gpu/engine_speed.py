@@ -17,7 +17,7 @@ import torch
 
 from benchmarks.gpu import engine_setup as setup
 from benchmarks.gpu import engine_speed_parts as parts
-from shared.memory import form_of, memory_of
+from shared.memory import ELEMENT_BYTES, form_of, memory_of
 from shared.models import MODELS
 from shared.settings import CrossAttention
 from workers.engine.loaded import Loaded
@@ -111,7 +111,7 @@ def speed(loaded: Loaded, rows: int, tokens: int) -> dict[str, Any]:
 def predicted(name: str, rows: int, form: CrossAttention, device: str) -> int:
     """What shared.memory promises, less the context, which is there before we begin to measure."""
     capability = torch.cuda.get_device_capability() if device == "cuda" else None
-    actual = form_of(form, "float16", capability)
+    actual = form_of(form, ELEMENT_BYTES["float16"], capability)
     memory = memory_of(MODELS[name], "float16", device=device, segment_duration=300.0, form=actual)
     return memory.total(rows) - memory.context
 
