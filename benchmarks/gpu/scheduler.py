@@ -1,0 +1,247 @@
+"""The scheduler on a real GPU: slots follow the memory that a neighbour takes and frees, and nothing is lost.
+
+It starts the fleet as `whisper-fleet up` does, sends it jobs through Celery alone, and samples NVML, the registry,
+the autoscaler's decisions and the engine twice a second. With two GPUs it also looks at both. Under 8 minutes.
+
+    python -m benchmarks.gpu.scheduler --out results
+    python -m benchmarks.gpu.scheduler --out results --parts a --checkpoint base.pt
+    python -m benchmarks.gpu.scheduler --out results --rehearse 2     # no GPU: engines on the CPU, a stub of NVML
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.gpu.scheduler_fleet import LiveFleet
+from benchmarks.gpu.scheduler_identity import identities
+from benchmarks.gpu.scheduler_model import save_random_checkpoint, write_speech
+from benchmarks.gpu.scheduler_neighbour import Bench, Plan, sixty_gib, until_little_is_left
+from benchmarks.gpu.scheduler_plot import plot
+from benchmarks.gpu.scheduler_rehearsal import StubHost, StubTenant
+from benchmarks.gpu.scheduler_tenant import ProcessTenant, Tenant
+from benchmarks.gpu.scheduler_two import two_gpus
+from scheduler.nvml import NvmlReading, read_gpus
+
+_GIB = 2**30
+_REAL = Plan(
+    jobs=16,
+    card=80 * _GIB,
+    takes=60 * _GIB,
+    step=2 * _GIB,
+    leaves=2 * _GIB,
+    step_seconds=1.0,
+    quiet=12.0,
+    stays=25.0,
+    after=20.0,
+    drain=60.0,
+    warm=90.0,
+)
+_STUB_TOTAL = 11 * _GIB // 4
+_STUB_SIZES = {"card": 7 * _GIB // 4, "takes": _GIB, "step": _GIB // 4, "leaves": _GIB // 4}
+_REHEARSED = replace(_REAL, jobs=12, quiet=6.0, drain=120.0, **_STUB_SIZES)
+#: Random weights never come to an end by themselves: so many tokens a window, and no second temperature.
+_FORCED = {"temperature": 0.0, "sample_len": 100, "without_timestamps": True}
+
+
+def main() -> None:
+    options = _options()
+    out: Path = options.out
+    out.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGALRM, _too_long)
+    signal.alarm(options.limit)
+    report: dict[str, Any] = {"command": shlex.join(sys.orig_argv), "date": time.strftime("%F"), "parts": {}}
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            _measure(options, Path(folder), report)
+    finally:
+        signal.alarm(0)
+        (out / "scheduler.json").write_text(json.dumps(report))
+    _print(report)
+    sys.exit(not _all_hold(report))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    default = Path(os.environ.get("OUT", "gpu-results"))
+    parser.add_argument("--out", type=Path, default=default, help="folder for scheduler.json and co-tenant.svg")
+    parser.add_argument("--parts", default="abc", help="a: 60 GiB at once, b: 2 GiB at a time, c: two GPUs")
+    parser.add_argument("--checkpoint", type=Path, help="real weights; else random ones of --shape")
+    parser.add_argument("--shape", default="large-v3", help="a model's name; its size is what matters")
+    parser.add_argument("--slots", type=int, default=256, help="MAX_CONCURRENT_LIMIT")
+    parser.add_argument("--slots-per-core", type=int, default=32)
+    parser.add_argument("--segment", type=int, default=60, help="seconds")
+    parser.add_argument("--minutes", type=float, default=30.0, help="of audio in a job")
+    parser.add_argument("--card", type=float, help="GiB that parts a and b leave to it of a larger GPU")
+    parser.add_argument("--cross-attention", default="auto", help="form of it, as WHISPER_FLEET_CROSS_ATTENTION")
+    parser.add_argument("--takes", type=float, help="GiB that the neighbour of part a takes")
+    parser.add_argument("--limit", type=int, default=480, help="seconds after which everything is ended")
+    parser.add_argument("--rehearse", type=int, metavar="GPUS", help="without a GPU")
+    options = parser.parse_args()
+    if options.rehearse:
+        options.shape, options.slots, options.slots_per_core, options.minutes = "stub", 6, 8, 6.0
+    return options
+
+
+def _measure(options: argparse.Namespace, folder: Path, report: dict[str, Any]) -> None:
+    """Everything, with what was found so far in the report whatever happens."""
+    stub = StubHost(folder / "nvml", gpus=options.rehearse, total=_STUB_TOTAL) if options.rehearse else None
+    if stub is not None:
+        _load_stub(stub)
+    before = read_gpus()
+    report["machine"] = _machine(before)
+    model, speech = _material(options, folder)
+    with _fleet(options, folder, model, stub) as fleet:
+        try:
+            gpus = len(before.gpus)
+            report["ready_s"] = round(fleet.await_ready(gpus, 120), 1)
+            bench = _bench(options, fleet, model, speech, stub)
+            for part in options.parts:
+                report["parts"][part] = _part(part, bench, gpus)
+                report.setdefault("identity", identities(fleet))  # of the first part: the last one kills a node
+        except BaseException:
+            report["logs"] = fleet.log_ends()
+            raise
+    time.sleep(2.0)
+    report["used_before"] = [gpu.used_bytes for gpu in before.gpus]
+    report["used_after"] = [gpu.used_bytes for gpu in read_gpus().gpus]
+    if "samples" in report["parts"].get("a", {}):
+        (options.out / "co-tenant.svg").write_text(plot(report["parts"]["a"]))
+
+
+def _part(part: str, bench: Bench, gpus: int) -> dict[str, Any]:
+    """A part that breaks says why, and the next goes on."""
+    began = time.monotonic()
+    try:
+        match part:
+            case "a":
+                found = sixty_gib(bench)
+            case "b":
+                found = until_little_is_left(bench)
+            case "c" if gpus >= 2:
+                found = two_gpus(bench, bench.plan.jobs)
+            case _:
+                found = {"skipped": f"it needs two GPUs, here {gpus}"}
+    except Exception:
+        traceback.print_exc()
+        found = {"broke": traceback.format_exc(), "logs": bench.fleet.log_ends()}
+    return {**found, "seconds": round(time.monotonic() - began, 1)}
+
+
+def _load_stub(stub: StubHost) -> None:
+    """Let this process' NVML be the stub, too."""
+    import ctypes
+
+    import pynvml
+
+    os.environ.update(stub.environment)
+    library = Path(stub.environment["LD_LIBRARY_PATH"].split(":")[0]) / "libnvidia-ml.so.1"
+    pynvml.nvmlLib = ctypes.CDLL(str(library))
+
+
+def _material(options: argparse.Namespace, folder: Path) -> tuple[Path, Path]:
+    """The checkpoint and the audio."""
+    speech = folder / "speech.wav"
+    write_speech(speech, options.minutes * 60)
+    if options.checkpoint:
+        return options.checkpoint.absolute(), speech
+    model = folder / f"random-{options.shape}.pt"
+    if options.rehearse:
+        save_random_checkpoint(options.shape, model, "cpu")
+    else:  # in a process of its own: this one must hold nothing of the GPU
+        make = [sys.executable, "-m", "benchmarks.gpu.scheduler_model", options.shape, str(model)]
+        subprocess.run(make, check=True, timeout=120)
+    return model, speech
+
+
+@contextmanager
+def _fleet(options: argparse.Namespace, folder: Path, model: Path, stub: StubHost | None) -> Iterator[LiveFleet]:
+    settings = {
+        "max_concurrent_limit": options.slots,
+        "slots_per_core": options.slots_per_core,
+        "segment_duration": float(options.segment),
+        "cross_attention": options.cross_attention,
+        "log_level": "INFO",
+    }
+    fleet = LiveFleet(folder, model, stub.environment if stub else {}, **settings)
+    try:
+        if stub is not None:
+            stub.watch(fleet.redis)
+        yield fleet
+    finally:
+        fleet.stop()
+        if stub is not None:
+            stub.close()
+
+
+def _bench(
+    options: argparse.Namespace, fleet: LiveFleet, model: Path, speech: Path, stub: StubHost | None
+) -> Bench:
+    asked = {"model_name": str(model), "language": "en", **({} if options.checkpoint else _FORCED)}
+
+    def new_tenant(index: int) -> Tenant:
+        if stub is not None:
+            return StubTenant(stub, index)
+        sees = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": str(index)}
+        return ProcessTenant({**fleet.environment, **sees})
+
+    plan = _REHEARSED if stub is not None else _REAL
+    if options.takes:
+        plan = replace(plan, takes=int(options.takes * _GIB))
+    if options.card:
+        plan = replace(plan, card=int(options.card * _GIB))
+    total = read_gpus().gpus[0].total_bytes or plan.card
+    return Bench(fleet=fleet, file=speech, asked=asked, new_tenant=new_tenant, plan=plan, total=total)
+
+
+def _machine(reading: NvmlReading) -> dict[str, Any]:
+    names = ("torch", "celery", "redis", "openai-whisper", "nvidia-ml-py")
+    return {
+        "gpus": [asdict(gpu) for gpu in reading.gpus],
+        "driver": reading.driver,
+        "problem": reading.problem,
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "kernel": platform.release(),
+        "versions": {name: importlib.metadata.version(name) for name in names},
+    }
+
+
+def _too_long(*_: object) -> None:
+    raise TimeoutError("the benchmark took too long")
+
+
+def _all_hold(report: dict[str, Any]) -> bool:
+    parts = report["parts"].values()
+    return all("broke" not in part and all(check["holds"] for check in part.get("checks", ())) for part in parts)
+
+
+def _print(report: dict[str, Any]) -> None:
+    """The table."""
+    for name, part in report["parts"].items():
+        if "skipped" in part or "broke" in part:
+            print(f"{name}  {'skipped: ' + part['skipped'] if 'skipped' in part else 'BROKE, see the JSON'}")
+        for check in part.get("checks", ()):
+            mark = "ok    " if check["holds"] else "MISSED"
+            print(f"{name}  {mark}  {check['what']:<46} {check['seen']}  (wanted: {check['wanted']})")
+    for index, (before, after) in enumerate(zip(report["used_before"], report["used_after"], strict=False)):
+        print(f"memory in use on GPU {index}: {before / _GIB:.2f} GiB before the fleet, {after / _GIB:.2f} GiB after")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""What the benchmark of the scheduler transcribes with and from: a checkpoint of random weights, an hour of clips."""
+
+from __future__ import annotations
+
+import argparse
+import wave
+from pathlib import Path
+
+import torch
+from whisper.model import AudioEncoder, ModelDimensions, TextDecoder
+
+from shared.models import MODELS
+
+_SPEECH = Path(__file__).parents[2] / "tests" / "data" / "speech"
+_RATE = 16_000
+#: For the rehearsal: as small as a Whisper can be.
+_STUB = ModelDimensions(80, 1500, 64, 1, 2, 51865, 448, 64, 1, 2)
+
+
+def save_random_checkpoint(shape: str, path: Path, device: str) -> None:
+    """A checkpoint in float16 of an official model's shape, or of `stub`, whose weights mean nothing."""
+    torch.manual_seed(0)
+    dims = _STUB if shape == "stub" else ModelDimensions(**vars(MODELS[shape]))
+    weights = {name: _random(name, value, device) for name, value in _parts(dims).state_dict().items()}
+    torch.save({"dims": vars(dims), "model_state_dict": weights}, path)
+
+
+def _parts(d: ModelDimensions) -> torch.nn.Module:
+    """The model's layout without memory behind it."""
+    with torch.device("meta"):
+        encoder = AudioEncoder(d.n_mels, d.n_audio_ctx, d.n_audio_state, d.n_audio_head, d.n_audio_layer)
+        decoder = TextDecoder(d.n_vocab, d.n_text_ctx, d.n_text_state, d.n_text_head, d.n_text_layer)
+    return torch.nn.ModuleDict({"encoder": encoder, "decoder": decoder})
+
+
+def _random(name: str, like: torch.Tensor, device: str) -> torch.Tensor:
+    """Small numbers, around one for what scales a layer norm: on a GPU that is a matter of a second."""
+    drawn = torch.randn(like.shape, device=device, dtype=torch.float16) * 0.02
+    scales = name.endswith("weight") and like.ndim == 1
+    return (drawn + 1 if scales else drawn).cpu()
+
+
+def write_speech(path: Path, seconds: float) -> None:
+    """The shipped clips one after the other, over and over, with half a second of silence between them."""
+    clips = [_frames(clip) for clip in sorted(_SPEECH.glob("*.wav"))]
+    round_trip = b"".join(clip + bytes(_RATE) for clip in clips)
+    wanted = int(seconds * _RATE) * 2
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(_RATE)
+        file.writeframes((round_trip * (wanted // len(round_trip) + 1))[:wanted])
+
+
+def _frames(clip: Path) -> bytes:
+    with wave.open(str(clip)) as file:
+        frames: bytes = file.readframes(file.getnframes())
+        return frames
+
+
+def main() -> None:
+    """By itself, so that the benchmark's own process never has a context on the GPU."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("shape")
+    parser.add_argument("path", type=Path)
+    arguments = parser.parse_args()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    save_random_checkpoint(arguments.shape, arguments.path, device)
+
+
+if __name__ == "__main__":
+    main()

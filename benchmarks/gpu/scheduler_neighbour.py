@@ -1,0 +1,232 @@
+"""Parts a and b of the benchmark of the scheduler: a neighbour takes memory of the GPU while the fleet works on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.gpu.scheduler_fleet import LiveFleet, until
+from benchmarks.gpu.scheduler_load import Load, Outcome, wait
+from benchmarks.gpu.scheduler_samples import Sample, Watch
+from benchmarks.gpu.scheduler_tenant import Tenant
+from shared.wire import SlotDecision
+
+_GIB = 2**30
+_OUT_OF_MEMORY = r"EngineOutOfMemory|OutOfMemoryError|out of memory"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How much and how long; sizes in bytes, lengths in seconds."""
+
+    jobs: int  # kept going on
+    card: int  # what the GPU shall have: a third process holds the rest of its memory all the time
+    takes: int  # the neighbour of part a, at once
+    step: int  # the neighbour of part b, again and again
+    leaves: int  # until so much is left
+    step_seconds: float
+    quiet: float  # before the neighbour comes
+    stays: float
+    after: float  # once it has gone
+    drain: float  # at most, until the last segment has ended
+    warm: float  # at most, until model and slots are there
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One line of the table."""
+
+    what: str
+    wanted: str
+    seen: str
+    holds: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """What a part works with."""
+
+    fleet: LiveFleet
+    file: Path
+    asked: dict[str, Any]  # of every job
+    new_tenant: Callable[[int], Tenant]  # on the GPU of an index
+    total: int  # bytes of the first GPU
+    plan: Plan
+
+    def load(self) -> Load:
+        return Load(self.fleet, self.file, **self.asked)
+
+
+class Part:
+    """One neighbour on the first GPU beside a fleet that has more to do than it can."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.plan, self.load = bench.plan, bench.load()
+        self.tenant, self.third = bench.new_tenant(0), bench.new_tenant(0)
+        self.third.take(max(0, bench.total - self.plan.card))
+        self.watch = Watch(bench.fleet, 0, self.load, self.tenant, aside=self.third.held)
+        self.samples: dict[str, Sample] = {}
+        self.moments: dict[str, float] = {}
+        self._fleet = bench.fleet
+        self._said = self._bad_news()
+
+    def close(self) -> None:
+        """The memory is free again."""
+        self.tenant.close()
+        self.third.close()
+
+    def warm_up(self) -> None:
+        """Jobs, the model and every slot that is wanted; then a quiet time."""
+        self.load.keep(self.plan.jobs)
+        self.moments["full"] = until("full slots", lambda: _is_full(self.watch.last), self.plan.warm)
+        wait(self.plan.quiet)
+        self.keep("before")
+
+    def keep(self, name: str) -> None:
+        """The last sample is one of those that the table is about."""
+        if self.watch.last is None:
+            raise RuntimeError("nothing was sampled")
+        self.samples[name] = self.watch.last
+
+    def mark(self, name: str, event: str = "") -> None:
+        """Something happens now; with words it is shown in the picture."""
+        self.moments[name] = self.watch.note(event)
+
+    def finish(self) -> None:
+        """No more jobs; those that are open end."""
+        self.mark("no_more_jobs", "no more jobs")
+        self.moments["drained_after"] = self.load.end(self.plan.drain)
+        wait(2.0)
+        self.keep("end")
+
+    def report(self, *checks: Check) -> dict[str, Any]:
+        """The checks of this part and those of every part."""
+        outcome = self.load.outcome()
+        everything = [*checks, _fewer(self.samples["before"], self.samples["during"]), *self._harmless(outcome)]
+        return {
+            "checks": [asdict(check) for check in everything],
+            "outcome": asdict(outcome),
+            "moments": self.moments,
+            **{name: asdict(sample) for name, sample in self.samples.items()},
+            **self.watch.as_dict(),
+        }
+
+    def _harmless(self, outcome: Outcome) -> list[Check]:
+        """Nothing was lost, and the engine is the one that it was."""
+        pids = {sample.engine_pid for sample in self.watch.samples if sample.engine_pid is not None}
+        ended, short = (now - then for now, then in zip(self._bad_news(), self._said, strict=True))
+        restarts = max(len(pids) - 1, ended)
+        lost, told = outcome.attempts_lost, outcome.told_success
+        whole = f"{outcome.done} of {outcome.jobs} jobs, {outcome.segments_done} of {outcome.segments} segments"
+        return [
+            Check(what="done, by the ledger", wanted="all", seen=whole, holds=outcome.is_whole),
+            Check(what="told SUCCESS", wanted=f"{outcome.jobs}", seen=f"{told}", holds=told == outcome.jobs),
+            Check(what="attempts lost", wanted="0", seen=f"{lost}", holds=lost == 0),
+            Check(what="engine restarts", wanted="0", seen=f"{restarts}", holds=len(pids) == 1 and not ended),
+            Check(what="log lines of memory running out", wanted="0", seen=f"{short}", holds=short == 0),
+        ]
+
+    def _bad_news(self) -> tuple[int, int]:
+        """Log lines of engines that ended, and of memory that ran out."""
+        return self._fleet.mentions("the engine ended after"), self._fleet.mentions(_OUT_OF_MEMORY)
+
+
+def sixty_gib(bench: Bench) -> dict[str, Any]:
+    """Part a: a neighbour takes much at once and later frees it."""
+    part, plan = Part(bench), bench.plan
+    with closing(part), part.watch:
+        part.warm_up()
+        part.mark("takes", f"another process takes {_gib(plan.takes)}")
+        part.tenant.take(plan.takes)
+        part.mark("taken")
+        wait(plan.stays)
+        part.keep("during")
+        part.mark("freed", "and frees it")
+        part.tenant.release()
+        wait(plan.after)
+        part.keep("after")
+        part.finish()
+    return part.report(*_followed(part))
+
+
+def until_little_is_left(bench: Bench) -> dict[str, Any]:
+    """Part b: a neighbour takes a little again and again, until next to nothing is left."""
+    part, plan = Part(bench), bench.plan
+    with closing(part), part.watch:
+        part.warm_up()
+        part.mark("takes", f"another process takes {_gib(plan.step)} at a time")
+        least = _squeeze(part.tenant, plan)
+        part.mark("taken", f"{_gib(least)} left")
+        least = min(least, _squeeze_more(part.tenant, plan))
+        part.keep("during")
+        part.mark("freed", "it frees all")
+        part.tenant.release()
+        part.finish()
+    wanted, little = f"<= {_gib(plan.leaves + plan.step)}", least <= plan.leaves + plan.step
+    return part.report(Check(what="least memory that was left", wanted=wanted, seen=_gib(least), holds=little))
+
+
+def _followed(part: Part) -> list[Check]:
+    """Slots went down and up with the memory."""
+    before, during, after = (part.samples[name] for name in ("before", "during", "after"))
+    shrinks = _ticks_until("shrink", part.watch.decided_since(part.moments["taken"]))
+    grows = _ticks_until("grow", part.watch.decided_since(part.moments["freed"]))
+    takes, back = part.plan.takes, (after.live or 0) >= 0.95 * (before.live or 0)
+    return [
+        Check(what="memory taken", wanted=_gib(takes), seen=_gib(during.tenant), holds=during.tenant == takes),
+        Check(what="ticks until slots shrank", wanted="1 or 2", seen=_ticks(shrinks), holds=shrinks in (1, 2)),
+        Check(what="ticks until they grew back", wanted="2 or 3", seen=_ticks(grows), holds=grows in (2, 3)),
+        Check(what="slots after", wanted=f"{before.live}", seen=f"{after.live}", holds=back),
+    ]
+
+
+def _is_full(sample: Sample | None) -> bool:
+    if sample is None or not sample.rows or not sample.wanted or not sample.live:
+        return False
+    have_slots = sample.live >= 0.95 * sample.wanted
+    return have_slots and (sample.busy or 0) >= 0.9 * sample.live and sample.segments_done > 0
+
+
+def _squeeze(tenant: Tenant, plan: Plan) -> int:
+    """Take step by step until so little is left; the least that was."""
+    while tenant.free > plan.leaves:
+        before = tenant.held
+        tenant.take(min(plan.step, tenant.free - plan.leaves))
+        if tenant.held == before:  # no room: fragments, or the engine was faster
+            break
+        wait(plan.step_seconds)
+    return tenant.free
+
+
+def _squeeze_more(tenant: Tenant, plan: Plan) -> int:
+    """While it stays it takes at once what the engine gives back; the least that was left."""
+    least = tenant.free
+    for _ in range(int(plan.stays / plan.step_seconds)):
+        wait(plan.step_seconds)
+        tenant.take(0)
+        least = min(least, _squeeze(tenant, plan))
+    return least
+
+
+def _ticks_until(action: str, decisions: list[SlotDecision]) -> int | None:
+    """The number of the first tick that resized the pool so; None: none did."""
+    for number, one in enumerate(decisions, 1):
+        if one.action == action and one.outcome == "resized":
+            return number
+    return None
+
+
+def _fewer(before: Sample, during: Sample) -> Check:
+    fewer = (during.live or 0) < (before.live or 0)
+    return Check(what="slots before and during", wanted="fewer", seen=f"{before.live}, {during.live}", holds=fewer)
+
+
+def _gib(size: int) -> str:
+    return f"{size / _GIB:.1f} GiB"
+
+
+def _ticks(number: int | None) -> str:
+    return "never" if number is None else str(number)

@@ -1,0 +1,98 @@
+"""The benchmark of the scheduler without a GPU: NVML is a stub, engines run on the CPU, tenants are numbers in a file.
+
+It shows that the benchmark works and what the scheduler decides, not how a GPU behaves. Needs a C compiler.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from shared.fleet import Fleet
+from tests.unit.nvml_stub import Gpu, Scenario, build
+
+_LOOK_SECONDS = 0.2
+
+
+class StubHost:
+    """GPUs of which NVML tells what their engines report and what their tenants hold."""
+
+    def __init__(self, folder: Path, *, gpus: int, total: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        if build(folder) is None:
+            raise SystemExit("a rehearsal needs a C compiler for the stub of NVML")
+        self.total = total
+        self.tenants = [0] * gpus
+        self.engines = [0] * gpus
+        self._scenario = folder / "scenario"
+        self._stop = threading.Event()
+        self._watcher: threading.Thread | None = None
+        libraries = [str(folder), *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
+        #: What the fleet's processes, and this one before it loads NVML, need in their environment.
+        self.environment = {"NVML_STUB": str(self._scenario), "LD_LIBRARY_PATH": ":".join(libraries)}
+        self.tell()
+
+    def tell(self) -> None:
+        """The memory as it is now, for whoever next initialises NVML."""
+        gpus = [
+            Gpu(uuid=f"GPU-stub-{index}", name="NVIDIA-stub", total=self.total, free=self.free(index))
+            for index in range(len(self.tenants))
+        ]
+        fresh = self._scenario.with_suffix(".new")
+        fresh.write_text(Scenario(gpus=tuple(gpus)).lines())
+        fresh.replace(self._scenario)
+
+    def free(self, index: int) -> int:
+        return max(0, self.total - self.tenants[index] - self.engines[index])
+
+    def watch(self, redis: Redis) -> None:
+        """From now on what the engines report counts as taken."""
+        self._watcher = threading.Thread(target=self._follow, args=(redis,), daemon=True)
+        self._watcher.start()
+
+    def close(self) -> None:
+        """The engines have ended."""
+        self._stop.set()
+        if self._watcher is not None:
+            self._watcher.join()
+        self.engines = [0] * len(self.engines)
+        self.tell()
+
+    def _follow(self, redis: Redis) -> None:
+        while not self._stop.wait(_LOOK_SECONDS):
+            try:
+                statuses = Fleet(redis).all()
+            except RedisError:
+                continue
+            for status in statuses:
+                self.engines[status.index] = status.engine_bytes or 0
+            self.tell()
+
+
+class StubTenant:
+    """Holds numbers."""
+
+    def __init__(self, host: StubHost, index: int) -> None:
+        self._host, self._index = host, index
+        self.held, self.free = 0, host.free(index)
+
+    def take(self, size: int) -> None:
+        """Hold so many bytes more; nothing more where the stub has no room."""
+        if size <= self._host.free(self._index):
+            self._hold(self.held + size)
+        self.free = self._host.free(self._index)
+
+    def release(self) -> None:
+        self._hold(0)
+
+    def close(self) -> None:
+        self._hold(0)
+
+    def _hold(self, size: int) -> None:
+        self.held = self._host.tenants[self._index] = size
+        self._host.tell()
+        self.free = self._host.free(self._index)

@@ -1,0 +1,104 @@
+"""Part c of the benchmark of the scheduler: two GPUs, two nodes, two pinned queues, and one node that dies."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from contextlib import suppress
+from dataclasses import asdict
+from typing import Any
+
+import psutil
+
+from benchmarks.gpu.scheduler_fleet import LiveFleet, until
+from benchmarks.gpu.scheduler_load import Load
+from benchmarks.gpu.scheduler_neighbour import Bench, Check
+from shared import keys, queues
+
+_SPREAD = 0.1
+
+
+def two_gpus(bench: Bench, jobs: int) -> dict[str, Any]:
+    """Spread, `gpu_ids=["1"]`, and the end of the work of a node that was killed."""
+    fleet = bench.fleet
+    warm = bench.load()
+    warm.add(jobs)
+    until("slots on both GPUs", lambda: _both_are_full(fleet), bench.plan.warm)
+    warm.end(bench.plan.drain)
+    checks, outcomes = [_own_queues(fleet)], {}
+    for name, part in (("spread", _spread), ("pinned", _pinned), ("killed", _killed)):
+        load = bench.load()
+        found = part(bench, load, jobs)
+        outcome = load.outcome()
+        outcomes[name] = asdict(outcome)
+        whole = f"{outcome.done} of {outcome.jobs} jobs, {outcome.segments_done} of {outcome.segments} segments"
+        checks += [*found, Check(what=f"{name}: done", wanted="all", seen=whole, holds=outcome.is_whole)]
+    return {"checks": [asdict(check) for check in checks], "outcomes": outcomes}
+
+
+def _own_queues(fleet: LiveFleet) -> Check:
+    """Each node draws from its own queue alone."""
+    told = fleet.app.control.inspect(timeout=2.0).active_queues() or {}
+    host = fleet.settings.host
+    nodes = {queues.gpu_node(host, index): queues.gpu_queue(queues.gpu_id(host, index)) for index in (0, 1)}
+    read = {node: [queue["name"] for queue in told.get(node, [])] for node in nodes}
+    pinned = all(read[node] == [queue] for node, queue in nodes.items())
+    return Check(what="queues of the nodes", wanted="one each", seen=json.dumps(list(read.values())), holds=pinned)
+
+
+def _spread(bench: Bench, load: Load, jobs: int) -> list[Check]:
+    load.add(jobs)
+    load.end(bench.plan.drain)
+    counts = load.outcome().by_gpu
+    fewest, most = min(counts.values(), default=0), max(counts.values(), default=0)
+    even = len(counts) == 2 and most <= fewest * (1 + _SPREAD)
+    seen = json.dumps(list(counts.values()))
+    return [Check(what="segments of each GPU", wanted="within 10 %", seen=seen, holds=even)]
+
+
+def _pinned(bench: Bench, load: Load, jobs: int) -> list[Check]:
+    load.add(max(jobs // 4, 1), gpu_ids=["1"])
+    load.end(bench.plan.drain)
+    asked = queues.gpu_id(bench.fleet.settings.host, 1)
+    counts = load.outcome().by_gpu
+    obeyed = list(counts) == [asked]
+    return [Check(what='segments with gpu_ids ["1"]', wanted=f"{asked} alone", seen=json.dumps(counts), holds=obeyed)]
+
+
+def _killed(bench: Bench, load: Load, jobs: int) -> list[Check]:
+    """Node 1 is killed with its hands full, and again whenever its supervisor brings it back."""
+    fleet, victim = bench.fleet, queues.gpu_id(bench.fleet.settings.host, 1)
+    load.add(jobs)
+    until("work on the node to be killed", lambda: fleet.redis.zcard(keys.active(victim)) >= 2, bench.plan.warm)
+    over = threading.Event()
+    killer = threading.Thread(target=_keep_dead, args=(fleet, over), daemon=True)
+    held = [message for message, running in fleet.ledger.overdue(victim, float("inf")) if running]
+    killer.start()
+    try:
+        load.end(bench.plan.drain)
+    finally:
+        over.set()
+        killer.join()
+    ended_on = Counter(fleet.ledger.results(message.job)[message.segment].gpu for message in held)
+    moved = bool(held) and all(gpu != victim for gpu in ended_on)
+    seen = json.dumps(dict(ended_on))
+    return [Check(what="segments that ran on the killed node ended on", wanted="the other", seen=seen, holds=moved)]
+
+
+def _keep_dead(fleet: LiveFleet, over: threading.Event) -> None:
+    """kill -9 as often as it takes."""
+    while not over.wait(0.05):
+        node = fleet.node(1)
+        if node is not None:
+            with suppress(psutil.Error):
+                node.kill()
+
+
+def _both_are_full(fleet: LiveFleet) -> bool:
+    """Both have the slots that they should have, and the model."""
+    for index in (0, 1):
+        status, decision = fleet.gpu(index), fleet.decision(index)
+        if status is None or decision is None or not status.models or status.slots != decision.wanted:
+            return False
+    return True
