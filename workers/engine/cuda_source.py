@@ -1,0 +1,80 @@
+"""CUDA C++ that is compiled where it runs, by the NVRTC that every CUDA build of torch brings along."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+Argument = Tensor | ctypes.c_int | ctypes.c_uint64 | ctypes.c_float
+
+_MOST_SHARED = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+
+
+def compile_source(source: str, constants: Mapping[str, int | str], device: torch.device) -> bytes:
+    """Machine code for this device, the constants given as macros; RuntimeError has the compiler's words."""
+    nvrtc = _nvrtc()
+    major, minor = torch.cuda.get_device_capability(device)
+    options = [f"--gpu-architecture=sm_{major}{minor}", "--std=c++17"]
+    options += [f"--define-macro={name}={value}" for name, value in constants.items()]
+    encoded = [option.encode() for option in options]
+    program = ctypes.c_void_p()
+    text = source.encode()
+    _check("nvrtcCreateProgram", nvrtc.nvrtcCreateProgram(ctypes.byref(program), text, b"source.cu", 0, None, None))
+    try:
+        status = nvrtc.nvrtcCompileProgram(program, len(encoded), (ctypes.c_char_p * len(encoded))(*encoded))
+        if status:
+            raise RuntimeError(f"a CUDA kernel does not compile: {_output(nvrtc, 'ProgramLog', program).decode()}")
+        return _output(nvrtc, "CUBIN", program)
+    finally:
+        nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
+
+
+class Kernel:
+    """One function of compiled code; launches go to torch's current stream, so a CUDA graph captures them."""
+
+    def __init__(self, code: bytes, name: str, *, threads: int, shared: int = 0) -> None:
+        self._driver = ctypes.CDLL("libcuda.so.1")
+        self._threads, self._shared = threads, shared
+        module, self._function = ctypes.c_void_p(), ctypes.c_void_p()
+        self._call("cuModuleLoadData", ctypes.byref(module), code)
+        self._call("cuModuleGetFunction", ctypes.byref(self._function), module, name.encode())
+        self._call("cuFuncSetAttribute", self._function, _MOST_SHARED, shared)
+
+    def launch(self, grid: tuple[int, int], *arguments: Argument) -> None:
+        """One thread block for each place of the grid."""
+        values = [ctypes.c_void_p(one.data_ptr()) if isinstance(one, Tensor) else one for one in arguments]
+        pointers = [ctypes.cast(ctypes.byref(value), ctypes.c_void_p) for value in values]
+        stream = ctypes.c_void_p(torch.cuda.current_stream().cuda_stream)
+        self._call(
+            "cuLaunchKernel", self._function, *grid, 1, self._threads, 1, 1, self._shared, stream,
+            (ctypes.c_void_p * len(pointers))(*pointers), None,
+        )  # fmt: skip
+
+    def _call(self, name: str, *arguments: object) -> None:
+        _check(name, getattr(self._driver, name)(*arguments))
+
+
+def _nvrtc() -> ctypes.CDLL:
+    """The library of torch's own CUDA version: beside torch, in NVIDIA's packages, or where the system looks."""
+    version = (torch.version.cuda or "").split(".")[0]
+    name = f"libnvrtc.so.{version}"
+    packages = Path(torch.__file__).parents[1]
+    found = [*packages.glob(f"torch/lib/{name}"), *packages.glob(f"nvidia/*/lib/{name}")]
+    return ctypes.CDLL(str(found[0]) if found else name)
+
+
+def _output(nvrtc: ctypes.CDLL, what: str, program: ctypes.c_void_p) -> bytes:
+    size = ctypes.c_size_t()
+    _check(what, nvrtc[f"nvrtcGet{what}Size"](program, ctypes.byref(size)))
+    content = ctypes.create_string_buffer(size.value)
+    _check(what, nvrtc[f"nvrtcGet{what}"](program, content))
+    return content.raw
+
+
+def _check(name: str, status: int) -> None:
+    if status:
+        raise RuntimeError(f"{name} failed with CUDA status {status}")

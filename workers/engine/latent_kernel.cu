@@ -1,0 +1,348 @@
+// Cross-attention of one decode step over the encoder's output itself: read once, for scores and for sums.
+//
+// One thread block takes one row and one span of its frames, BLOCK frames at a time. WARPS warps share the frames by
+// the state's channels: each multiplies its slice of them with its slice of every query, and later sums its slice of
+// them by their chances. Two more warps, the keepers, have frames copied and make chances of the slices' scores. Three
+// blocks of frames are under way between two barriers: the scores of one, the chances of the one before, the sums of
+// the one before that. Frames are the rows of every product and heads its columns, so few heads waste little. Sums are
+// float32, in an order that depends on nothing but the launch.
+//
+// Constants from the compiler's command line: STATE, HEADS, STAGES, WARPS, RESIDENT, TYPE (f16 or bf16).
+
+typedef unsigned int u32;
+typedef unsigned short u16;
+typedef unsigned long long u64;
+
+#define STRING_OF(x) #x
+#define STRING(x) STRING_OF(x)
+
+constexpr int BLOCK = 16;                     // frames
+constexpr int KEEPERS = 2;                    // warps that copy and weigh
+constexpr int SLICE = STATE / WARPS;          // channels of a warp
+constexpr int DEPTH = SLICE / 16;             // products over a slice
+constexpr int TILES = (HEADS + 7) / 8;        // heads, by eight
+constexpr int FRAME = STATE + 8;              // a frame in shared memory: 16 bytes more, so that 8 meet all banks
+constexpr int LINE = BLOCK + 4;               // a head's partial scores, so that a warp's stores meet all banks
+constexpr int CHANCES = BLOCK + 8;            // a head's chances, likewise
+constexpr float LOG2E = 1.4426950408889634f;
+constexpr float NEVER = -1e30f;
+constexpr float HEADROOM = 8;                 // by so many powers of two chances may pass 1 before sums are scaled anew
+
+static_assert(STATE % (16 * WARPS) == 0 && KEEPERS * 32 == 8 * BLOCK / 2, "");
+
+struct Shared {
+    u16 frames[STAGES][BLOCK][FRAME];
+    u64 arrivals[STAGES];
+    float scores[2][WARPS][TILES * 8][LINE];
+    u16 chances[2][TILES * 8][CHANCES];
+    float shrink[2][TILES * 8];
+    float totals[TILES * 8];
+};
+
+__device__ __forceinline__ u32 address(const void* shared) {
+    return static_cast<u32>(__cvta_generic_to_shared(shared));
+}
+
+// Copies go by the bulk copy engine; a barrier in shared memory counts the bytes of each block of frames that arrive.
+__device__ __forceinline__ void prepare(u64* barrier) {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(address(barrier)) : "memory");
+}
+
+__device__ __forceinline__ void expect(u64* barrier, u32 bytes) {
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::
+                 "r"(address(barrier)), "r"(bytes) : "memory");
+}
+
+__device__ __forceinline__ void copy(u16* to, const u16* from, u32 bytes, u64* barrier) {
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::
+                 "r"(address(to)), "l"(from), "r"(bytes), "r"(address(barrier)) : "memory");
+}
+
+__device__ __forceinline__ void arrived(u64* barrier, u32 odd) {
+    asm volatile("{\n.reg .pred done;\nAGAIN:\n"
+                 "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n@!done bra AGAIN;\n}" ::
+                 "r"(address(barrier)), "r"(odd) : "memory");
+}
+
+// All warps of the thread block wait for each other here, wherever in the code they are.
+__device__ __forceinline__ void meet() { asm volatile("bar.sync 0;" ::: "memory"); }
+
+__device__ __forceinline__ void matrices(u32 (&a)[4], u32 at) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(a[0]), "=r"(a[1]), "=r"(a[2]), "=r"(a[3]) : "r"(at));
+}
+
+__device__ __forceinline__ void matrices_transposed(u32 (&a)[4], u32 at) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(a[0]), "=r"(a[1]), "=r"(a[2]), "=r"(a[3]) : "r"(at));
+}
+
+__device__ __forceinline__ void multiply_add(float (&c)[4], const u32 (&a)[4], const u32 (&b)[2]) {
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32." STRING(TYPE) "." STRING(TYPE) ".f32 "
+        "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+__device__ __forceinline__ u16 rounded(float x) {
+    u16 y;
+    asm("cvt.rn." STRING(TYPE) ".f32 %0, %1;" : "=h"(y) : "f"(x));
+    return y;
+}
+
+__device__ __forceinline__ u32 rounded(float low, float high) {
+    u32 both;
+    asm("cvt.rn." STRING(TYPE) "x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
+    return both;
+}
+
+__device__ __forceinline__ float power_of_two(float x) {
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
+// What one warp holds: its slice of the queries and of the sums.
+struct Slice {
+    u32 query[DEPTH][TILES][2];
+    float sums[DEPTH][TILES][4] = {};  // [channels, heads]
+    int warp, lane, group, pair;       // lane = 4 * group + pair / 2, as the products lay out their parts
+
+    __device__ __forceinline__ Slice() {
+        warp = threadIdx.x / 32, lane = threadIdx.x % 32, group = lane / 4, pair = lane % 4 * 2;
+    }
+
+    __device__ __forceinline__ void load(const u16* queries, u64 head_stride) {
+#pragma unroll
+        for (int k = 0; k < DEPTH; ++k)
+#pragma unroll
+            for (int tile = 0; tile < TILES; ++tile) {
+                const int head = tile * 8 + group;
+                const u16* at = queries + head * head_stride + warp * SLICE + k * 16 + pair;
+                query[k][tile][0] = head < HEADS ? *reinterpret_cast<const u32*>(at) : 0;
+                query[k][tile][1] = head < HEADS ? *reinterpret_cast<const u32*>(at + 8) : 0;
+            }
+    }
+
+    // This slice's part of a block's scores.
+    __device__ __forceinline__ void score(const u16 (&x)[BLOCK][FRAME], float (&scores)[TILES * 8][LINE]) const {
+        float s[TILES][4] = {};
+        const u32 at = address(&x[lane % 16][warp * SLICE + lane / 16 * 8]);
+        u32 a[2][4];  // the next are on their way while these are multiplied
+        matrices(a[0], at);
+#pragma unroll
+        for (int k = 0; k < DEPTH; ++k) {
+            if (k + 1 < DEPTH) matrices(a[(k + 1) % 2], at + (k + 1) * 32);
+#pragma unroll
+            for (int tile = 0; tile < TILES; ++tile) multiply_add(s[tile], a[k % 2], query[k][tile]);
+        }
+#pragma unroll
+        for (int tile = 0; tile < TILES; ++tile)
+#pragma unroll
+            for (int i = 0; i < 4; ++i) scores[tile * 8 + pair + i % 2][group + i / 2 * 8] = s[tile][i];
+    }
+
+    // Frames by their chances, onto the sums so far.
+    __device__ __forceinline__ void add(const u16 (&x)[BLOCK][FRAME], const u16 (&chances)[TILES * 8][CHANCES],
+                                        const float (&shrink)[TILES * 8]) {
+        bool shrunk = false;
+        float by[TILES][2];
+#pragma unroll
+        for (int tile = 0; tile < TILES; ++tile)
+#pragma unroll
+            for (int i = 0; i < 2; ++i) {
+                by[tile][i] = shrink[tile * 8 + pair + i];
+                shrunk |= by[tile][i] != 1.0f;
+            }
+        if (__any_sync(~0u, shrunk)) {
+#pragma unroll
+            for (int k = 0; k < DEPTH; ++k)
+#pragma unroll
+                for (int tile = 0; tile < TILES; ++tile)
+#pragma unroll
+                    for (int i = 0; i < 4; ++i) sums[k][tile][i] *= by[tile][i % 2];
+        }
+        u32 p[TILES][2];
+#pragma unroll
+        for (int tile = 0; tile < TILES; ++tile)
+#pragma unroll
+            for (int i = 0; i < 2; ++i)
+                p[tile][i] = *reinterpret_cast<const u32*>(&chances[tile * 8 + group][pair + i * 8]);
+        const u32 at = address(&x[lane / 16 * 8 + lane % 8][warp * SLICE + lane / 8 % 2 * 8]);
+        u32 a[2][4];
+        matrices_transposed(a[0], at);
+#pragma unroll
+        for (int k = 0; k < DEPTH; ++k) {
+            if (k + 1 < DEPTH) matrices_transposed(a[(k + 1) % 2], at + (k + 1) * 32);
+#pragma unroll
+            for (int tile = 0; tile < TILES; ++tile) multiply_add(sums[k][tile], a[k % 2], p[tile]);
+        }
+    }
+
+    // The sums themselves as parts [head, state], or divided by their totals where `out` is given.
+    __device__ __forceinline__ void store(const float (&totals)[TILES * 8], u16* out, u64 out_head,
+                                          float* parts) const {
+#pragma unroll
+        for (int tile = 0; tile < TILES; ++tile)
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+                const int head = tile * 8 + pair + i % 2;
+                if (head >= HEADS) continue;
+                const float each = 1.0f / totals[head];
+#pragma unroll
+                for (int k = 0; k < DEPTH; ++k) {
+                    const int channel = warp * SLICE + k * 16 + group + i / 2 * 8;
+                    if (out)
+                        out[head * out_head + channel] = rounded(sums[k][tile][i] * each);
+                    else
+                        parts[head * STATE + channel] = sums[k][tile][i];
+                }
+            }
+    }
+};
+
+// The two warps that bring frames and make chances of scores: eight lanes a head, two frames a lane, tile after tile.
+struct Keeper {
+    int warp = threadIdx.x / 32 - WARPS, lane = threadIdx.x % 32, place = threadIdx.x - WARPS * 32;
+    int head = place / 8, frame = place % 8 * 2;
+    float top[TILES], total[TILES];  // a total is of this lane's frames alone, until the end
+
+    __device__ __forceinline__ Keeper() {
+#pragma unroll
+        for (int tile = 0; tile < TILES; ++tile) top[tile] = NEVER, total[tile] = 0;
+    }
+
+    // A block of frames on its way into shared memory; zeros where fewer are left.
+    __device__ __forceinline__ void fetch(u16 (&to)[BLOCK][FRAME], const u16* from, int left, u64* arrival) const {
+        constexpr u32 BYTES = STATE * 2;
+        if (place == 0) expect(arrival, min(left, BLOCK) * BYTES);
+        if (lane == 0)
+            for (int at = warp; at < min(left, BLOCK); at += KEEPERS) copy(to[at], from + at * STATE, BYTES, arrival);
+        for (int at = left + warp; at < BLOCK; at += KEEPERS)
+            for (int channel = lane * 2; channel < STATE; channel += 64) *reinterpret_cast<u32*>(to[at] + channel) = 0;
+    }
+
+    __device__ __forceinline__ void weigh(const float (&scores)[WARPS][TILES * 8][LINE], float scale, int left,
+                                          u16 (&chances)[TILES * 8][CHANCES], float (&shrink)[TILES * 8]) {
+#pragma unroll
+        for (int tile = 0; tile < TILES; ++tile) {
+            const int at = tile * 8 + head;
+            float first = 0, second = 0;
+#pragma unroll
+            for (int slice = 0; slice < WARPS; ++slice) {
+                const float2 part = *reinterpret_cast<const float2*>(&scores[slice][at][frame]);
+                first += part.x, second += part.y;
+            }
+            first = frame < left ? first * scale : NEVER;
+            second = frame + 1 < left ? second * scale : NEVER;
+            float highest = fmaxf(first, second);
+#pragma unroll
+            for (int step = 4; step; step /= 2) highest = fmaxf(highest, __shfl_xor_sync(~0u, highest, step));
+            highest = highest > top[tile] + HEADROOM ? highest : top[tile];
+            const float less = power_of_two(top[tile] - highest);
+            first = power_of_two(first - highest), second = power_of_two(second - highest);
+            *reinterpret_cast<u32*>(&chances[at][frame]) = rounded(first, second);
+            if (frame == 0) shrink[at] = less;
+            total[tile] = total[tile] * less + first + second;
+            top[tile] = highest;
+        }
+    }
+
+    // What each head came to, for the slices and for latent_merge.
+    __device__ __forceinline__ void tell(float (&shared_totals)[TILES * 8], float* tops, float* totals) const {
+#pragma unroll
+        for (int tile = 0; tile < TILES; ++tile) {
+            float all = total[tile];
+#pragma unroll
+            for (int step = 4; step; step /= 2) all += __shfl_xor_sync(~0u, all, step);
+            const int at = tile * 8 + head;
+            if (frame == 0 && at < HEADS) shared_totals[at] = all, tops[at] = top[tile], totals[at] = all;
+        }
+    }
+};
+
+// query, out: any strides but the channels'. out is written when one thread block has all frames of a row; otherwise
+// parts [row, split, head, state]. tops, totals [row, split, head]: highest scores and the chances' sums.
+extern "C" __global__ void __launch_bounds__((WARPS + KEEPERS) * 32, RESIDENT)
+latent_attention(const u16* query, u64 query_row, u64 query_head, const u16* encoded, u64 slot_stride,
+                 const int* active, const int* slots, int columns, int slot_column, int per_row, int frames, int span,
+                 float scale, u16* out, u64 out_row, u64 out_head, float* parts, float* tops, float* totals) {
+    extern __shared__ __align__(16) unsigned char memory[];
+    Shared& shared = *reinterpret_cast<Shared*>(memory);
+    const int split = blockIdx.x, splits = gridDim.x, row = blockIdx.y, source = row / per_row;
+    if (!active[source]) return;
+    const int count = min(span, frames - split * span), blocks = (count + BLOCK - 1) / BLOCK;
+    encoded += u64(slots[source * columns + slot_column]) * slot_stride + u64(split * span) * STATE;
+
+    const u64 at = u64(row) * splits + split;
+    if (threadIdx.x < STAGES) prepare(&shared.arrivals[threadIdx.x]);
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+    meet();
+
+    if (threadIdx.x >= WARPS * 32) {
+        Keeper keeper;
+        const auto fetch = [&](int block) {
+            const int stage = block % STAGES, left = count - block * BLOCK;
+            if (left > 0)
+                keeper.fetch(shared.frames[stage], encoded + block * BLOCK * STATE, left, &shared.arrivals[stage]);
+        };
+        for (int block = 0; block < STAGES; ++block) fetch(block);
+        meet();
+        meet();
+        for (int block = 0; block < blocks; ++block) {
+            const int now = block % 2, left = count - block * BLOCK;
+            if (block > 1) fetch(block + STAGES - 2);  // where the block lay that was added last
+            keeper.weigh(shared.scores[now], scale * LOG2E, left, shared.chances[now], shared.shrink[now]);
+            meet();
+        }
+        keeper.tell(shared.totals, tops + at * HEADS, totals + at * HEADS);
+        meet();
+        return;
+    }
+
+    Slice slice;
+    slice.load(query + row * query_row, query_head);
+    meet();  // where frames are missing there are zeros now
+    arrived(&shared.arrivals[0], 0);
+    slice.score(shared.frames[0], shared.scores[0][slice.warp]);
+    meet();
+    for (int block = 0; block < blocks; ++block) {
+        const int now = block % 2, other = 1 - now, stage = (block + 1) % STAGES;
+        if (block > 0) slice.add(shared.frames[(block - 1) % STAGES], shared.chances[other], shared.shrink[other]);
+        if (block + 1 < blocks) {
+            arrived(&shared.arrivals[stage], (block + 1) / STAGES % 2);
+            slice.score(shared.frames[stage], shared.scores[other][slice.warp]);
+        }
+        meet();
+    }
+    const int last = blocks - 1;
+    slice.add(shared.frames[last % STAGES], shared.chances[last % 2], shared.shrink[last % 2]);
+    meet();
+    slice.store(shared.totals, splits == 1 ? out + row * out_row : nullptr, out_head, parts + at * HEADS * STATE);
+}
+
+// The parts of a row's spans as one: a thread block for each head of each row.
+extern "C" __global__ void latent_merge(const float* parts, const float* tops, const float* totals, const int* active,
+                                        int per_row, int splits, u16* out, u64 out_row, u64 out_head) {
+    const int row = blockIdx.y, head = blockIdx.x;
+    if (!active[row / per_row]) return;
+    float highest = NEVER, total = 0;
+    for (int split = 0; split < splits; ++split) highest = fmaxf(highest, tops[(row * splits + split) * HEADS + head]);
+    for (int split = 0; split < splits; ++split) {
+        const int at = (row * splits + split) * HEADS + head;
+        total += totals[at] * power_of_two(tops[at] - highest);
+    }
+    for (int channel = threadIdx.x * 4; channel < STATE; channel += blockDim.x * 4) {
+        float4 value = {};
+        for (int split = 0; split < splits; ++split) {
+            const u64 at = u64(row * splits + split) * HEADS + head;
+            const float weight = power_of_two(tops[at] - highest) / total;
+            const float4 part = *reinterpret_cast<const float4*>(&parts[at * STATE + channel]);
+            value.x += part.x * weight, value.y += part.y * weight;
+            value.z += part.z * weight, value.w += part.w * weight;
+        }
+        u16* to = out + row * out_row + head * out_head + channel;
+        *reinterpret_cast<u32*>(to) = rounded(value.x, value.y);
+        *reinterpret_cast<u32*>(to + 2) = rounded(value.z, value.w);
+    }
+}
