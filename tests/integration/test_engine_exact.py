@@ -6,6 +6,7 @@ import os
 import threading
 import wave
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ import pytest
 import torch
 import whisper
 from numpy.typing import NDArray
+from whisper.decoding import DecodingOptions
 
+from shared.settings import CrossAttention
 from workers import whisper_proxy
 from workers.engine.checkpoint import alignment_heads
 from workers.engine.engine import Engine, Options
@@ -54,22 +57,29 @@ CASES: list[tuple[int | None, dict[str, Any]]] = [
 SHORT = 4
 
 
-@pytest.fixture(params=["cached", "absorbed"])
-def client(request: pytest.FixtureRequest, base_model: Path, tmp_path: Path) -> Iterator[EngineClient]:
-    """An engine with four slots in this process, with the real base model, in either form of cross-attention."""
-    engine = Engine(Options(model_dir=base_model.parent, device="cpu", slots=4, cross_attention=request.param))
+@contextmanager
+def engine(form: CrossAttention, model_dir: Path, directory: Path) -> Iterator[EngineClient]:
+    """An engine with four slots in this process."""
+    engine = Engine(Options(model_dir=model_dir, device="cpu", slots=4, cross_attention=form))
     stdin, held = os.pipe()
-    server = Server(engine, tmp_path / "engine.sock", stdin)
+    server = Server(engine, directory / "engine.sock", stdin)
     thread = threading.Thread(target=server.serve)
     thread.start()
     try:
-        yield EngineClient(tmp_path / "engine.sock")
+        yield EngineClient(directory / "engine.sock")
     finally:
         server.stop()
         thread.join()
         engine.close()
         for end in (stdin, held):
             os.close(end)
+
+
+@pytest.fixture(params=["cached", "absorbed"])
+def client(request: pytest.FixtureRequest, base_model: Path, tmp_path: Path) -> Iterator[EngineClient]:
+    """An engine with the real base model, in either form of cross-attention."""
+    with engine(request.param, base_model.parent, tmp_path) as client:
+        yield client
 
 
 class Plain:
@@ -151,3 +161,19 @@ def test_all_transcripts_equal_whispers_own(
 ) -> None:
     for start in range(0, len(CASES), 8):
         compare(client, plain, list(speech), CASES[start : start + 8])
+
+
+def test_either_form_draws_the_same_candidates(
+    base_model: Path, speech: dict[Path, str], tmp_path: Path
+) -> None:
+    audio = whisper.pad_or_trim(samples(list(speech), 4))
+    mel = whisper.log_mel_spectrogram(torch.from_numpy(audio))
+    options = DecodingOptions(language="en", temperature=0.8, best_of=3, sample_len=20, fp16=False)
+    drawn = []
+    forms: tuple[CrossAttention, ...] = ("cached", "absorbed")
+    for form in forms:
+        with engine(form, base_model.parent, tmp_path) as client, client.session("base", "float32") as session:
+            drawn.append(session.decode(mel, options))
+    cached, absorbed = drawn
+    assert cached.tokens == absorbed.tokens
+    assert cached.avg_logprob == pytest.approx(absorbed.avg_logprob, abs=1e-5)

@@ -83,6 +83,9 @@ class Server:
         finally:
             self._path.unlink(missing_ok=True)
             self._listener.close()
+            for key in list(self._selector.get_map().values()):
+                if isinstance(key.data, Connection):
+                    self._close(key.data)
 
     def _handle(self, data: Connection | Callable[[], None], events: int) -> None:
         if not isinstance(data, Connection):
