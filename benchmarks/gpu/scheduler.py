@@ -53,7 +53,7 @@ _REAL = Plan(
     warm=90.0,
 )
 _STUB_TOTAL = 11 * _GIB // 4
-_STUB_SIZES = {"card": 7 * _GIB // 4, "takes": _GIB, "step": _GIB // 4, "leaves": _GIB // 4}
+_STUB_SIZES = {"card": 7 * _GIB // 4, "takes": 3 * _GIB // 4, "step": _GIB // 4, "leaves": _GIB // 4}
 _REHEARSED = replace(_REAL, jobs=12, quiet=6.0, drain=120.0, **_STUB_SIZES)
 #: Random weights never come to an end by themselves: so many tokens a window, and no second temperature.
 _FORCED = {"temperature": 0.0, "sample_len": 100, "without_timestamps": True}
@@ -63,14 +63,16 @@ def main() -> None:
     options = _options()
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
     signal.signal(signal.SIGALRM, _too_long)
     signal.alarm(options.limit)
     report: dict[str, Any] = {"command": shlex.join(sys.orig_argv), "date": time.strftime("%F"), "parts": {}}
     try:
         with tempfile.TemporaryDirectory() as folder:
-            _measure(options, Path(folder), report)
+            _measure(options, options.folder or Path(folder), report)
     finally:
         signal.alarm(0)
+        report["seconds"] = round(time.monotonic() - began, 1)
         (out / "scheduler.json").write_text(json.dumps(report))
     _print(report)
     sys.exit(not _all_hold(report))
@@ -90,6 +92,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--card", type=float, help="GiB that parts a and b leave to it of a larger GPU")
     parser.add_argument("--cross-attention", default="auto", help="form of it, as WHISPER_FLEET_CROSS_ATTENTION")
     parser.add_argument("--takes", type=float, help="GiB that the neighbour of part a takes")
+    parser.add_argument("--folder", type=Path, help="for checkpoint, audio and the fleet's logs; else one that goes")
     parser.add_argument("--limit", type=int, default=480, help="seconds after which everything is ended")
     parser.add_argument("--rehearse", type=int, metavar="GPUS", help="without a GPU")
     options = parser.parse_args()
@@ -104,6 +107,7 @@ def _measure(options: argparse.Namespace, folder: Path, report: dict[str, Any]) 
     if stub is not None:
         _load_stub(stub)
     before = read_gpus()
+    folder.mkdir(parents=True, exist_ok=True)
     report["machine"] = _machine(before)
     model, speech = _material(options, folder)
     with _fleet(options, folder, model, stub) as fleet:

@@ -93,6 +93,7 @@ class StubTenant:
         self._hold(0)
 
     def _hold(self, size: int) -> None:
-        self.held = self._host.tenants[self._index] = size
+        self._host.tenants[self._index] += size - self.held
+        self.held = size
         self._host.tell()
         self.free = self._host.free(self._index)

@@ -48,7 +48,7 @@ def _own_queues(fleet: LiveFleet) -> Check:
 
 
 def _spread(bench: Bench, load: Load, jobs: int) -> list[Check]:
-    load.add(jobs)
+    load.add(2 * jobs)
     load.end(bench.plan.drain)
     counts = load.outcome().by_gpu
     fewest, most = min(counts.values(), default=0), max(counts.values(), default=0)
