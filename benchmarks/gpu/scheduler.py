@@ -46,11 +46,11 @@ _REAL = Plan(
     step=2 * _GIB,
     leaves=2 * _GIB,
     step_seconds=1.0,
-    quiet=12.0,
-    stays=25.0,
-    after=20.0,
+    quiet=10.0,
+    stays=20.0,
+    after=18.0,
     drain=60.0,
-    warm=90.0,
+    warm=75.0,
 )
 _STUB_TOTAL = 11 * _GIB // 4
 _STUB_SIZES = {"card": 7 * _GIB // 4, "takes": 3 * _GIB // 4, "step": _GIB // 4, "leaves": _GIB // 4}
@@ -113,7 +113,7 @@ def _measure(options: argparse.Namespace, folder: Path, report: dict[str, Any]) 
     with _fleet(options, folder, model, stub) as fleet:
         try:
             gpus = len(before.gpus)
-            report["ready_s"] = round(fleet.await_ready(gpus, 120), 1)
+            report["ready_s"] = round(fleet.await_ready(gpus, 75), 1)
             bench = _bench(options, fleet, model, speech, stub)
             for part in options.parts:
                 report["parts"][part] = _part(part, bench, gpus)

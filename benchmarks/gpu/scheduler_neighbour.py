@@ -15,6 +15,7 @@ from benchmarks.gpu.scheduler_tenant import Tenant
 from shared.wire import SlotDecision
 
 _GIB = 2**30
+_NEXT_TO_NOTHING = 2**26
 _OUT_OF_MEMORY = r"EngineOutOfMemory|OutOfMemoryError|out of memory"
 
 
@@ -192,7 +193,7 @@ def _is_full(sample: Sample | None) -> bool:
 
 def _squeeze(tenant: Tenant, plan: Plan) -> int:
     """Take step by step until so little is left; the least that was."""
-    while tenant.free > plan.leaves:
+    while tenant.free > plan.leaves + _NEXT_TO_NOTHING:
         before = tenant.held
         tenant.take(min(plan.step, tenant.free - plan.leaves))
         if tenant.held == before:  # no room: fragments, or the engine was faster
