@@ -49,14 +49,17 @@ class Stock:
         """
         one, two = [*plain, self._end], [*other, self._end]
         at = next(index for index, (a, b) in enumerate(zip(one, two, strict=False)) if a != b)
-        raw = self._seen[window][at].float()[None]
+        raw = self._seen[window][at].float()[None].clone()
         tokens = torch.tensor([[*self._task.initial_tokens, *plain[:at]]], device=raw.device)
+        *general, about_times = self._task.logit_filters
+        for rule in general:
+            rule.apply(raw, tokens)
         allowed = raw.clone()
-        for rule in self._task.logit_filters:
-            rule.apply(allowed, tokens)
+        about_times.apply(allowed, tokens)
         if (one[at] >= self._begin) != (two[at] >= self._begin):
-            text = one[at] if one[at] < self._begin else two[at]
-            return float((allowed[0, self._begin :].logsumexp(-1) - raw[0, text]).abs())
+            text, time = sorted((one[at], two[at]))
+            times = allowed[0, self._begin :].logsumexp(-1) if allowed[0, time].isfinite() else allowed[0, time]
+            return float((times - raw[0, text]).abs())
         return float(allowed[0, one[at]] - allowed[0, two[at]])
 
 

@@ -98,8 +98,9 @@ def profile(loaded: Loaded, rows: int) -> Iterator[tuple[str, list[tuple[object,
     step = stepping(loaded, rows)
     if step is not None:
         with loaded.runner.stream:
-            yield "one decode step", top_kernels(step, device)
+            kernels = top_kernels(step, device)
         loaded.runner.state.active.zero_()
+        yield "one decode step", kernels
 
 
 def top_kernels(call: Callable[[], object], device: str, most: int = 14) -> list[tuple[object, ...]]:
