@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,10 @@ from deploy import programs
 from shared import queues
 from shared.fleet import Fleet
 from shared.settings import Settings
+from tests.waiting import until
 
 HOST = "testhost"
 ALL = ("beat", "scheduler", "intake", "gpu0")
-
-
-def until(condition: Callable[[], object], timeout: float = 60.0) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.05)
 
 
 class RunningFleet:

@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
@@ -32,6 +32,7 @@ from shared.errors import (
 from shared.progress import show
 from shared.wire import JobProgress, SegmentMessage, SegmentResult, SegmentWork, TranscribeRequest
 from workers import whisper_proxy
+from workers.company import runs_alone
 from workers.engine_client import EngineSession
 from workers.node import Node
 from workers.slots import Slot
@@ -79,7 +80,7 @@ class Attempt:
         """Whisper's own `transcribe()` of the segment, with the engine for a model."""
         request = work.request
         began = time.monotonic()
-        with self._session(request) as session:
+        with self._let_in(work.attempt), self._session(request) as session:
             told = whisper_proxy.transcribe(
                 session,
                 audio,
@@ -97,6 +98,10 @@ class Attempt:
             decode_seconds=decode_seconds,
             transcribe_seconds=time.monotonic() - began,
         )
+
+    def _let_in(self, attempt: int) -> AbstractContextManager[None]:
+        alone = runs_alone(attempt, self._node.settings.max_attempts)
+        return self._node.company.entered(alone=alone, while_waiting=lambda: self._checkpoint(0.0))
 
     def _session(self, request: TranscribeRequest) -> EngineSession:
         try:

@@ -24,6 +24,7 @@ from shared.ledger import Ledger
 from shared.poke import poke_dispatcher
 from shared.settings import Settings
 from shared.wire import GpuStatus
+from workers.company import Company
 from workers.engine.protocol import EngineStats
 from workers.engine_command import device_of, engine_command, engine_environment, engine_socket
 from workers.engine_process import EngineProcess
@@ -61,6 +62,7 @@ class Node:
             socket,
             self._on_change,
         )
+        self.company = Company()
         self._pool = pool
         self._started = time.time()
         self._stats: EngineStats | None = None

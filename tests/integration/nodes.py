@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -27,18 +27,12 @@ from shared.ledger import Ledger
 from shared.ledger_records import JobRecord
 from shared.settings import Settings
 from shared.wire import Assignment, GpuStatus, JobPlan, SegmentMessage, SegmentPlan, TranscribeRequest
+from tests.waiting import until
 
 HOST = "testhost"
 GPU = queues.gpu_id(HOST, 0)
 QUEUE = queues.gpu_queue(GPU)
 NODE = queues.gpu_node(HOST, 0)
-
-
-def until(condition: Callable[[], object], timeout: float = 40.0) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.05)
 
 
 @dataclass

@@ -26,6 +26,7 @@ from shared import keys, queues
 from shared.fleet import Fleet
 from shared.settings import Settings
 from shared.wire import GpuStatus, SlotDecision
+from tests.waiting import until
 
 pytestmark = pytest.mark.integration
 
@@ -71,7 +72,7 @@ def app(redis_url: str) -> Iterator[Celery]:
 def node(redis_url: str, app: Celery, tmp_path: Path) -> Iterator[Node]:
     node = Node(redis_url, tmp_path)
     try:
-        wait_until(lambda: size(app) == 1)
+        until(lambda: size(app) == 1)
         yield node
     finally:
         node.close()
@@ -80,13 +81,6 @@ def node(redis_url: str, app: Celery, tmp_path: Path) -> Iterator[Node]:
 @pytest.fixture
 def settings(redis_url: str) -> Settings:
     return Settings(redis_url=redis_url, host=HOST)
-
-
-def wait_until(condition: Callable[[], object], timeout: float = 30.0) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def size(app: Celery) -> int | None:
@@ -213,7 +207,7 @@ def test_a_node_that_restarts_is_picked_up(
     gone = tick()
     assert (gone.live, gone.action) == (None, "hold")
     node.start()
-    wait_until(lambda: size(app) == 1)
+    until(lambda: size(app) == 1)
     assert tick().action == "grow"
     assert size(app) == wanted
 
@@ -274,7 +268,7 @@ def test_every_decision_is_told_to_everybody(
         channel.get_message(timeout=5)
         decision = tick()
         message = channel.get_message(timeout=5)
-        wait_until(lambda: slot_events(events))
+        until(lambda: slot_events(events))
     assert message is not None
     assert SlotDecision.from_json(message["data"]) == decision
     (event,) = slot_events(events)
@@ -296,7 +290,7 @@ def listening(app: Celery) -> Iterator[list[dict[str, Any]]]:
         thread = threading.Thread(target=lambda: receiver.capture(limit=None, timeout=None, wakeup=False))
         thread.start()
         try:
-            wait_until(lambda: any(event["type"] == "worker-heartbeat" for event in events))
+            until(lambda: any(event["type"] == "worker-heartbeat" for event in events))
             yield events
         finally:
             receiver.should_stop = True

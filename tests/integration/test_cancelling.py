@@ -14,8 +14,9 @@ from shared import keys
 from shared.client import FleetClient, QueueManager, TranscriptionProcessor
 from shared.wire import GpuStatus, JobState, SegmentMessage
 from tests.conftest import SPEECH, RedisServer
-from tests.fleet import HOST, RunningFleet, fleet_of, until
+from tests.fleet import HOST, RunningFleet, fleet_of
 from tests.integration.ledgers import result
+from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 

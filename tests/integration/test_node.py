@@ -10,11 +10,12 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import RedisServer
-from nodes import GPU, NODE, Nodes, stop, until
+from nodes import GPU, NODE, Nodes, stop
 from redis import Redis
 
 from shared.settings import Settings
 from shared.wire import JobState, TranscribeRequest
+from tests.waiting import until
 from workers.engine_client import EngineClient
 from workers.engine_command import engine_socket
 
@@ -171,6 +172,41 @@ def test_an_engine_that_is_killed_comes_back_and_its_segments_run_again(nodes: N
     nodes.assign(job, 0)
     nodes.assign(job, 1)
     until(lambda: runs(nodes, job))
+
+
+def test_a_segment_that_kills_every_engine_fails_its_job_and_no_other(nodes: Nodes) -> None:
+    nodes.start(slots=3)
+    poison, neighbours = nodes.spooled(1, LONG), [nodes.spooled(1, 60.0) for _ in range(2)]
+    jobs = [poison, *neighbours]
+    for attempt in (1, 2):
+        for job in jobs:
+            nodes.assign(job, 0)
+        until(lambda: all(runs(nodes, job) for job in jobs))
+        kill_engine(nodes)
+        until(lambda: all(nodes.waiting(job) == [0] for job in jobs))
+        assert all(nodes.attempts(job) == {attempt + 1} for job in jobs)
+    for job in jobs:
+        nodes.assign(job, 0)
+    until(lambda: runs(nodes, poison))
+    kill_engine(nodes)
+    until(lambda: nodes.record(poison).state == JobState.FAILED)
+    assert "failed 3 times, the last time with: EngineDied" in str(nodes.record(poison).error)
+    until(lambda: all(ends(nodes, job) for job in neighbours))
+    assert all(nodes.attempts(job) == {3} for job in neighbours)
+
+
+def ends(nodes: Nodes, job: str) -> bool:
+    """Handed out again if it was handed over, because there was no engine when its turn came."""
+    if nodes.waiting(job):
+        nodes.assign(job, 0)
+    return nodes.record(job).state == JobState.ASSEMBLING
+
+
+def kill_engine(nodes: Nodes) -> None:
+    """And wait for the next one."""
+    killed = nodes.engine()
+    killed.kill()
+    until(lambda: (status := nodes.status()) and status.ready and status.engine_pid != killed.pid)
 
 
 def test_a_segment_that_comes_while_the_engine_restarts_waits_for_it(nodes: Nodes) -> None:

@@ -16,17 +16,12 @@ import pytest
 import redis as redis_py
 from conftest import RedisServer
 
+from tests.waiting import until
+
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
 NODE = "pool@test"
 HERE = Path(__file__).parent
-
-
-def until(condition: Callable[[], object], timeout: float = 20.0) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.05)
 
 
 class Worker:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import random
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable
 
 import pytest
 
 from shared.errors import PoolError, SegmentStopped, SlotLost
+from tests.waiting import until
 from workers.slots import Slot, Slots, current_slot, revoked
 
 
@@ -36,13 +36,6 @@ class Gate:
     def wait_started(self, n: int) -> None:
         for _ in range(n):
             assert self.started.acquire(timeout=5)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
 
 
 @pytest.fixture
