@@ -80,11 +80,12 @@ def form_of(asked: CrossAttention, element_bytes: int, capability: tuple[int, in
     """The form of cross-attention of a model of such numbers on a GPU with this compute capability.
 
     None is a CPU, a GPU without Triton, or unknown: the form that needs more memory, so that no slot is promised
-    in vain. Absorbed is what the fused kernel serves: on Hopper and later, in either half precision.
+    in vain. Absorbed is what the fused kernel serves: in either half precision, Hopper and the larger Blackwells
+    (12.0, the smaller ones, have too little shared memory).
     """
     if asked != "auto":
         return asked
-    is_served = capability is not None and capability >= (9, 0) and element_bytes == 2
+    is_served = capability is not None and (9, 0) <= capability < (12, 0) and element_bytes == 2
     return "absorbed" if is_served else "cached"
 
 

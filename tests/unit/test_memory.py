@@ -113,7 +113,8 @@ def test_an_absorbed_slot_keeps_the_encoders_output_alone(name: str, cross: floa
     ("asked", "precision", "capability", "form"),
     [
         ("auto", "float16", (9, 0), "absorbed"),
-        ("auto", "float16", (12, 0), "absorbed"),
+        ("auto", "float16", (10, 3), "absorbed"),
+        ("auto", "float16", (12, 0), "cached"),
         ("auto", "float16", (8, 9), "cached"),
         ("auto", "float16", None, "cached"),
         ("auto", "float32", (9, 0), "cached"),

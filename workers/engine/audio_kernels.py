@@ -86,8 +86,10 @@ class FusedAbsorbedAudio(AbsorbedAudio):
 
 def _is_served(shape: Shape, dtype: torch.dtype, device: torch.device) -> bool:
     """What latent_kernel.cu is written for; whoever asks for this form elsewhere gets plain operations."""
-    room = torch.cuda.get_device_properties(device).shared_memory_per_multiprocessor - 1024  # CUDA's own
-    return dtype.itemsize == 2 and shape.state % 128 == 0 and shape.shared <= room
+    properties = torch.cuda.get_device_properties(device)
+    room = properties.shared_memory_per_multiprocessor - 1024  # CUDA's own
+    is_fitting = shape.state % 128 == 0 and shape.shared <= room
+    return dtype.itemsize == 2 and properties.major >= 9 and is_fitting
 
 
 FUSED_FORMS: dict[Form, type[FusedCachedAudio] | type[FusedAbsorbedAudio]] = {
