@@ -48,7 +48,8 @@ class Batcher:
     def __init__(self, *, slots: int, encode_batch: int, encode_patience: int) -> None:
         self.slots = RowPool(slots)
         self.rows = RowPool(slots)
-        self._encode_batch = encode_batch
+        #: Windows encoded, prompted or aligned at once.
+        self.width = encode_batch
         #: Decode steps that an incomplete encode batch waits for more windows while rows are running.
         self._encode_patience = encode_patience
         self._waiting: list[Window] = []
@@ -79,7 +80,7 @@ class Batcher:
     def next_step(self) -> Step | None:
         """Prompts first, since their rows are free; then encode and decode in turn; None: nothing to do."""
         if align := tuple(window for window in self._waiting if window.is_alignment and _ready(window)):
-            return Align(align[: self._encode_batch])
+            return Align(align[: self.width])
         if prompts := self._prompts():
             return Prompt(prompts)
         if not self._encoding and not (self._live and self._decode_is_due) and (windows := self._to_encode()):
@@ -123,6 +124,17 @@ class Batcher:
         elif session.slot is not None:
             self._idle[session.number] = session
 
+    def put_back(self, window: Window) -> None:
+        """The step that held the window ran out of memory: it waits again, as if that step had never begun."""
+        if window.stage is Stage.DECODING:
+            self._live.remove(window)
+            self._waiting.insert(0, window)
+        self.rows.give_back(window.rows)
+        window.rows = []
+        if window.stage is not Stage.ENCODING or window.mel is not None:
+            window.stage = Stage.WAITING if window.mel is not None else Stage.READY
+        self._encoding = tuple(one for one in self._encoding if one.stage is Stage.ENCODING)
+
     def drop(self, session: Session) -> None:
         """The session is over or loses its encoding: its slot is free."""
         self._idle.pop(session.number, None)
@@ -141,10 +153,12 @@ class Batcher:
         """Ready windows of like prompt length that rows can be had for, in order of arrival."""
         chosen: list[Window] = []
         for window in self._waiting:
-            if window.is_alignment or not _ready(window) or len(chosen) == self._encode_batch:
+            if window.is_alignment or not _ready(window) or len(chosen) == self.width:
                 continue
             if chosen and _length_class(window) != _length_class(chosen[0]):
                 continue
+            if len(self._live) + len(chosen) >= self.slots.limit:
+                break  # more are live than there is memory for
             rows = self.rows.take(window.rows_wanted)
             if rows is None:
                 break  # nobody overtakes a window that waits for its rows
@@ -158,9 +172,11 @@ class Batcher:
             return ()
         waiting[0].waited += 1
         patient = self._live and waiting[0].waited <= self._encode_patience
-        if patient and len(waiting) < self._encode_batch:
+        if patient and len(waiting) < self.width:
             return ()
-        return tuple(window for window in waiting[: self._encode_batch] if self._give_slot(window.session))
+        room = self.slots.limit - len(self._live) - sum(1 for window in self._waiting if _ready(window))
+        chosen = waiting[: max(min(room, self.width), 0)]
+        return tuple(window for window in chosen if self._give_slot(window.session))
 
     def _give_slot(self, session: Session) -> bool:
         """A slot for the session's encoding, taken from the longest idle session if none is free."""

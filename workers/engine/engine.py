@@ -27,6 +27,7 @@ from workers.engine.loaded import ENCODE_BATCH, ENCODE_PATIENCE, Loaded
 from workers.engine.plan import plan_decode
 from workers.engine.protocol import Decode, DetectLanguage, Reply, Request
 from workers.engine.runner import Runner
+from workers.engine.shortage import is_shortage
 from workers.engine.stats import Meter
 from workers.engine.window import Session, Window
 
@@ -116,14 +117,14 @@ class Engine:
                     future.set_result((protocol.Done(), None))
                 case _:
                     self._add(session, request, tensor, future)
-        except torch.OutOfMemoryError:
-            torch.cuda.empty_cache()
-            future.set_exception(EngineOutOfMemory(what="this model"))
         except EngineError as error:
             future.set_exception(error)
         except Exception as error:
-            log.exception("a request failed in an unforeseen way")
-            future.set_exception(error)
+            if is_shortage(error):
+                future.set_exception(EngineOutOfMemory(what="this model"))
+            else:
+                log.exception("a request failed in an unforeseen way")
+                future.set_exception(error)
 
     def _open(self, number: int, request: protocol.Open) -> protocol.Opened:
         precision = request.precision if self._device.type == "cuda" else "float32"
@@ -151,9 +152,11 @@ class Engine:
         kind = self._device.type
         batch = Batcher(slots=1, encode_batch=ENCODE_BATCH[kind], encode_patience=ENCODE_PATIENCE[kind])
         checkpoint.weights.clear()
-        loaded = Loaded(name, checkpoint, runner, batch, self._meter)
+        loaded = Loaded(
+            name, checkpoint, runner, batch, self._meter, make_room=lambda: self._unload_least_recent(name)
+        )
+        loaded.resize(max(self._slots, 1))
         self._models[name] = loaded
-        loaded.resize(max(self._slots, 1), self._unload_least_recent)
         took = time.monotonic() - started
         log.info("loaded %s with %s cross-attention in %.2f s", name, runner.cache.form, took)
         return loaded
@@ -163,10 +166,10 @@ class Engine:
         while True:
             try:
                 return make()
-            except (torch.OutOfMemoryError, EngineOutOfMemory):
-                torch.cuda.empty_cache()
-                if not self._unload_least_recent():
+            except Exception as error:
+                if not is_shortage(error) or not self._unused():
                     raise
+            self._unload_least_recent()  # not in the handler: the error's frames hold half a model
 
     def _add(self, number: int, request: Request, tensor: Tensor | None, future: Future[Answer]) -> None:
         loaded = self._model_of.get(number)
@@ -196,32 +199,36 @@ class Engine:
 
     def _resize(self, slots: int) -> None:
         self._slots = min(slots, MOST_ROWS)
-        for loaded in self._models.values():
-            loaded.resize(max(self._slots, 1), lambda: False)
+        for name in list(self._models):
+            if name in self._models:  # it may have made room for the one before
+                self._models[name].resize(max(self._slots, 1))
         log.info("%d slots", self._slots)
 
     def _unload_idle(self) -> None:
         now = time.monotonic()
-        for name, loaded in list(self._models.items()):
-            if not loaded.sessions and now - loaded.last_used > self._options.idle_timeout:
-                self._unload(name)
+        for loaded in self._unused():
+            if now - loaded.last_used > self._options.idle_timeout:
+                self._unload(loaded.name)
 
-    def _unload_least_recent(self) -> bool:
+    def _unload_least_recent(self, besides: str | None = None) -> bool:
         """Unload the model without sessions that was used longest ago; False when there is none."""
-        unused = [loaded for loaded in self._models.values() if not loaded.sessions]
-        if len(self._models) < 2 or not unused:
-            return False
-        self._unload(min(unused, key=lambda loaded: loaded.last_used).name)
-        return True
+        unused = [loaded for loaded in self._unused() if loaded.name != besides]
+        if unused:
+            self._unload(min(unused, key=lambda loaded: loaded.last_used).name)
+        return bool(unused)
+
+    def _unused(self) -> list[Loaded]:
+        return [loaded for loaded in self._models.values() if not loaded.sessions]
 
     def _unload(self, name: str) -> None:
-        loaded = self._models.pop(name)
+        self._release(self._models.pop(name))
+        log.info("unloaded %s", name)
+
+    def _release(self, loaded: Loaded) -> None:
         loaded.runner.release()
-        del loaded
         if self._device.type == "cuda":
             torch._C._cuda_clearCublasWorkspaces()
             torch.cuda.empty_cache()
-        log.info("unloaded %s", name)
 
     def _stats(self) -> protocol.EngineStats:
         shares, (windows, realtime, tokens) = self._meter.shares(), self._meter.rates()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -16,8 +16,9 @@ from workers.engine.alignment import align
 from workers.engine.batcher import Batcher, Step
 from workers.engine.checkpoint import Checkpoint
 from workers.engine.runner import Runner
+from workers.engine.shortage import RECOVERY_SECONDS, Allowance, is_shortage, less, more
 from workers.engine.stats import Meter
-from workers.engine.window import Session, Window
+from workers.engine.window import Session, Stage, Window
 
 log = logging.getLogger(__name__)
 
@@ -35,13 +36,21 @@ class Loaded:
     runner: Runner
     batch: Batcher
     meter: Meter
+    make_room: Callable[[], bool] = lambda: False  # unload another model; whether there was one
     sessions: dict[int, Session] = field(default_factory=dict)
     last_used: float = field(default_factory=time.monotonic)
+    _short_since: float = 0.0  # when memory ran out last
+
+    def __post_init__(self) -> None:
+        self._wanted = Allowance(width=self.batch.width, slots=self.batch.slots.limit)
+        self._allowed = self._wanted
 
     def step(self) -> bool:
         """Do the next thing for this model's windows; whether there was one."""
         if self.batch.encoding and self.runner.finish_encoding(wait=False):
             self.batch.encoded()
+        if self._allowed != self._wanted and time.monotonic() > self._short_since + RECOVERY_SECONDS:
+            self._recover()
         step = self.batch.next_step()
         if step is None:
             return self._wait_for_encoder()
@@ -49,19 +58,58 @@ class Loaded:
         try:
             with self.runner.stream:
                 self._run(step)
-        except torch.OutOfMemoryError:
-            log.warning("out of memory in a step of %d windows, which fail", len(step.windows))
-            torch.cuda.empty_cache()
-            self._fail(step.windows, EngineOutOfMemory(what="this step"))
-        except EngineError as error:
-            self._fail(step.windows, error)
+            is_short = False
         except Exception as error:
-            if "CUDA" in str(error):
-                raise  # the context is broken: nothing on this device can be saved
-            log.exception("a step of %d windows failed", len(step.windows))
-            self._fail(step.windows, error)
+            is_short = is_shortage(error)
+            if not is_short:
+                self._fault(step, error)
+        if is_short:  # not in the handler: the error's frames hold tensors
+            self._go_without(step)
         self._follow_batch()
         return True
+
+    def _fault(self, step: Step, error: Exception) -> None:
+        """The step's windows fail, each with the step's error."""
+        if not isinstance(error, EngineError):
+            if "CUDA" in str(error):
+                raise error  # the context is broken: nothing on this device can be saved
+            log.error("a step of %d windows failed", len(step.windows), exc_info=error)
+        self._fail(step.windows, error)
+
+    def _go_without(self, step: Step) -> None:
+        """Memory ran out: the step's windows wait again, and less is used at once; one that is alone fails."""
+        windows = tuple(window for window in step.windows if window.stage is not Stage.DONE)
+        for window in reversed(windows):
+            self.runner.drop(window)
+            self.batch.put_back(window)
+        if self.runner.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self._short_since = time.monotonic()
+        if self.make_room():
+            return
+        decoding, live = isinstance(step, batcher.Decode), len(self.batch.live)
+        allowed = less(self._allowed, decoding=decoding, windows=len(windows), live=live)
+        if allowed is None:
+            self._fail(windows, EngineOutOfMemory(what="a window, even alone"))
+            return
+        log.warning("out of memory in a step of %d windows: going on with %s", len(windows), allowed)
+        self._allow(allowed)
+
+    def _recover(self) -> None:
+        """There has been memory for a while: try twice as much."""
+        self._short_since = time.monotonic()
+        before = self._allowed
+        try:
+            self._allow(more(before, self._wanted))
+        except EngineOutOfMemory:
+            self._allow(before)
+
+    def _allow(self, allowed: Allowance) -> None:
+        """Use so much at once; EngineOutOfMemory leaves the cache as it was."""
+        self.batch.width = allowed.width
+        self.batch.resize(allowed.slots, max(allowed.slots, self._rows_wanted()))
+        self._follow_batch()
+        self._allowed = allowed
 
     def _wait_for_encoder(self) -> bool:
         """Nothing can be done but to wait for the encode step that is under way, if there is one."""
@@ -152,31 +200,41 @@ class Loaded:
         else:
             self.batch.drop(session)
 
-    def resize(self, slots: int, make_room: Callable[[], bool]) -> None:
+    def resize(self, slots: int) -> None:
         """Hold memory for so many slots, or for as many as there is memory for."""
+        self._wanted = replace(self._wanted, slots=slots)
+        before = self._allowed.slots
         while True:
-            self.batch.resize(slots, max(slots, self._rows_wanted()))
+            try:
+                self._allow(replace(self._allowed, slots=slots))
+                return
+            except EngineOutOfMemory:
+                if not self.make_room():
+                    slots = max(slots // 2, before)
+                    self._short_since = time.monotonic()
+                    log.warning("no memory for more slots of %s: going on with %d", self.name, slots)
+
+    def _rows_wanted(self) -> int:
+        """Rows that the widest of the waiting windows needs."""
+        return max((window.plan.rows for window in self.batch.waiting if window.plan), default=1)
+
+    def add(self, window: Window) -> None:
+        """A request of one of our sessions; EngineOutOfMemory when its rows find no memory."""
+        if window.plan and window.plan.rows > self.batch.rows.limit:
+            self._grow_rows(window.plan.rows)
+        window.session.window = window
+        self.batch.add(window)
+
+    def _grow_rows(self, rows: int) -> None:
+        while True:
+            self.batch.resize(self.batch.slots.limit, rows)
             try:
                 self._follow_batch()
                 return
             except EngineOutOfMemory:
-                if make_room():
-                    continue
-                if slots <= max(1, self.batch.slots.extent):
+                if not self.make_room():
+                    self._allow(self._allowed)
                     raise
-                slots = max(slots // 2, 1)
-                log.warning("no memory for more slots of %s: going on with %d", self.name, slots)
-
-    def _rows_wanted(self) -> int:
-        return max((window.rows_wanted for window in self.batch.waiting), default=1)
-
-    def add(self, window: Window) -> None:
-        """A request of one of our sessions."""
-        window.session.window = window
-        self.batch.add(window)
-        if window.rows_wanted > self.batch.rows.limit:
-            self.batch.resize(self.batch.slots.limit, window.rows_wanted)
-            self._follow_batch()
 
     def _follow_batch(self) -> None:
         """The cache holds what may be given out and what is still out, no more."""
