@@ -87,7 +87,8 @@ def timed(device: str, work: Callable[[], list[Any]]) -> tuple[list[Any], float]
 
 def mel_of(samples: Samples, n_mels: int) -> Tensor:
     """The spectrogram of one window, computed on the CPU as `transcribe` does for a proxy."""
-    return whisper.log_mel_spectrogram(whisper.pad_or_trim(samples), n_mels)
+    mel: Tensor = whisper.log_mel_spectrogram(whisper.pad_or_trim(samples), n_mels)
+    return mel
 
 
 def mixed(count: int) -> list[tuple[Samples, str]]:
@@ -95,7 +96,7 @@ def mixed(count: int) -> list[tuple[Samples, str]]:
     lines = (SHIPPED / "transcripts.tsv").read_text().splitlines()
     clips = [(read(SHIPPED / name), text) for name, text in (line.split("\t") for line in lines)]
     chance, noise = random.Random(0), np.random.default_rng(0)
-    made = []
+    made: list[tuple[Samples, str]] = []
     for _ in range(count):
         order = chance.sample(clips, len(clips))
         pieces = [np.concatenate([samples, np.zeros(chance.randrange(RATE))]) for samples, _ in order]

@@ -89,7 +89,7 @@ def compare(stock: Stock, plain: list[Any], other: list[Any], texts: list[str]) 
 def word_errors(texts: list[str], results: list[Any]) -> float:
     """Word error rate in percent, after whisper's own normaliser."""
     normal = EnglishTextNormalizer()
-    errors = words = 0
+    errors, words = 0, 0
     for text, result in zip(texts, results, strict=True):
         reference = normal(text).split()
         errors += distance(reference, normal(result.text).split())

@@ -9,6 +9,7 @@ import sys
 import time
 import zlib
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -101,7 +102,7 @@ def load(
     runner = Runner(checkpoint, dtype_of(device), where, reproducible=reproducible, cross_attention=form)
     batch = Batcher(slots=1, encode_batch=ENCODE_BATCH[device], encode_patience=ENCODE_PATIENCE[device])
     loaded = Loaded(checkpoint.name, checkpoint, runner, batch, Meter())
-    loaded.resize(slots, lambda: False)
+    loaded.resize(slots)
     return loaded
 
 
@@ -136,15 +137,19 @@ def forced(loaded: Loaded, tokens: int) -> dict[str, Any]:
 def run(loaded: Loaded, windows: list[Window]) -> float:
     """Step until all windows are answered; the seconds it took. A session leaves with its answer."""
     for window in windows:
-        window.future.add_done_callback(lambda _, session=window.session: setattr(session, "closed", True))
+        window.future.add_done_callback(partial(_close, window.session))
     wait(loaded.runner.device.type)
     started = time.perf_counter()
     with torch.inference_mode():
         while loaded.step():
-            for window in [one for one in loaded.batch._idle.values() if one.closed]:
-                loaded.batch.drop(window)
+            for session in [one for one in loaded.batch._idle.values() if one.closed]:
+                loaded.batch.drop(session)
     wait(loaded.runner.device.type)
     return time.perf_counter() - started
+
+
+def _close(session: Session, _: object) -> None:
+    session.closed = True
 
 
 def wait(device: str) -> None:

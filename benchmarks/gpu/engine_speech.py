@@ -44,7 +44,8 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     texts = windows_of(arguments.text, arguments.windows)
     with ThreadPoolExecutor(2) as pool:
-        made = list(pool.map(lambda item: one_window(*item, arguments.voice or _VOICES), enumerate(texts)))
+        voices = arguments.voice or _VOICES
+        made = list(pool.map(lambda number: one_window(number, texts[number], voices), range(len(texts))))
     lines = []
     for number, (samples, text) in enumerate(made):
         name = f"window-{number:03}.{arguments.format}"
@@ -110,7 +111,7 @@ def say(text: str, voice: str) -> Samples:
         command = [part.format(text=script, wav=spoken) for part in shlex.split(voice)]
         subprocess.run(command, check=True, capture_output=True, timeout=60)
         pcm = b"".join(bytes(piece) for piece in stream_pcm(spoken, Settings()))
-    return np.frombuffer(pcm, np.int16).astype(np.float32) / 32768
+    return samples_of(pcm)
 
 
 def write(path: Path, samples: Samples) -> None:
@@ -130,13 +131,17 @@ def read(path: Path) -> Samples:
     """Samples of a mono file at 16 kHz: 16-bit wav, or whatever soundfile reads."""
     if path.suffix == ".wav":
         with wave.open(str(path)) as audio:
-            return np.frombuffer(audio.readframes(audio.getnframes()), np.int16).astype(np.float32) / 32768
+            return samples_of(audio.readframes(audio.getnframes()))
     import soundfile
 
     samples, rate = soundfile.read(path, dtype="float32")
     if rate != RATE:
         raise SystemExit(f"{path} has {rate} samples a second, not {RATE}")
     return np.asarray(samples, np.float32)
+
+
+def samples_of(pcm: bytes) -> Samples:
+    return np.frombuffer(pcm, np.int16).astype(np.float32) / np.float32(32768)
 
 
 def spoken_windows(folder: Path, count: int) -> list[tuple[Samples, str]]:

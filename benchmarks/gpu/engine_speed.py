@@ -75,7 +75,7 @@ def speeds(item: str, form: CrossAttention, arguments: argparse.Namespace) -> An
     checkpoint.weights.clear()
     loading = time.perf_counter() - started
     for count in sorted(numbers(rows)):
-        loaded.resize(count, lambda: False)
+        loaded.resize(count)
         yield {
             "model": name,
             "rows": count,
@@ -140,13 +140,15 @@ def show(report: dict[str, Any]) -> None:
         setup.table(("us", "calls", "kernel"), one["kernels"])
     if report["encoder"]:
         print("\nencoder batches, in a graph")
-        keys = ("model", "cross_attention", "windows", "encode_ms", "teraflops")
-        setup.table(keys, [tuple(one[key] for key in keys) for one in report["encoder"]])
+        show_columns(report["encoder"], "model", "cross_attention", "windows", "encode_ms", "teraflops")
     if report["speed"]:
         print("\nthe engine, random weights")
-        keys = ("model", "cross_attention", "rows", "times_realtime", "ms_per_window", "encode_ms", "step_ms",
-                "gib", "predicted_gib", "left_after_unload_mib")  # fmt: skip
-        setup.table(keys, [tuple(one.get(key) for key in keys) for one in report["speed"]])
+        show_columns(report["speed"], "model", "cross_attention", "rows", "times_realtime", "ms_per_window",
+                     "encode_ms", "step_ms", "gib", "predicted_gib", "left_after_unload_mib")  # fmt: skip
+
+
+def show_columns(rows: list[dict[str, Any]], *keys: str) -> None:
+    setup.table(keys, [tuple(one.get(key) for key in keys) for one in rows])
 
 
 if __name__ == "__main__":
