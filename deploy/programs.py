@@ -75,9 +75,9 @@ def _gpu_node(settings: Settings, index: int) -> Program:
 
 
 def _flower(settings: Settings, port: int) -> Program:
-    """Read-only: its buttons would resize pools behind the autoscaler's back."""
+    """Read-only: its buttons would resize pools behind the autoscaler's back. Serves the fleet's metrics, too."""
     options = ("--address=127.0.0.1", f"--port={port}", "--read_only")
-    command = (*_CELERY, "-A", "scheduler.app", "flower", *options, f"--logging={settings.log_level.lower()}")
+    command = (*_CELERY, "-A", "scheduler.monitor", "flower", *options, f"--logging={settings.log_level.lower()}")
     return Program(name="flower", command=command, stop_seconds=5)
 
 

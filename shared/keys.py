@@ -38,6 +38,9 @@ def resize_lock(node: str) -> str:
 # Writer of all that follows: the scripts in shared/lua, which learn these names from `ledger_names`.
 #: zset job -> when it was accepted; the janitor removes those whose hash has expired.
 JOBS = f"{PREFIX}:jobs"
+#: hash of what the fleet ever did, for its metrics; never expires: `segments_done/<gpu>`, `segments_failed/<gpu>`,
+#: `attempts_failed/<gpu>`, `audio_seconds/<gpu>`, `jobs/<final state>`.
+COUNTS = f"{PREFIX}:counts"
 #: zset job -> when recovery looks whether its next step was lost (planning, assembling).
 DUE = f"{PREFIX}:due"
 
@@ -109,6 +112,7 @@ def ledger_names() -> dict[str, str]:
         "gpus_version": GPUS_VERSION,
         "gpu": gpu(""),
         "jobs": JOBS,
+        "counts": COUNTS,
         "due": DUE,
         "job": job(""),
         "lanes": LANES,

@@ -175,6 +175,19 @@ class Ledger:
         """How many segments are assigned to, or run on, each of these GPUs."""
         return [int(count) for count in text(run(self._redis, "loads", " ".join(gpus))).split()]
 
+    def depth(self) -> dict[int, tuple[int, int]]:
+        """By priority: how many jobs wait for a GPU, and how many segments they wait with."""
+        depth: dict[int, tuple[int, int]] = {}
+        for priority, jobs, segments in run(self._redis, "depth"):
+            known = depth.get(priority, (0, 0))
+            depth[priority] = (known[0] + jobs, known[1] + segments)
+        return depth
+
+    def counts(self) -> dict[str, float]:
+        """What the fleet ever did, by the names in `keys.COUNTS`."""
+        counts = cast("dict[bytes, bytes]", self._redis.hgetall(keys.COUNTS))
+        return {text(name): float(count) for name, count in counts.items()}
+
     # --- inside ---
 
     def _step(self, name: str, message: SegmentMessage, *arguments: str | float) -> list[Any]:

@@ -73,6 +73,7 @@ def up(model: str) -> None:
         for gpu in gpus:
             console.print(f"[green]●[/green] {gpu.id}  {gpu.name}  {gpu.node}")
         console.print(f"Flower   {front.flower_url}")
+        console.print(f"Metrics  {front.flower_url}/metrics     (for Prometheus)")
         console.print(f"Redis    {front.redis_url}", soft_wrap=True)
         console.print(f"Logs     {front.home.logs}", soft_wrap=True)
         console.print("Submit   whisper-fleet submit FILE... --wait     (here, in another terminal)")

@@ -63,8 +63,14 @@ local function leave_lane(job, lane, member)
   end
 end
 
+-- What the fleet ever did, for its metrics.
+local function count(what, by)
+  redis.call('HINCRBYFLOAT', K.counts, what, by)
+end
+
 -- Slots that still run a segment of an ended job learn of it when they next ask.
 local function end_job(job, state, now, due, error_type, message)
+  count('jobs/' .. state, 1)
   redis.call('HSET', of_job(job), 'state', state, 'ended', now, 'error_type', error_type, 'error', message)
   local lane = redis.call('HMGET', of_job(job), 'lane', 'queued_as')
   if lane[1] then leave_lane(job, lane[1], lane[2]) end

@@ -14,6 +14,8 @@ fields[5] = exact(tonumber(fields[5]) + tonumber(record.length) - tonumber(recor
 record.state, record.seconds = 'done', record.length
 write_segment(job, segment, record)
 redis.call('HSET', of_job(job, 'results'), segment, result)
+count('segments_done/' .. record.gpu, 1)
+count('audio_seconds/' .. record.gpu, record.length)
 local last = fields[3] == tonumber(fields[2])
 if last then
   fields[1] = 'assembling'

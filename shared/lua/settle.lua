@@ -5,6 +5,7 @@ if not state then return end
 if state == 'assembling' then
   state = 'done'
   redis.call('HSET', of_job(job), 'state', state, 'ended', now)
+  count('jobs/' .. state, 1)
 end
 if not is_final(state) then return end
 local settled = redis.call('ZREM', K.due, job)

@@ -26,7 +26,7 @@ PROGRAMS = {
     "intake": r"-n intake@",
     "gpu0": r"-n gpu0@",
     "engine": r"workers\.engine",
-    "flower": r"scheduler\.app flower",
+    "flower": r"scheduler\.monitor flower",
 }
 
 
