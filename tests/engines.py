@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import threading
+from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,6 +18,8 @@ from whisper.model import ModelDimensions, Whisper
 from shared.settings import Precision
 from workers.engine.engine import Answer, Engine, Options
 from workers.engine.protocol import AskStats, Decode, Decoded, EngineStats, Open, Resize
+from workers.engine.server import Server
+from workers.engine_client import EngineClient
 
 TINY = ModelDimensions(80, 1500, 64, 1, 2, 51865, 448, 64, 1, 2)
 BASE = ModelDimensions(80, 1500, 512, 8, 6, 51865, 448, 512, 8, 6)
@@ -90,6 +96,22 @@ class RunningEngine:
         stats = self.engine.submit(0, AskStats(), None).result(60)[0]
         assert isinstance(stats, EngineStats)
         return stats
+
+
+@contextmanager
+def served(engine: Engine, socket: Path) -> Iterator[EngineClient]:
+    """The engine behind a socket, as nodes reach it."""
+    stdin, held = os.pipe()
+    server = Server(engine, socket, stdin)
+    thread = threading.Thread(target=server.serve)
+    thread.start()
+    try:
+        yield EngineClient(socket)
+    finally:
+        server.stop()
+        thread.join()
+        for end in (stdin, held):
+            os.close(end)
 
 
 def decoded(answer: Future[Answer]) -> Decoded:

@@ -95,6 +95,8 @@ class EngineProcess:
             self._ready.set()
             self._on_change()
         child.wait()
+        if child.stdin is not None:
+            child.stdin.close()
         self._ready.clear()
         self._on_change()
 
