@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from shared.memory import Form
+from shared.memory import ENCODER_ROWS, Form
 from workers.engine.graphs import Graphs, bucket_of
 from workers.engine.kv_cache import KvCache
 from workers.engine.rules import Vocabulary
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from workers.engine.network import Arithmetic, Network
 
 #: Windows that the encoder is captured for; the last is what may be encoded at once.
-ENCODE_BUCKETS = (1, 2, 4, 8, 16)
+ENCODE_BUCKETS = (1, 2, 4, 8, 12, ENCODER_ROWS)
 #: Tokens of a prompt without any text before it, padded.
 SHORTEST = 4
 
