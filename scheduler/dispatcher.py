@@ -28,17 +28,21 @@ class Dispatcher:
         self._settings = services.settings
         self._clock = clock
         self._waits = Waits(services)
+        #: Seconds that the last call of `dispatch` took.
+        self.took = 0.0
 
     def dispatch(self) -> int:
         """Hand out segments until no slot is free or nothing that fits waits; how many were sent.
 
         A look that saw all heads there were has done all there was to do: what comes later pokes again.
         """
+        began = time.perf_counter()
         dispatcher_looks(self._services.redis)
         sent = handed = self._round(self._clock())
         while handed >= _HEADS:
             handed = self._round(self._clock())
             sent += handed
+        self.took = time.perf_counter() - began
         return sent
 
     def _round(self, now: float) -> int:

@@ -36,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--gpus", type=int, default=1000)
     parser.add_argument("--segments", type=int, default=1_000_000)
     parser.add_argument("--hours", type=int, help="instead: so much audio in ten-hour files of one tenant")
+    parser.add_argument("--priority", type=int, help="of every job, instead of three priorities")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--policies", nargs="+", choices=sorted(_POLICIES), default=list(_POLICIES))
     parser.add_argument("--plot", type=Path, help="write the busy share over time as SVG")
@@ -48,7 +49,8 @@ def _run(name: str, options: argparse.Namespace) -> Figures:
     policy = _POLICIES[name](memories, gpus, _dice(options.seed))
     simulation = Simulation(gpus, policy, memories, _dice(options.seed))
     hours, segments = options.hours, options.segments
-    figures = simulation.run(make_backlog(hours) if hours else make_jobs(segments, _dice(options.seed)))
+    jobs = make_jobs(segments, _dice(options.seed), options.priority)
+    figures = simulation.run(make_backlog(hours) if hours else jobs)
     if isinstance(policy, FairDispatch):
         cost = policy.spent_seconds / policy.decided * 1e6
         print(f"deciding cost {cost:.0f} us a segment here, with a look every {LOOK} s", file=sys.stderr)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -147,11 +147,15 @@ def make_fleet(gpus: int, rng: random.Random) -> list[Gpu]:
     return fleet
 
 
-def make_jobs(segments: int, rng: random.Random) -> Iterator[SimulatedJob]:
-    """Files with so many segments in all: mostly clips, much of the audio in a few long recordings."""
+def make_jobs(segments: int, rng: random.Random, priority: int | None = None) -> Iterator[SimulatedJob]:
+    """Files with so many segments in all: mostly clips, much of the audio in a few long recordings.
+
+    They have one priority if it is given, else three.
+    """
     made = number = 0
     while made < segments:
         job = _job(f"job{number:07}", _seconds(rng), 0.0, rng)
+        job = job if priority is None else replace(job, priority=priority)
         made += job.segments()
         number += 1
         yield job

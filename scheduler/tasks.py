@@ -13,15 +13,21 @@ from scheduler.recovery import Recovery
 from scheduler.services import services
 from shared import queues
 
-#: Seconds in which slots that get free share one look: a busy fleet would else look for each of them.
-_GATHER = 0.02
+#: Seconds at most in which slots that get free share one look.
+_LONGEST_GATHER = 0.02
 
 
 @app.task(name=queues.DISPATCH, ignore_result=True, send_events=False)
 def dispatch() -> int:
-    """Hand out what waits; without events, because it runs all the time and Flower need not see it."""
-    time.sleep(_GATHER)  # the flag of the poke still stands: whoever gets free meanwhile is in this look
-    return _dispatcher().dispatch()
+    """Hand out what waits; without events, because it runs all the time and Flower need not see it.
+
+    A busy fleet would look for every slot that gets free. So a look waits as long as the last one took: looking
+    is at most half of what this process does, and a small fleet, whose looks are short, hardly waits.
+    """
+    dispatcher = _dispatcher()
+    # The flag of the poke still stands: whoever gets free meanwhile is in this look.
+    time.sleep(min(dispatcher.took, _LONGEST_GATHER))
+    return dispatcher.dispatch()
 
 
 @app.task(name=queues.RECOVER, ignore_result=True)
