@@ -40,7 +40,7 @@ class CachedAudio:
     def layers(self, features: Tensor) -> Iterator[Tensor]:
         """The features' keys and values for each layer: [windows, frame, 2 * state]."""
         for layer in self._weights.decoder:
-            yield F.linear(features, layer.cross_kv.weight, layer.cross_kv.bias)
+            yield layer.cross_kv(features)
 
     def store(self, features: Tensor, slots: Tensor) -> None:
         audio = self._cache.audio

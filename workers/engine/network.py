@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from workers.engine.weights import DecoderLayer, EncoderLayer, Linear, Norm, Weights
-
-_FEW = 8  # rows up to which a CPU multiplies weight @ input faster than input @ weight
+from workers.engine.linear import linear
+from workers.engine.weights import DecoderLayer, EncoderLayer, Norm, Weights
 
 
 class Attention(Protocol):
@@ -79,40 +77,27 @@ class Network:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[n, n_text_state] -> [n, n_vocab], rounded to the model's precision as whisper rounds them."""
-        return _linear(hidden, self.weights.embedding, None)[:, : self.dims.n_vocab]
+        return linear(hidden, self.weights.embedding, None)[:, : self.dims.n_vocab]
 
     def _encoder_layer(
         self, layer: EncoderLayer, x: Tensor, normed: Tensor, following: Norm
     ) -> tuple[Tensor, Tensor]:
         windows, length, state = x.shape
-        qkv = F.linear(normed, layer.qkv.weight, layer.qkv.bias)
+        qkv = layer.qkv(normed)
         heads = qkv.view(windows, length, 3, self.dims.n_audio_head, -1).permute(2, 0, 3, 1, 4)
         attended = F.scaled_dot_product_attention(heads[0], heads[1], heads[2])
         attended = attended.transpose(1, 2).reshape(windows, length, state)
-        attended = F.linear(attended, layer.out.weight, layer.out.bias)
+        attended = layer.out(attended)
         x, normed = self._arithmetic.add_norm(x, attended, layer.mlp_norm)
-        hidden = F.gelu(F.linear(normed, layer.up.weight, layer.up.bias))
-        return self._arithmetic.add_norm(x, F.linear(hidden, layer.down.weight, layer.down.bias), following)
+        hidden = F.gelu(layer.up(normed))
+        return self._arithmetic.add_norm(x, layer.down(hidden), following)
 
     def _decoder_layer(
         self, layer: DecoderLayer, number: int, x: Tensor, normed: Tensor, following: Norm, attention: Attention
     ) -> tuple[Tensor, Tensor]:
-        attended = attention.text(_apply(layer.qkv, normed), number)
-        x, normed = self._arithmetic.add_norm(x, _apply(layer.out, attended), layer.cross_norm)
-        attended = attention.audio(_apply(layer.query, normed), number)
-        x, normed = self._arithmetic.add_norm(x, _apply(layer.cross_out, attended), layer.mlp_norm)
-        hidden = F.gelu(_apply(layer.up, normed))
-        return self._arithmetic.add_norm(x, _apply(layer.down, hidden), following)
-
-
-def _apply(linear: Linear, x: Tensor) -> Tensor:
-    return _linear(x, linear.weight, linear.bias)
-
-
-def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    if x.is_cuda or x.shape[0] > _FEW:
-        return F.linear(x, weight, bias)
-    # one column is multiplied by a slower routine than two
-    columns = x.T if x.shape[0] > 1 else torch.cat([x, x]).T
-    product = weight @ columns if bias is None else torch.addmm(bias[:, None], weight, columns)
-    return product[:, : x.shape[0]].T.contiguous()
+        attended = attention.text(layer.qkv(normed), number)
+        x, normed = self._arithmetic.add_norm(x, layer.out(attended), layer.cross_norm)
+        attended = attention.audio(layer.query(normed), number)
+        x, normed = self._arithmetic.add_norm(x, layer.cross_out(attended), layer.mlp_norm)
+        hidden = F.gelu(layer.up(normed))
+        return self._arithmetic.add_norm(x, layer.down(hidden), following)

@@ -20,6 +20,7 @@ from workers.engine.decoding import Decoding, result_of, seed_of
 from workers.engine.encoded import FORMS, EncodedAudio
 from workers.engine.fast import SHORTEST, Fast, capability, fast_path
 from workers.engine.kv_cache import KvCache
+from workers.engine.linear import can_pack
 from workers.engine.network import Network, PlainArithmetic
 from workers.engine.plan import Plan, model_tokenizer, multilingual
 from workers.engine.protocol import Decoded, Language
@@ -48,9 +49,10 @@ class Runner:
         reproducible: bool, cross_attention: CrossAttention = "auto",
     ) -> None:  # fmt: skip
         self.device, self._dtype, self._reproducible = device, dtype, reproducible
-        weights = place_weights(checkpoint, dtype, device)
-        self.dims = weights.dims
         form = form_of(cross_attention, dtype.itemsize, capability(device))
+        pack = device.type == "cpu" and dtype == torch.float32 and form == "cached" and can_pack()
+        weights = place_weights(checkpoint, dtype, device, pack=pack)
+        self.dims = weights.dims
         self.cache = KvCache(self.dims, dtype, device, form)
         self.state = RowState(self.dims, device)
         tokenizer = model_tokenizer(self.dims)

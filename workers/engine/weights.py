@@ -9,14 +9,7 @@ from torch import Tensor
 from whisper.model import ModelDimensions
 
 from workers.engine.checkpoint import Checkpoint
-
-
-@dataclass(frozen=True)
-class Linear:
-    """y = x weight^T + bias."""
-
-    weight: Tensor  # [out, in]
-    bias: Tensor  # [out]
+from workers.engine.linear import Linear, packed
 
 
 @dataclass(frozen=True)
@@ -86,14 +79,21 @@ class Weights:
     decoder_norm: Norm
 
 
-def place_weights(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device) -> Weights:
-    """Bring a checkpoint's weights to the device, fused and cast once, as whisper casts them at every use."""
-    return _Placing(checkpoint.weights, dtype, device).weights(checkpoint.dims)
+def place_weights(
+    checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device, *, pack: bool = False
+) -> Weights:
+    """Bring a checkpoint's weights to the device, fused and cast once, as whisper casts them at every use.
+
+    `pack`: linear maps, which must be float32 on a CPU, lie in oneDNN's order.
+    """
+    return _Placing(checkpoint.weights, dtype, device, pack).weights(checkpoint.dims)
 
 
 class _Placing:
-    def __init__(self, source: dict[str, Tensor], dtype: torch.dtype, device: torch.device) -> None:
-        self._source, self._dtype, self._device = source, dtype, device
+    def __init__(
+        self, source: dict[str, Tensor], dtype: torch.dtype, device: torch.device, pack: bool
+    ) -> None:
+        self._source, self._dtype, self._device, self._pack = source, dtype, device, pack
 
     def weights(self, dims: ModelDimensions) -> Weights:
         return Weights(
@@ -148,7 +148,10 @@ class _Placing:
         for name in names:
             rows = self._source[f"{name}.weight"]
             biases.append(self._source.get(f"{name}.bias", rows.new_zeros(rows.shape[0])))
-        return Linear(self._move(weight, self._dtype), self._move(torch.cat(biases), self._dtype))
+        moved = self._move(weight, self._dtype)
+        if self._pack and moved.ndim == 2:
+            moved = packed(moved)
+        return Linear(moved, self._move(torch.cat(biases), self._dtype))
 
     def _norm(self, name: str) -> Norm:
         at = (f"{name}.weight", f"{name}.bias")
