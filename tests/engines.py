@@ -30,8 +30,11 @@ def random_model(path: Path, dims: ModelDimensions, *, seed: int = 0, std: float
     """Write a checkpoint whose weights mean nothing."""
     torch.manual_seed(seed)
     model = Whisper(dims)
-    for weights in model.parameters():
-        torch.nn.init.normal_(weights, std=std)
+    for name, weights in model.named_parameters():
+        if name.endswith(("ln.weight", "ln_post.weight")):
+            torch.nn.init.ones_(weights)
+        else:
+            torch.nn.init.normal_(weights, std=std)
     torch.save({"dims": vars(dims), "model_state_dict": model.state_dict()}, path)
     return path
 

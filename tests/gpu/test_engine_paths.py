@@ -1,0 +1,121 @@
+"""Every way in which a GPU can run the model computes what whisper computes, to the precision's noise."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import whisper
+from torch import Tensor
+
+from shared.settings import CrossAttention, Precision
+from tests.engines import END_OF_TEXT, mel_of
+from workers.engine.checkpoint import open_checkpoint
+from workers.engine.plan import plan_decode
+from workers.engine.protocol import DetectLanguage
+from workers.engine.runner import Runner
+from workers.engine.state import Whole
+from workers.engine.window import Session, Window
+
+pytestmark = pytest.mark.gpu
+
+DEVICE = torch.device("cuda", 0)
+TOKENS = torch.randint(0, 50000, (40,), generator=torch.Generator().manual_seed(0)).tolist()
+#: Relative distance of logits from float32's.
+NOISE: dict[Precision, float] = {"float32": 1e-3, "float16": 5e-3, "bfloat16": 4e-2}
+
+
+@pytest.fixture(scope="session")
+def truth(base_size: Path) -> Tensor:
+    """Whisper's own logits in float32, [tokens, vocabulary]."""
+    model = whisper.load_model(str(base_size), device=DEVICE)
+    start = whisper.tokenizer.get_tokenizer(True, language="en", task="transcribe").sot_sequence
+    with torch.inference_mode():
+        audio = model.encoder(mel_of(0)[None].to(DEVICE))
+        read = torch.tensor([[*start, *TOKENS]], device=DEVICE)
+        return model.decoder(read, audio)[0, -len(TOKENS) :].float().cpu()
+
+
+@torch.inference_mode()
+def forced_logits(checkpoint: Path, precision: Precision, form: CrossAttention, *, fused: bool) -> Tensor:
+    """Logits [tokens, vocabulary] of decode steps that read TOKENS, whatever the model chose."""
+    dtype = getattr(torch, precision)
+    opened = open_checkpoint(str(checkpoint), checkpoint.parent)
+    runner = Runner(opened, dtype, DEVICE, reproducible=False, cross_attention=form)
+    assert (runner._fast is not None) is fused
+    seen: list[Tensor] = []
+    _spy(runner, seen)
+    with runner.stream:
+        window = _window(runner, mel_of(0))
+        runner.encode((window,))
+        runner.finish_encoding(wait=True)
+        runner.start((window,))
+        seen.clear()
+        for token in TOKENS:
+            runner.state.whole[0, Whole.TOKEN] = token
+            runner.decode()
+        kept = torch.stack(seen).cpu()
+    runner.release()
+    return kept
+
+
+def _spy(runner: Runner, seen: list[Tensor]) -> None:
+    """Keep row 0's logits of every step."""
+    owner: Any = runner._fast or runner.network
+    name = "step" if runner._fast else "logits"
+    work = getattr(owner, name)
+
+    def work_and_tell(*arguments: Any) -> Tensor:
+        logits: Tensor = work(*arguments)
+        seen.append(logits[0].float().clone())
+        return logits
+
+    setattr(owner, name, work_and_tell)
+
+
+def _window(runner: Runner, mel: Tensor) -> Window:
+    options = whisper.DecodingOptions(language="en", sample_len=len(TOKENS) + 5, suppress_tokens=[END_OF_TEXT])
+    window = Window(
+        session=Session(number=1, slot=0),
+        request=DetectLanguage(),
+        future=Future(),
+        mel=mel.to(runner.network.weights.dtype),
+        plan=plan_decode(options, runner.dims),
+    )
+    window.rows = [0]
+    return window
+
+
+def distance(logits: Tensor, truth: Tensor) -> float:
+    """Relative, over all tokens and the whole vocabulary."""
+    return float((logits[:, : truth.shape[1]] - truth).norm() / truth.norm())
+
+
+@pytest.mark.parametrize("form", ["cached", "absorbed"])
+@pytest.mark.parametrize("precision", ["float16", "bfloat16", "float32"])
+def test_fused_steps_compute_whispers_logits(
+    base_size: Path, truth: Tensor, precision: Precision, form: CrossAttention
+) -> None:
+    logits = forced_logits(base_size, precision, form, fused=True)
+    assert distance(logits, truth) < NOISE[precision]
+
+
+@pytest.mark.parametrize("form", ["cached", "absorbed"])
+@pytest.mark.parametrize("precision", ["float16", "bfloat16", "float32"])
+@pytest.mark.usefixtures("no_triton")
+def test_plain_steps_compute_whispers_logits(
+    base_size: Path, truth: Tensor, precision: Precision, form: CrossAttention
+) -> None:
+    logits = forced_logits(base_size, precision, form, fused=False)
+    assert distance(logits, truth) < NOISE[precision]
+
+
+def test_absorbed_attention_is_as_near_to_whisper_as_cached(base_size: Path, truth: Tensor) -> None:
+    cached = forced_logits(base_size, "float16", "cached", fused=True)
+    absorbed = forced_logits(base_size, "float16", "absorbed", fused=True)
+    noise = distance(cached, truth)
+    assert distance(absorbed, truth) < 2 * noise
+    assert distance(absorbed, cached) < 3 * noise
