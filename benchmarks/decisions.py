@@ -67,25 +67,28 @@ def main() -> None:
 
 
 def _decisions(gpus: int) -> None:
-    """Whose turn it is and where it goes, for 20 lanes, without any Redis."""
-    statuses = [_status(f"host{number // 8}", number % 8) for number in range(gpus)]
-    for free, wanted in ((1, 1), (16, 16), (128, 128), (gpus * _SLOTS, 1)):
-        taken = [_SLOTS] * gpus if free < gpus else [0] * gpus
-        for number in range(min(free, gpus) if free < gpus else 0):
-            taken[number * (gpus // free)] = _SLOTS - 1
-        lanes = [_lane(number, heads=min(free, 128)) for number in range(20)] if free == wanted else [_lane(0, 1)]
+    """Whose turn it is and where it goes, without any Redis: 20 lanes with a long backlog, then a single clip."""
+    for free in (1, 16, 128):
+        taken = [_SLOTS - (number % (gpus // free) == 0 and number < gpus // free * free) for number in range(gpus)]
+        lanes = [_lane(number, heads=free) for number in range(20)]
+        _time_deciding(f"{free} slots free", taken, lanes, wanted=free)
+    _time_deciding("all slots free and one segment waiting", [0] * gpus, [_lane(0, heads=1)], wanted=1)
 
-        def look(taken: list[int] = taken, lanes: list[Lane] = lanes) -> int:
-            loads = [gpu_load(status, count) for status, count in zip(statuses, taken, strict=True)]
-            placement = Placement([load for load in loads if load is not None], margin=0.2)
-            order = FairOrder(lanes, now=1000.0, ageing=60.0)
-            pairs = match(order, placement, lambda lane: demand_of(lane.need, Path()))
-            return sum(not isinstance(place, Refusal) for _, place in pairs)
 
-        if look() != wanted:
-            raise RuntimeError(f"placed {look()} segments instead of {wanted}")
-        spent = _median_ms(look, 50)
-        print(f"deciding, {gpus} GPUs, {free} slots free: {spent:.2f} ms, {spent / wanted:.3f} ms a segment")
+def _time_deciding(words: str, taken: list[int], lanes: list[Lane], wanted: int) -> None:
+    statuses = [_status(f"host{number // 8}", number % 8) for number in range(len(taken))]
+
+    def look() -> int:
+        loads = [gpu_load(status, count) for status, count in zip(statuses, taken, strict=True)]
+        placement = Placement([load for load in loads if load is not None], margin=0.2)
+        order = FairOrder(lanes, now=1000.0, ageing=60.0)
+        pairs = match(order, placement, lambda lane: demand_of(lane.need, Path()))
+        return sum(not isinstance(place, Refusal) for _, place in pairs)
+
+    if look() != wanted:
+        raise RuntimeError(f"placed {look()} segments instead of {wanted}")
+    spent = _median_ms(look, 50)
+    print(f"deciding, {len(taken)} GPUs, {words}: {spent:.2f} ms, {spent / wanted:.3f} ms a segment")
 
 
 def _readings(redis: Redis, gpus: int) -> None:
