@@ -1,20 +1,25 @@
-"""The one way to Redis: patient, because every step of the ledger may be repeated."""
+"""The ways to Redis: patient, because every step of the ledger may be repeated, or hasty."""
 
 from __future__ import annotations
 
-from redis import Redis
+from typing import Any
+
+from redis import BlockingConnectionPool, Redis
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import BusyLoadingError, ConnectionError, TimeoutError
 from redis.retry import Retry
 
 #: With pauses of 0.05 s to 1 s: half a minute without Redis is a pause, not an error.
 _TRIES = 30
+#: Of one client. A node has a thread a slot, and a Redis has few connections for a thousand nodes.
+_CONNECTIONS = 32
 
 
 def connect(url: str) -> Redis:
     """A client that waits for Redis for half a minute before it gives up; connects when first used."""
-    return Redis.from_url(
+    return _client(
         url,
+        timeout=30.0,
         retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), _TRIES),
         retry_on_error=[ConnectionError, TimeoutError, BusyLoadingError],
         socket_connect_timeout=5.0,
@@ -22,3 +27,14 @@ def connect(url: str) -> Redis:
         socket_keepalive=True,
         health_check_interval=25,
     )
+
+
+def connect_hastily(url: str) -> Redis:
+    """A client for what is said again before long: it gives up within seconds."""
+    return _client(url, timeout=5.0, socket_connect_timeout=2.0, socket_timeout=5.0)
+
+
+def _client(url: str, *, timeout: float, **options: Any) -> Redis:
+    """Threads wait `timeout` seconds for one of the connections; redis-py's own pool would turn the 101st away."""
+    pool = BlockingConnectionPool.from_url(url, max_connections=_CONNECTIONS, timeout=timeout, **options)
+    return Redis.from_pool(pool)

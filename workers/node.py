@@ -17,7 +17,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from shared import queues
-from shared.connect import connect
+from shared.connect import connect, connect_hastily
 from shared.errors import EngineError, JobCancelled, JobNotFound, StaleAttempt
 from shared.fleet import Fleet
 from shared.ledger import Ledger
@@ -53,7 +53,7 @@ class Node:
         self.redis = connect(settings.redis_url)
         self.ledger = _ledger(self.redis, settings)
         #: Without patience, for what is said again at the next window or heartbeat.
-        self.hasty = Redis.from_url(settings.redis_url, socket_connect_timeout=2.0, socket_timeout=5.0)
+        self.hasty = connect_hastily(settings.redis_url)
         self.hasty_ledger = _ledger(self.hasty, settings)
         socket = engine_socket(settings)
         self.engine = EngineProcess(
@@ -122,7 +122,8 @@ class Node:
             engine_bytes=sum(stats.memory_bytes.values()),
             engine_pid=stats.pid,
             models=stats.models,
-            ready=self.engine.ready and not self._draining,
+            # An engine that has just come back is told its size first: until then these stats are its predecessor's.
+            ready=self.engine.ready and self._told_slots is not None and not self._draining,
             started=self._started,
             heartbeat=now,
         )
