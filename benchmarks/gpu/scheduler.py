@@ -40,8 +40,8 @@ from scheduler.nvml import NvmlReading, read_gpus
 
 _GIB = 2**30
 _REAL = Plan(
-    jobs=16,
-    card=80 * _GIB,
+    jobs=24,
+    card=88 * _GIB,
     takes=60 * _GIB,
     step=2 * _GIB,
     leaves=2 * _GIB,
