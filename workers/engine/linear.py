@@ -6,6 +6,7 @@ weights that were put in its order once, and is as fast with a few rows as with 
 
 from __future__ import annotations
 
+import functools
 import platform
 from dataclasses import dataclass
 
@@ -27,11 +28,11 @@ class Linear:
     def __call__(self, x: Tensor) -> Tensor:
         """x [..., in] -> [..., out]."""
         if self.weight.is_mkldnn:
-            product: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
-            return product
+            return product(x, self.weight, self.bias)
         return linear(x, self.weight, self.bias)
 
 
+@functools.cache
 def can_pack() -> bool:
     """Whether this machine's torch multiplies by packed weights."""
     return platform.machine() in ("x86_64", "AMD64") and torch.backends.mkldnn.is_available()
@@ -41,6 +42,12 @@ def packed(weight: Tensor) -> Tensor:
     """A float32 weight [out, in] in oneDNN's order."""
     ordered: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, _ENCODED_ROWS)
     return ordered
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x weight^T + bias by oneDNN, in float32; the weight may be packed."""
+    result: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return result
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

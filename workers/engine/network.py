@@ -10,6 +10,7 @@ from typing import Protocol
 import torch.nn.functional as F
 from torch import Tensor
 
+from workers.engine.host_attention import attend_to_itself
 from workers.engine.linear import linear
 from workers.engine.weights import DecoderLayer, EncoderLayer, Norm, Weights
 
@@ -85,7 +86,7 @@ class Network:
         windows, length, state = x.shape
         qkv = layer.qkv(normed)
         heads = qkv.view(windows, length, 3, self.dims.n_audio_head, -1).permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(heads[0], heads[1], heads[2])
+        attended = attend_to_itself(heads[0], heads[1], heads[2])
         attended = attended.transpose(1, 2).reshape(windows, length, state)
         attended = layer.out(attended)
         x, normed = self._arithmetic.add_norm(x, attended, layer.mlp_norm)

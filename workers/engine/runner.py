@@ -17,8 +17,9 @@ from workers.engine.attention import PromptAttention, step_attention
 from workers.engine.beam import BeamSearch
 from workers.engine.checkpoint import Checkpoint
 from workers.engine.decoding import Decoding, result_of, seed_of
-from workers.engine.encoded import FORMS, EncodedAudio
+from workers.engine.encoded import EncodedAudio
 from workers.engine.fast import SHORTEST, Fast, capability, fast_path
+from workers.engine.host_attention import plain_audio
 from workers.engine.kv_cache import KvCache
 from workers.engine.linear import can_pack
 from workers.engine.network import Network, PlainArithmetic
@@ -61,7 +62,7 @@ class Runner:
         self._fast: Fast | None = fast_path(device, self.cache, self.state, self.vocabulary)
         self.network = Network(weights, self._fast.arithmetic if self._fast else PlainArithmetic())
         self.audio: EncodedAudio = (
-            self._fast.attach(self.network, form) if self._fast else FORMS[form](weights, self.cache)
+            self._fast.attach(self.network, form) if self._fast else plain_audio(form, weights, self.cache)
         )
         self._decoding: dict[Window, Decoding] = {}
         self._steps = 0
