@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,15 +54,19 @@ def measure(model: Any, mels: list[Tensor], texts: list[str], arguments: Any) ->
     stock = Stock(model, DecodingOptions(language="en", temperature=0.0, fp16=on_gpu))
     stock.together(mels[:1], 1)  # loads libraries
     plain, seconds = timed(arguments.device, lambda: stock.alone(mels))
-    rows = [{"what": "stock, one by one", "wer_percent": word_errors(texts, plain), "seconds": seconds}]
-    print(f"stock, one by one: {seconds:.0f} s", flush=True)
+    rows: list[dict[str, Any]] = []
+
+    def add(what: str, results: list[Any], seconds: float) -> None:
+        alike = {} if results is plain else compare(stock, plain, results)
+        rows.append({"what": what, "seconds": seconds, **alike, "wer_percent": word_errors(texts, results)})
+        print(rows[-1], flush=True)
+
+    add("stock, one by one", plain, seconds)
     for size in arguments.control:
-        others, seconds = timed(arguments.device, lambda size=size: stock.together(mels, size))  # type: ignore[misc]
-        rows.append({"what": f"stock in batches of {size}", "seconds": seconds, **compare(stock, plain, others, texts)})
+        add(f"stock in batches of {size}", *timed(arguments.device, partial(stock.together, mels, size)))
     for form in arguments.cross_attention:
-        ours, seconds = timed(arguments.device, lambda form=form: engine(mels, arguments, form))  # type: ignore[misc]
         what = f"engine, {form}, {arguments.slots} slots"
-        rows.append({"what": what, "seconds": seconds, **compare(stock, plain, ours, texts)})
+        add(what, *timed(arguments.device, partial(engine, mels, arguments, form)))
     tokens = sum(len(one.tokens) for one in plain)
     return {"windows": len(mels), "tokens": tokens, "rows": rows}
 

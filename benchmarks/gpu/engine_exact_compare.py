@@ -73,7 +73,7 @@ class _Recorder:
         self.logits.append(logits.clone())
 
 
-def compare(stock: Stock, plain: list[Any], other: list[Any], texts: list[str]) -> dict[str, Any]:
+def compare(stock: Stock, plain: list[Any], other: list[Any]) -> dict[str, Any]:
     """What `other` has in common with `plain`, stock's own results one by one."""
     pairs = list(zip(plain, other, strict=True))
     margins = [stock.margin(at, a.tokens, b.tokens) for at, (a, b) in enumerate(pairs) if a.tokens != b.tokens]
@@ -82,7 +82,6 @@ def compare(stock: Stock, plain: list[Any], other: list[Any], texts: list[str]) 
         "text_equal_percent": _percent(a.text == b.text for a, b in pairs),
         "margins_at_first_divergence": sorted((round(one, 4) for one in margins), reverse=True),
         "no_ties": sum(one >= TIE for one in margins),
-        "wer_percent": word_errors(texts, other),
     }
 
 

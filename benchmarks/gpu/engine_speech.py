@@ -82,6 +82,8 @@ def one_window(number: int, sentences: list[str], voices: list[str]) -> tuple[Sa
     chance, noise = random.Random(number), np.random.default_rng(number)
     pieces, text = shipped(number)
     for sentence in sentences:
+        if sum(map(len, pieces)) > (LONGEST_S - 3) * RATE:
+            break
         spoken = say(sentence, voices[number % len(voices)])
         if sum(map(len, pieces)) + len(spoken) <= LONGEST_S * RATE:
             pieces += [spoken, np.zeros(chance.randrange(RATE // 8, RATE // 2), np.float32)]
