@@ -68,6 +68,7 @@ class Gpu:
     is_up: bool = True  # it works
     is_seen: bool = True  # its heartbeat is not older than the timeout
     generation: int = 0  # how often it failed: what it ran before is lost
+    _reported: tuple[tuple[int, int, frozenset[str]], GpuStatus] | None = None
 
     @property
     def total_bytes(self) -> int:
@@ -82,8 +83,14 @@ class Gpu:
 
     def load(self, memories: dict[str, ModelMemory]) -> GpuLoad:
         """As placement sees it."""
+        reported = (self.slots, self.co_tenant_bytes, frozenset(self.models))
+        if self._reported is None or self._reported[0] != reported:  # to make it anew takes most of the time
+            self._reported = reported, self._status(memories)
+        return GpuLoad(self._reported[1], self.taken)
+
+    def _status(self, memories: dict[str, ModelMemory]) -> GpuStatus:
         held = self.engine_bytes(memories)
-        status = GpuStatus.model_construct(
+        return GpuStatus.model_construct(
             id=self.id,
             host=self.host,
             index=self.index,
@@ -95,7 +102,6 @@ class Gpu:
             engine_bytes=held,
             models=tuple(self.models),
         )
-        return GpuLoad(status, self.taken)
 
     def count(self, memories: dict[str, ModelMemory]) -> SlotCount:
         """The slots that the autoscaler would count."""
