@@ -81,7 +81,7 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     default = Path(os.environ.get("OUT", "gpu-results"))
-    parser.add_argument("--out", type=Path, default=default, help="folder for scheduler.json and co-tenant.svg")
+    parser.add_argument("--out", type=Path, default=default, help="folder for scheduler.json and the pictures")
     parser.add_argument("--parts", default="abc", help="a: 60 GiB at once, b: 2 GiB at a time, c: two GPUs")
     parser.add_argument("--checkpoint", type=Path, help="real weights; else random ones of --shape")
     parser.add_argument("--shape", default="large-v3", help="a model's name; its size is what matters")
@@ -124,8 +124,9 @@ def _measure(options: argparse.Namespace, folder: Path, report: dict[str, Any]) 
     time.sleep(2.0)
     report["used_before"] = [gpu.used_bytes for gpu in before.gpus]
     report["used_after"] = [gpu.used_bytes for gpu in read_gpus().gpus]
-    if "samples" in report["parts"].get("a", {}):
-        (options.out / "co-tenant.svg").write_text(plot(report["parts"]["a"]))
+    for part, picture in (("a", "co-tenant.svg"), ("b", "co-tenant-steps.svg")):
+        if "samples" in report["parts"].get(part, {}):
+            (options.out / picture).write_text(plot(report["parts"][part]))
 
 
 def _part(part: str, bench: Bench, gpus: int) -> dict[str, Any]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-_WIDTH, _HEIGHT = 860, 520
+_WIDTH, _HEIGHT = 860, 540
 _LEFT, _RIGHT = 60, 20
-_MEMORY_TOP, _MEMORY_BOTTOM = 40, 230
-_SLOTS_TOP, _SLOTS_BOTTOM = 270, 440
+_MEMORY_TOP, _MEMORY_BOTTOM = 60, 250
+_SLOTS_TOP, _SLOTS_BOTTOM = 290, 460
 _GIB = 2**30
 _ASIDE, _TENANT, _USED, _WANTED, _LIVE, _ROWS = "#5f6368", "#c2571a", "#1f5fa8", "#8a3fa0", "#1b7f4d", "#9aa0a6"
 
@@ -64,7 +65,7 @@ def plot(part: dict[str, Any]) -> str:
     """A part's report with `samples` and `events`, as benchmarks.gpu.scheduler writes it."""
     samples = [sample for sample in part["samples"] if sample["total"]]
     last = max(sample["at"] for sample in samples)
-    memory = Panel(_MEMORY_TOP, _MEMORY_BOTTOM, max(sample["total"] for sample in samples) / _GIB, last)
+    memory = Panel(_MEMORY_TOP, _MEMORY_BOTTOM, _rounded(max(sample["total"] for sample in samples) / _GIB), last)
     slots = Panel(_SLOTS_TOP, _SLOTS_BOTTOM, _rounded(max(_most_slots(sample) for sample in samples)), last)
     body = [
         memory.frame("GiB on the GPU"),
@@ -88,9 +89,10 @@ def _most_slots(sample: Sample) -> int:
     return max(sample["wanted"] or 0, sample["live"] or 0, sample["rows"] or 0, 1)
 
 
-def _rounded(most: int) -> int:
+def _rounded(most: float) -> int:
     """A scale whose quarters are whole."""
-    return -(-most // 4) * 4 if most < 40 else -(-most // 40) * 40
+    unit = 4 if most < 40 else 40
+    return math.ceil(most / unit) * unit
 
 
 def _seconds(panel: Panel) -> list[str]:
@@ -104,20 +106,20 @@ def _seconds(panel: Panel) -> list[str]:
 
 def _events(events: Sequence[tuple[float, str]], upper: Panel, lower: Panel) -> list[str]:
     parts = []
-    for second, words in events:
-        if words:
-            x = f"{upper.x(second):.1f}"
-            ends = f'x1="{x}" y1="{upper.top - 22}" x2="{x}" y2="{lower.bottom}"'
-            parts.append(f'<line {ends} stroke="#555" stroke-dasharray="3 3"/>')
-            parts.append(f'<text x="{upper.x(second) + 4:.1f}" y="{upper.top - 12}" fill="#555">{words}</text>')
+    shown = [(second, words) for second, words in events if words]
+    for number, (second, words) in enumerate(shown):
+        x, y = upper.x(second), upper.top - 44 + 16 * (number % 3)
+        ends = f'x1="{x:.1f}" y1="{y - 10}" x2="{x:.1f}" y2="{lower.bottom}"'
+        parts.append(f'<line {ends} stroke="#555" stroke-dasharray="3 3"/>')
+        parts.append(f'<text x="{x + 4:.1f}" y="{y}" fill="#555">{words}</text>')
     return parts
 
 
 def _legend(*, has_third: bool) -> list[str]:
     entries = (
         ("memory in use", _USED),
-        ("of that the other process'", _TENANT),
-        *((("a third process', all the time", _ASIDE),) if has_third else ()),
+        ("held by the other process", _TENANT),
+        *((("held by a third one all along", _ASIDE),) if has_third else ()),
         ("wanted slots", _WANTED),
         ("live slots", _LIVE),
         ("rows being decoded", _ROWS),
