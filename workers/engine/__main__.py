@@ -11,6 +11,8 @@ from typing import get_args
 
 from shared.settings import CrossAttention
 
+_SAMPLES = Path(__file__).parents[2] / "tests" / "data" / "speech"
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status."""
@@ -42,23 +44,30 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--model-dir", type=Path, required=True)
     bench.add_argument("--device", choices=("cuda", "cpu"), default="cpu")
     bench.add_argument("--rows", type=int, default=4)
-    bench.add_argument("--tokens", type=int, default=100, help="sampled tokens a window, forced")
-    bench.add_argument("--windows", type=int, default=2, help="windows a row")
+    bench.add_argument("--seconds", type=int, default=120, help="of speech a row")
+    bench.add_argument("--audio", type=Path, nargs="+", help="speech; else the sample speech of the repository")
+    bench.add_argument("--ctranslate2", type=Path, help="folder of the same model for faster-whisper, if installed")
+    bench.add_argument("--no-stock", action="store_true", help="without whisper.transcribe() beside it")
+    bench.add_argument("--reproducible", action="store_true")
     return parser
 
 
 def _bench(arguments: argparse.Namespace) -> int:
-    from workers.engine.bench import bench
+    from shared.settings import load_settings
+    from workers.engine.bench import Plan, bench
 
-    report = bench(
-        arguments.model,
-        arguments.model_dir,
-        arguments.device,
+    plan = Plan(
+        model=arguments.model,
+        model_dir=arguments.model_dir,
+        device=arguments.device,
         rows=arguments.rows,
-        tokens=arguments.tokens,
-        windows=arguments.windows,
+        seconds=arguments.seconds,
+        files=arguments.audio or sorted(_SAMPLES.glob("*.wav")),
+        ctranslate2=arguments.ctranslate2,
+        with_stock=not arguments.no_stock,
+        reproducible=arguments.reproducible,
     )
-    sys.stdout.write(report + "\n")
+    sys.stdout.write(bench(plan, load_settings()) + "\n")
     return 0
 
 

@@ -20,7 +20,7 @@ from workers.engine.decoding import Decoding, result_of, seed_of
 from workers.engine.encoded import EncodedAudio
 from workers.engine.fast import SHORTEST, Fast, capability, fast_path
 from workers.engine.host_attention import plain_audio
-from workers.engine.kv_cache import KvCache
+from workers.engine.kv_cache import MOST_ROWS, KvCache
 from workers.engine.linear import can_pack
 from workers.engine.network import Network, PlainArithmetic
 from workers.engine.plan import Plan, model_tokenizer, multilingual
@@ -182,8 +182,8 @@ class Runner:
         draw = any(decoding.plan.options.temperature > 0 for decoding in live)
         if self._fast:
             top = max(max(decoding.window.rows) for decoding in live) + 1
-            size = max(top, self.cache.slots) if self._reproducible else top
-            logits = self._fast.step(size, draw)
+            # one bucket for ever: slots come and go while a file is transcribed
+            logits = self._fast.step(MOST_ROWS if self._reproducible else top, draw)
             self._advance_beams(logits, live, None)
         else:
             self._plain_step(live)
