@@ -100,38 +100,62 @@ class StepAttention:
 
 
 class HostStepAttention:
-    """One token of each row on a CPU, where nothing is gathered: the host knows lengths and slots."""
+    """One token of each row on a CPU, where nothing is gathered: the host knows lengths and slots.
+
+    Rows and slots that lie side by side, as they mostly do, are read in one operation a layer.
+    """
 
     def __init__(self, cache: KvCache, encoded: EncodedAudio, state: RowState, rows: Tensor) -> None:
-        self._cache, self._encoded = cache, encoded
-        self._rows = rows.tolist()
-        self._positions: list[int] = state.whole[rows, Whole.POSITION].tolist()
-        #: Slots in the order of the rows, and how many rows in a row read each: beams read theirs together.
-        slots, sharing = state.whole[rows, Whole.SLOT].long().unique_consecutive(return_counts=True)
-        self._slots, self._sharing = slots.split(1), sharing.tolist()
-        self._holders = state.holder
+        self._cache, self._encoded, self._rows = cache, encoded, rows
+        self._positions = state.whole[rows, Whole.POSITION].long()
+        length = int(self._positions.max()) + 1
+        ahead = torch.arange(length) > self._positions[:, None]
+        self._holders = state.holder[rows, :length].long()
+        self._owned = ((self._holders == rows[:, None]) | ahead).all(1)
+        self._side_by_side = _consecutive(rows) and bool(self._owned.all())
+        self._mask = None
+        if len(rows) > 1:
+            self._mask = torch.zeros(ahead.shape).masked_fill_(ahead, float("-inf"))[:, None, None]
+        self._slots = state.whole[rows, Whole.SLOT].long()
+        self._order = self._slots.argsort(stable=True)
+        ordered = self._slots[self._order]
+        self._ordered = ordered if len(rows) > 1 and _consecutive(ordered) else None
 
     def text(self, qkv: Tensor, layer: int) -> Tensor:
         cache = self._cache.text[:, layer]  # [row, 2, head, position, width]
         query, key, value = qkv.view(qkv.shape[0], 3, cache.shape[2], -1).unbind(1)
-        out = torch.empty_like(query)
-        for at, (row, position) in enumerate(zip(self._rows, self._positions, strict=True)):
-            cache[row, 0, :, position] = key[at]
-            cache[row, 1, :, position] = value[at]
-            keys, values = self._past(cache, row, position + 1)
-            out[at] = F.scaled_dot_product_attention(query[at][None, :, None], keys, values)[0, :, 0]
-        return out.view(qkv.shape[0], -1)
+        cache[self._rows, 0, :, self._positions] = key
+        cache[self._rows, 1, :, self._positions] = value
+        if self._side_by_side:
+            past = cache.narrow(0, int(self._rows[0]), len(self._rows))[:, :, :, : self._holders.shape[1]]
+            attended = F.scaled_dot_product_attention(query[:, :, None], past[:, 0], past[:, 1], attn_mask=self._mask)
+            return attended.reshape(qkv.shape[0], -1)
+        alone = [
+            F.scaled_dot_product_attention(query[at][None, :, None], *self._past(cache, at))
+            for at in range(len(self._rows))
+        ]
+        return torch.cat(alone).view(qkv.shape[0], -1)
 
-    def _past(self, cache: Tensor, row: int, length: int) -> Tensor:
-        holders = self._holders[row, :length]
-        if bool((holders == row).all()):
-            return cache[row, :, None, :, :length]
+    def _past(self, cache: Tensor, at: int) -> Tensor:
+        """Keys and values of one sequence, [2, 1, head, position, width]; what beams share is gathered."""
+        length = int(self._positions[at]) + 1
+        if bool(self._owned[at]):
+            return cache[int(self._rows[at]), :, None, :, :length]
         past = torch.arange(length)
-        return cache.permute(1, 0, 3, 2, 4)[:, holders.long(), past].transpose(1, 2)[:, None]
+        return cache.permute(1, 0, 3, 2, 4)[:, self._holders[at, :length], past].transpose(1, 2)[:, None]
 
     def audio(self, query: Tensor, layer: int) -> Tensor:
-        groups = zip(query.split(self._sharing), self._slots, strict=True)
+        if self._ordered is not None:
+            attended = self._encoded.attend(query[self._order, None], self._ordered, layer)[:, 0]
+            return torch.empty_like(attended).index_copy_(0, self._order, attended)
+        slots, sharing = self._slots.unique_consecutive(return_counts=True)  # beams read theirs together
+        groups = zip(query.split(sharing.tolist()), slots.split(1), strict=True)
         return torch.cat([self._encoded.attend(one[None], slot, layer)[0] for one, slot in groups])
+
+
+def _consecutive(numbers: Tensor) -> bool:
+    """Whether each is the one before and one."""
+    return bool((numbers.diff() == 1).all())
 
 
 def step_attention(

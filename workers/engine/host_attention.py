@@ -47,8 +47,9 @@ class HostAudio(CachedAudio):
                 self._by_head[slot, number] = one
 
     def keys_values(self, slots: Tensor, layer: int) -> tuple[Tensor, Tensor]:
-        kept = self._by_head[:, layer]
-        chosen = kept.narrow(0, int(slots), 1) if len(slots) == 1 else kept[slots]
+        kept, first = self._by_head[:, layer], int(slots[0])
+        side_by_side = bool((slots.diff() == 1).all())
+        chosen = kept.narrow(0, first, len(slots)) if side_by_side else kept[slots]
         return chosen[:, 0], chosen[:, 1]
 
 
