@@ -44,8 +44,9 @@ def engine_command(settings: Settings, device: Device, socket: Path) -> list[str
 def engine_environment(settings: Settings, device: Device) -> dict[str, str]:
     """What differs from our own environment: the engine sees its GPU alone, counted as NVML counts."""
     if device == "cpu":
-        # Threads that spin while they wait for each other starve when anything else wants a core.
-        return {"CUDA_VISIBLE_DEVICES": "", "OMP_WAIT_POLICY": "PASSIVE"}
+        # Threads that spin while they wait for each other starve when anything else wants a core. GNU's may spin for
+        # some microseconds, which is the time between two operations of a decode step.
+        return {"CUDA_VISIBLE_DEVICES": "", "OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}
     return {
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "CUDA_VISIBLE_DEVICES": settings.gpu_uuid or str(settings.gpu_index),
