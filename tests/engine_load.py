@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import threading
@@ -67,53 +68,59 @@ def check_unusable_models(engine: RunningEngine, directory: Path) -> None:
 def check_reproducible(engine: RunningEngine, socket: Path, clips: list[Samples], options: dict[str, Any]) -> None:
     """The same audio gives the same bytes alone, with 4 others, and with 12 that come and go."""
     with served(engine.engine, socket) as client:
-        runs = [_transcribe_beside(client, engine, clips, options, others) for others in (0, 4, 12)]
-    assert runs[0] == runs[1] == runs[2]
-    assert json.loads(runs[0])["segments"]
-
-
-def _transcribe_beside(
-    client: EngineClient, engine: RunningEngine, clips: list[Samples], options: dict[str, Any], others: int
-) -> str:
-    """The whole result as JSON; `others` transcribe something else meanwhile, joining at random moments."""
-    chance = random.Random(others)
-    enough = threading.Event()
-    threads = [
-        threading.Thread(target=_keep_busy, args=(client, engine, chance.choice(clips), options, enough, delay))
-        for delay in [chance.random() for _ in range(others)]
-    ]
-    for thread in threads:
-        thread.start()
-    try:
-        with client.session(str(engine.model), engine.precision) as session:
-            audio = np.concatenate(clips)
-            return json.dumps(whisper_proxy.transcribe(session, audio, lambda _: None, **options))
-    finally:
-        enough.set()
-        for thread in threads:
-            thread.join()
+        made = [one for others in (0, 4, 12) for one in Load(client, engine, clips, options, others).transcripts()]
+    assert len(made) >= 3
+    assert len(set(made)) == 1
+    assert json.loads(made[0])["segments"]
 
 
 class _EnoughError(Exception):
     """The transcript that this one was to disturb is done."""
 
 
-def _keep_busy(
-    client: EngineClient,
-    engine: RunningEngine,
-    audio: Samples,
-    options: dict[str, Any],
-    enough: threading.Event,
-    delay: float,
-) -> None:
-    def on_window(_: float) -> None:
-        if enough.is_set():
-            raise _EnoughError
+class Load:
+    """One transcript and a number of others beside it, which join at random moments."""
 
-    enough.wait(delay)
-    while not enough.is_set():
-        with client.session(str(engine.model), engine.precision) as session:
-            try:
-                whisper_proxy.transcribe(session, audio, on_window, **options)
-            except _EnoughError:
-                return
+    def __init__(
+        self, client: EngineClient, engine: RunningEngine, clips: list[Samples], options: dict[str, Any], others: int
+    ) -> None:
+        self._client, self._engine, self._clips, self._options = client, engine, clips, options
+        self._enough = threading.Event()
+        self._chance = random.Random(others)
+        self._joined: set[int] = set()
+        self._others = others
+
+    def transcripts(self) -> list[str]:
+        """The whole result as JSON, again and again until all others have joined."""
+        delays = [self._chance.random() / 2 for _ in range(self._others)]
+        clips = [self._chance.choice(self._clips) for _ in delays]
+        threads = [
+            threading.Thread(target=self._keep_busy, args=(number, *both))
+            for number, both in enumerate(zip(clips, delays, strict=True))
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            made = [self._transcribe(np.concatenate(self._clips), lambda _: None)]
+            while len(self._joined) < self._others:
+                made.append(self._transcribe(np.concatenate(self._clips), lambda _: None))
+            return made
+        finally:
+            self._enough.set()
+            for thread in threads:
+                thread.join()
+
+    def _transcribe(self, audio: Samples, on_window: whisper_proxy.OnWindow) -> str:
+        with self._client.session(str(self._engine.model), self._engine.precision) as session:
+            return json.dumps(whisper_proxy.transcribe(session, audio, on_window, **self._options))
+
+    def _keep_busy(self, number: int, audio: Samples, delay: float) -> None:
+        def on_window(_: float) -> None:
+            self._joined.add(number)
+            if self._enough.is_set():
+                raise _EnoughError
+
+        self._enough.wait(delay)
+        with contextlib.suppress(_EnoughError):
+            while not self._enough.is_set():
+                self._transcribe(audio, on_window)

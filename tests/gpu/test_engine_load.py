@@ -99,6 +99,7 @@ def test_windows_wait_where_memory_runs_out(base_size: Path, caplog: pytest.LogC
     with engine_of(base_size, 8, precision="float32") as engine:
         session = engine.open()
         torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_reserved()
         undisturbed = [one.tokens for one in engine.decode_all(range(8))]
         peak = torch.cuda.max_memory_reserved()

@@ -182,8 +182,7 @@ class Runner:
         draw = any(decoding.plan.options.temperature > 0 for decoding in live)
         if self._fast:
             top = max(max(decoding.window.rows) for decoding in live) + 1
-            # one bucket for ever: slots come and go while a file is transcribed
-            logits = self._fast.step(MOST_ROWS if self._reproducible else top, draw)
+            logits = self._fast.step(MOST_ROWS if self._reproducible else top, draw)  # not by slots: they change
             self._advance_beams(logits, live, None)
         else:
             self._plain_step(live)
@@ -193,7 +192,8 @@ class Runner:
 
     def _plain_step(self, live: list[Decoding]) -> None:
         ordered = [decoding for decoding in live if self._is_active(decoding)]
-        for group in [[one] for one in ordered] if self._reproducible else [ordered]:
+        groups = [[one] for one in ordered] if self._reproducible else [ordered]
+        for group in filter(None, groups):  # all may be done that the host still takes for running
             numbers = [row for decoding in group for row in decoding.window.rows]
             rows = torch.tensor(numbers, device=self.device)
             attention = step_attention(self.cache, self.audio, self.state, rows)
@@ -268,7 +268,8 @@ class Runner:
     def drop(self, window: Window) -> None:
         """The window's client is gone or its step failed: its rows leave the batch."""
         if self._decoding.pop(window, None) is not None:
-            self.state.drop(window.rows)
+            with self.stream:  # before whoever has the rows next
+                self.state.drop(window.rows)
 
     def release(self) -> None:
         """Give the model's memory back; the runner cannot be used afterwards."""
