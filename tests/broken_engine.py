@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from workers.engine import __main__
 from workers.engine.runner import Runner
+from workers.engine.window import Window
 
 
 def main() -> int:
     lost, arguments = Path(sys.argv[1]), sys.argv[2:]
     decode, steps = Runner.decode, []
 
-    def decode_and_break(runner: Runner) -> Any:
+    def decode_and_break(runner: Runner) -> list[Window]:
         steps.append(1)
         if len(steps) == 3 and not lost.exists():
             lost.write_text("the device was lost")
             lose(runner.device)
         return decode(runner)
 
-    Runner.decode = decode_and_break  # type: ignore[method-assign]  # that is the fault
+    Runner.decode = decode_and_break  # type: ignore[assignment, method-assign]  # that is the fault
     return __main__.main(arguments)
 
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import random
 import threading
+import wave
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,12 @@ from workers import whisper_proxy
 from workers.engine_client import EngineClient
 
 Samples = NDArray[np.float32]
+
+
+def read(clip: Path) -> Samples:
+    """A clip of 16 kHz mono."""
+    with wave.open(str(clip)) as audio:
+        return np.frombuffer(audio.readframes(audio.getnframes()), np.int16).astype(np.float32) / np.float32(32768)
 
 
 def check_resizing(engine: RunningEngine, *, tokens: int) -> None:

@@ -11,7 +11,7 @@ from tests.conftest import missing
 from tests.engines import BASE, random_model
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="session")
 def gpu() -> torch.device:
     """The GPU that the engine uses."""
     if not torch.cuda.is_available():
@@ -20,7 +20,7 @@ def gpu() -> torch.device:
 
 
 @pytest.fixture(scope="session")
-def base_size(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def base_size(gpu: torch.device, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The checkpoint of a model of base's size with random weights."""
     return random_model(tmp_path_factory.mktemp("models") / "base-size.pt", BASE, std=0.03)
 

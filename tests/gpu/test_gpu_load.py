@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import logging
 import sys
-import wave
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from whisper.decoding import DecodingOptions
@@ -17,7 +15,7 @@ from whisper.decoding import DecodingOptions
 from shared.errors import EngineDied
 from shared.settings import Precision
 from tests import engine_load
-from tests.engines import BASE, RunningEngine, decoded, mel_of, random_model
+from tests.engines import BASE, RunningEngine, decoded, mel_of, random_model, served
 from tests.waiting import until
 from workers import whisper_proxy
 from workers.engine_process import EngineProcess
@@ -26,6 +24,7 @@ pytestmark = pytest.mark.gpu
 
 MIB = 1 << 20
 GREEDY: dict[str, Any] = {"temperature": 0.0, "language": "en", "sample_len": 40}
+SPEECH: dict[str, Any] = {"temperature": 0.0, "language": "en"}
 FALLBACK: dict[str, Any] = {**GREEDY, "temperature": (0.0, 0.4, 0.8), "best_of": 2, "logprob_threshold": -0.01}
 
 
@@ -131,12 +130,7 @@ def test_a_lost_context_ends_the_engine_and_another_starts(base_size: Path, tmp_
 
 @pytest.fixture
 def clips(speech: dict[Path, str]) -> list[engine_load.Samples]:
-    return [read(clip) for clip in speech]
-
-
-def read(clip: Path) -> engine_load.Samples:
-    with wave.open(str(clip)) as audio:
-        return np.frombuffer(audio.readframes(audio.getnframes()), np.int16).astype(np.float32) / 32768
+    return [engine_load.read(clip) for clip in speech]
 
 
 @pytest.mark.parametrize("options", [GREEDY, FALLBACK], ids=["greedy", "fallback"])
@@ -154,11 +148,11 @@ def test_plain_transcripts_of_speech_are_sane(
 ) -> None:
     with (
         engine_of(base_model, 4, precision=precision) as engine,
-        engine_load.served(engine.engine, tmp_path / "engine.sock") as client,
+        served(engine.engine, tmp_path / "engine.sock") as client,
         client.session(str(base_model), precision) as session,
     ):
         for clip, text in speech.items():
-            heard = whisper_proxy.transcribe(session, read(clip), lambda _: None, temperature=0.0, language="en")
+            heard = whisper_proxy.transcribe(session, engine_load.read(clip), lambda _: None, **SPEECH)
             assert shared_words(heard["text"], text) > 0.8, heard["text"]
 
 

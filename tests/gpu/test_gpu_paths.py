@@ -36,7 +36,8 @@ def truth(base_size: Path) -> Tensor:
     with torch.inference_mode():
         audio = model.encoder(mel_of(0)[None].to(DEVICE))
         read = torch.tensor([[*start, *TOKENS]], device=DEVICE)
-        return model.decoder(read, audio)[0, -len(TOKENS) :].float().cpu()
+        logits: Tensor = model.decoder(read, audio)[0, -len(TOKENS) :].float().cpu()
+    return logits
 
 
 @torch.inference_mode()

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import sys
-import wave
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from whisper.decoding import DecodingOptions
 
@@ -71,12 +69,7 @@ def test_a_lost_device_ends_the_engine_and_another_starts(tiny_model: Path, tmp_
 
 @pytest.fixture
 def clips(speech: dict[Path, str]) -> list[engine_load.Samples]:
-    return [read(clip) for clip in speech]
-
-
-def read(clip: Path) -> engine_load.Samples:
-    with wave.open(str(clip)) as audio:
-        return np.frombuffer(audio.readframes(audio.getnframes()), np.int16).astype(np.float32) / 32768
+    return [engine_load.read(clip) for clip in speech]
 
 
 @pytest.mark.parametrize("options", [GREEDY, {**FALLBACK, "language": "en"}], ids=["greedy", "fallback"])
