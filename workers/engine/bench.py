@@ -43,6 +43,8 @@ Samples = NDArray[np.float32]
 
 _SHARES = ("encode", "prefill", "decode", "idle")
 _POLL_SECONDS = 0.5
+#: What the engine's statistics look back on, seconds.
+_LOOKS_BACK = 10.0
 #: The engine is warm after this much of the first row's speech.
 _WARM_UP_SECONDS = 10
 _GREEDY: dict[str, Any] = {"temperature": 0.0, "language": "en"}
@@ -202,10 +204,12 @@ class ThreadedRows:
         return self
 
     def watch(self) -> list[EngineStats]:
-        """The engine's statistics, again and again until all rows are done."""
-        seen = []
-        while any(thread.is_alive() for thread in self._threads):
+        """The engine's statistics until all rows are done, once they no longer tell of the time before."""
+        seen: list[EngineStats] = []
+        while all(thread.is_alive() for thread in self._threads):
             time.sleep(_POLL_SECONDS)
+            if time.perf_counter() < self._started + _LOOKS_BACK:
+                seen.clear()
             seen.append(self._client.stats())
         return seen
 
