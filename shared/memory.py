@@ -17,17 +17,17 @@ Form = Literal["cached", "absorbed"]
 
 ELEMENT_BYTES: Final[dict[Precision, int]] = {"float16": 2, "bfloat16": 2, "float32": 4}
 
-# The constants of the workspace are fitted to what six models held on an H200 (docs/engine.md).
+# The constants of the workspace are fitted to what six models held on an H200 in both forms (docs/benchmarks.md).
 #: Windows that the engine encodes at once on a GPU; a CPU encodes one. 18 windows of 1,500 frames make whole waves of
 #: tiles on Hopper's 132 multiprocessors: measured 5 % faster a window than 16.
 ENCODER_ROWS: Final = 18
 #: A CUDA context by itself.
 CUDA_CONTEXT_BYTES: Final = 526 * 2**20
 #: Kernels, library handles and workspaces, and what the captured graphs of each decoder layer add.
-LIBRARY_BYTES: Final = 353 * 2**20
-GRAPH_LAYER_BYTES: Final = 3_760_000
+LIBRARY_BYTES: Final = 405 * 2**20
+GRAPH_LAYER_BYTES: Final = 2_870_000
 #: The encoder's activations in units of one tensor [1500, state]: for any batch, and for each window in it.
-_ENCODER_UNITS: Final = 72
+_ENCODER_UNITS: Final = 60
 _ENCODER_UNITS_A_WINDOW: Final = 25
 #: Bytes a step holds for each of a row's logits, on average over the captured steps.
 _LOGIT_BYTES: Final = 6
