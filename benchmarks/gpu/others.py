@@ -100,7 +100,7 @@ def stock_worker(
         try:
             if windows:
                 decode = stock_decoder(name, device)
-                decode(2)
+                decode(tokens)  # plans of attention are made for each length
         except Exception as error:
             part["error"] = f"{type(error).__name__}: {error}"[:200]
         try:
@@ -186,7 +186,7 @@ def transformers_model(name: str, device: str) -> Any:
 
 
 def generating(model: Any, batch: int, arguments: argparse.Namespace) -> dict[str, Any]:
-    """One batch after one that warms up; a compiled step is warmed up with the length that it is measured with."""
+    """One batch after one like it: attention's plans, and compiled steps, are made for each length."""
     device, tokens, dtype = arguments.device, arguments.tokens, setup.dtype_of(arguments.device)
     mels = torch.randn(batch, model.config.num_mel_bins, 3000, device=device, dtype=dtype)
     start = torch.tensor([[_SPECIAL + 1, _SPECIAL + 2, _SPECIAL + 103]], device=device).repeat(batch, 1)
@@ -201,7 +201,7 @@ def generating(model: Any, batch: int, arguments: argparse.Namespace) -> dict[st
         return made
 
     began = time.perf_counter()
-    generate(tokens if cache else 4)
+    generate(tokens)
     warming = time.perf_counter() - began
     began = time.perf_counter()
     made = generate(tokens)
