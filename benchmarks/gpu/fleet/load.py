@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from celery.result import AsyncResult
 
-from benchmarks.gpu.scheduler_fleet import LiveFleet, until
+from benchmarks.gpu.fleet.live import LiveFleet, until
 from shared import keys, queues
 from shared.ledger_records import JobRecord
 from shared.wire import JobState

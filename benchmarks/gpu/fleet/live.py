@@ -22,7 +22,7 @@ from shared.ledger import Ledger
 from shared.settings import Settings
 from shared.wire import GpuStatus, SlotDecision
 
-_REPOSITORY = Path(__file__).parents[2]
+_REPOSITORY = Path(__file__).parents[3]
 _UP = "from deploy.cli import main; main()"
 
 

@@ -12,7 +12,7 @@ import torch
 from torch.profiler import ProfilerActivity
 from torch.profiler import profile as torch_profile
 
-from benchmarks.gpu import engine_setup as setup
+from benchmarks.gpu.engine import setup
 from shared.settings import CrossAttention
 from workers.engine import fast
 from workers.engine.loaded import ENCODE_BATCH, Loaded

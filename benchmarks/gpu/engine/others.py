@@ -1,11 +1,11 @@
-"""What others give on this GPU, in the terms of `engine_speed`: windows of 30 s, random weights, forced tokens, fp16.
+"""What others give on this GPU, in the terms of `speed`: windows of 30 s, random weights, forced tokens, fp16.
 
 Stock openai-whisper in one and in several processes that share the GPU, all of whisper's rules on; and `generate` of
 transformers at fixed batch sizes, without any timestamp rule, its features on the GPU beforehand. `static` is its
 static cache with compiled steps, `dynamic` its default. The JSON is rewritten after each point.
 
-    python -m benchmarks.gpu.others stock --models base turbo large-v3 --processes 1 16 --out stock.json
-    python -m benchmarks.gpu.others transformers --points base:64,128,256 turbo:64,128,256 --out transformers.json
+    python -m benchmarks.gpu.engine.others stock --models base turbo large-v3 --processes 1 16 --out stock.json
+    python -m benchmarks.gpu.engine.others transformers --points turbo:64,128,256 --out transformers.json
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import whisper
 from whisper.decoding import DecodingOptions
 from whisper.model import Whisper
 
-from benchmarks.gpu import engine_setup as setup
+from benchmarks.gpu.engine import setup
 
 _PATIENCE_S = 120.0  # until the slowest process has its model
 _SPECIAL = 50257  # end of text of all multilingual models; start of transcript, English and transcribe follow

@@ -3,9 +3,9 @@
 It starts the fleet as `whisper-fleet up` does, sends it jobs through Celery alone, and samples NVML, the registry,
 the autoscaler's decisions and the engine twice a second. With two GPUs it also looks at both. Under 8 minutes.
 
-    python -m benchmarks.gpu.scheduler --out results
-    python -m benchmarks.gpu.scheduler --out results --parts a --checkpoint base.pt
-    python -m benchmarks.gpu.scheduler --out results --rehearse 2     # no GPU: engines on the CPU, a stub of NVML
+    python -m benchmarks.gpu.fleet --out results
+    python -m benchmarks.gpu.fleet --out results --parts a --checkpoint base.pt
+    python -m benchmarks.gpu.fleet --out results --rehearse 2     # no GPU: engines on the CPU, a stub of NVML
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu.scheduler_fleet import LiveFleet
-from benchmarks.gpu.scheduler_identity import identities
-from benchmarks.gpu.scheduler_model import save_random_checkpoint, write_speech
-from benchmarks.gpu.scheduler_neighbour import Bench, Plan, sixty_gib, until_little_is_left
-from benchmarks.gpu.scheduler_plot import plot
-from benchmarks.gpu.scheduler_rehearsal import StubHost, StubTenant
-from benchmarks.gpu.scheduler_tenant import ProcessTenant, Tenant
-from benchmarks.gpu.scheduler_two import two_gpus
+from benchmarks.gpu.fleet.identity import identities
+from benchmarks.gpu.fleet.live import LiveFleet
+from benchmarks.gpu.fleet.model import save_random_checkpoint, write_speech
+from benchmarks.gpu.fleet.neighbour import Bench, Plan, sixty_gib, until_little_is_left
+from benchmarks.gpu.fleet.plot import plot
+from benchmarks.gpu.fleet.rehearsal import StubHost, StubTenant
+from benchmarks.gpu.fleet.tenant import ProcessTenant, Tenant
+from benchmarks.gpu.fleet.two import two_gpus
 from scheduler.nvml import NvmlReading, read_gpus
 
 _GIB = 2**30
@@ -169,7 +169,7 @@ def _material(options: argparse.Namespace, folder: Path) -> tuple[Path, Path]:
     if options.rehearse:
         save_random_checkpoint(options.shape, model, "cpu")
     else:  # in a process of its own: this one must hold nothing of the GPU
-        make = [sys.executable, "-m", "benchmarks.gpu.scheduler_model", options.shape, str(model)]
+        make = [sys.executable, "-m", "benchmarks.gpu.fleet.model", options.shape, str(model)]
         subprocess.run(make, check=True, timeout=120)
     return model, speech
 

@@ -1,8 +1,8 @@
 """How fast the engine is on this GPU: windows of 30 s, random weights, a forced number of tokens, all rules on.
 
-    python -m benchmarks.gpu.engine_speed --models base:1,64,256 turbo:1,64,256 large-v3:1,64,256 --out speed.json
-    python -m benchmarks.gpu.engine_speed --models --encoder-rows 8,9,10,11,12,13,14,16,18,20,24 --encoder turbo
-    python -m benchmarks.gpu.engine_speed --models --profile base:256 large-v3:64
+    python -m benchmarks.gpu.engine.speed --models base:1,64,256 turbo:1,64,256 large-v3:1,64,256 --out speed.json
+    python -m benchmarks.gpu.engine.speed --models --encoder-rows 8,9,10,11,12,13,14,16,18,20,24 --encoder turbo
+    python -m benchmarks.gpu.engine.speed --models --profile base:256 large-v3:64
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu import engine_setup as setup
-from benchmarks.gpu import engine_speed_parts as parts
+from benchmarks.gpu.engine import parts, setup
 from shared.memory import ELEMENT_BYTES, form_of, memory_of
 from shared.models import MODELS
 from shared.settings import CrossAttention

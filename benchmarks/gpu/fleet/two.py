@@ -11,9 +11,9 @@ from typing import Any
 
 import psutil
 
-from benchmarks.gpu.scheduler_fleet import LiveFleet, until
-from benchmarks.gpu.scheduler_load import Load
-from benchmarks.gpu.scheduler_neighbour import Bench, Check
+from benchmarks.gpu.fleet.live import LiveFleet, until
+from benchmarks.gpu.fleet.load import Load
+from benchmarks.gpu.fleet.neighbour import Bench, Check
 from shared import keys, queues
 
 _SPREAD = 0.1

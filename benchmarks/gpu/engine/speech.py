@@ -1,9 +1,9 @@
-"""Makes distinct speech with its text for `engine_exact`: each window reads sentences that no other window reads.
+"""Makes distinct speech with its text for `exact`: each window reads sentences that no other window reads.
 
 A voice is any command that reads the file {text} aloud into {wav}; windows take turns with the voices, and the first
 ones begin with a shipped clip of a human reader. Needs ffmpeg, and the package soundfile for anything but wav.
 
-    python -m benchmarks.gpu.engine_speech --text novel.txt --out speech --voice 'flite -voice rms -f {text} -o {wav}'
+    python -m benchmarks.gpu.engine.speech --text novel.txt --out speech --voice 'flite -voice rms -f {text} -o {wav}'
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from shared.settings import Settings
 
 Samples = np.ndarray[Any, np.dtype[np.float32]]
 RATE = 16000  # samples a second
-SHIPPED = Path(__file__).parents[2] / "tests" / "data" / "speech"
+SHIPPED = Path(__file__).parents[3] / "tests" / "data" / "speech"
 #: Whisper leaves the rest of a window that is full to the brim to the next one.
 SHORTEST_S, LONGEST_S = 18.0, 27.0
 _VOICES = [f"espeak-ng -v {name} -s {speed} -f {{text}} -w {{wav}}" for name, speed in

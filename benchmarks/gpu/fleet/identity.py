@@ -6,7 +6,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks.gpu.scheduler_fleet import LiveFleet
+from benchmarks.gpu.fleet.live import LiveFleet
 from scheduler.devices import engine_bytes
 from scheduler.nvml import GpuReading, read_gpus
 from shared.wire import GpuStatus

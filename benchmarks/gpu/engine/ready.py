@@ -3,7 +3,7 @@
 Cold is a start without Triton's cache of compiled kernels, warm is one with it. Weights are random unless
 `--checkpoint` names a real file.
 
-    python -m benchmarks.gpu.engine_speed_ready --models base large-v3 --out ready.json
+    python -m benchmarks.gpu.engine.ready --models base large-v3 --out ready.json
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from whisper.decoding import DecodingOptions
 
-from benchmarks.gpu import engine_setup as setup
+from benchmarks.gpu.engine import setup
 from shared.errors import EngineDied
 from workers.engine_client import EngineClient, EngineSession
 

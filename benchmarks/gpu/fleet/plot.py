@@ -62,7 +62,7 @@ class Panel:
 
 
 def plot(part: dict[str, Any]) -> str:
-    """A part's report with `samples` and `events`, as benchmarks.gpu.scheduler writes it."""
+    """A part's report with `samples` and `events`, as benchmarks.gpu.fleet writes it."""
     samples = [sample for sample in part["samples"] if sample["total"]]
     last = max(sample["at"] for sample in samples)
     memory = Panel(_MEMORY_TOP, _MEMORY_BOTTOM, _rounded(max(sample["total"] for sample in samples) / _GIB), last)

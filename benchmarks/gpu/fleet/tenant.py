@@ -1,6 +1,6 @@
 """A neighbour on the GPU: a process that takes memory when it is told to, and gives it back.
 
-`python -m benchmarks.gpu.scheduler_tenant` reads `take BYTES` and `free` from its standard input and answers each with
+`python -m benchmarks.gpu.fleet.tenant` reads `take BYTES` and `free` from its standard input and answers each with
 the bytes that it holds and the bytes that are free on the GPU.
 """
 
@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Protocol
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 
 
 class Tenant(Protocol):
@@ -33,7 +33,7 @@ class ProcessTenant:
 
     def __init__(self, environment: dict[str, str]) -> None:
         self._child = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.gpu.scheduler_tenant"],
+            [sys.executable, "-m", "benchmarks.gpu.fleet.tenant"],
             cwd=REPOSITORY,
             env=environment,
             stdin=subprocess.PIPE,

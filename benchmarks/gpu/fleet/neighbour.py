@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu.scheduler_fleet import LiveFleet, until
-from benchmarks.gpu.scheduler_load import Load, Outcome, wait
-from benchmarks.gpu.scheduler_samples import Sample, Watch
-from benchmarks.gpu.scheduler_tenant import Tenant
+from benchmarks.gpu.fleet.live import LiveFleet, until
+from benchmarks.gpu.fleet.load import Load, Outcome, wait
+from benchmarks.gpu.fleet.samples import Sample, Watch
+from benchmarks.gpu.fleet.tenant import Tenant
 from shared.wire import SlotDecision
 
 _GIB = 2**30

@@ -1,10 +1,10 @@
 """How equal the engine is to stock `whisper.decode` in fp16 on this GPU, window by window, with a real model.
 
 Stock decodes all windows one by one, then in batches against itself (the control: what float16 alone changes), and
-the engine decodes them with many at once. `--speech` is a folder of `engine_speech`; without it the shipped clips
+the engine decodes them with many at once. `--speech` is a folder of `speech`; without it the shipped clips
 are mixed. About 100 s on an H200 for 96 windows of base.
 
-    python -m benchmarks.gpu.engine_exact --checkpoint base.pt --speech speech --windows 96 --out exact.json
+    python -m benchmarks.gpu.engine.exact --checkpoint base.pt --speech speech --windows 96 --out exact.json
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ import whisper
 from torch import Tensor
 from whisper.decoding import DecodingOptions
 
-from benchmarks.gpu import engine_setup as setup
-from benchmarks.gpu.engine_exact_compare import Stock, compare, word_errors
-from benchmarks.gpu.engine_speech import RATE, SHIPPED, Samples, read, spoken_windows
+from benchmarks.gpu.engine import setup
+from benchmarks.gpu.engine.compare import Stock, compare, word_errors
+from benchmarks.gpu.engine.speech import RATE, SHIPPED, Samples, read, spoken_windows
 from shared.settings import CrossAttention
 from workers.engine.checkpoint import open_checkpoint
 

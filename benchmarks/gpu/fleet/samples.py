@@ -10,9 +10,9 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from benchmarks.gpu.scheduler_fleet import LiveFleet
-from benchmarks.gpu.scheduler_load import Load
-from benchmarks.gpu.scheduler_tenant import Tenant
+from benchmarks.gpu.fleet.live import LiveFleet
+from benchmarks.gpu.fleet.load import Load
+from benchmarks.gpu.fleet.tenant import Tenant
 from scheduler.nvml import read_gpus
 from shared import keys
 from shared.errors import EngineError

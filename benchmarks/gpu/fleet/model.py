@@ -11,7 +11,7 @@ from whisper.model import AudioEncoder, ModelDimensions, TextDecoder
 
 from shared.models import MODELS
 
-_SPEECH = Path(__file__).parents[2] / "tests" / "data" / "speech"
+_SPEECH = Path(__file__).parents[3] / "tests" / "data" / "speech"
 _RATE = 16_000
 #: For the rehearsal: as small as a Whisper can be.
 _STUB = ModelDimensions(80, 1500, 64, 1, 2, 51865, 448, 64, 1, 2)

@@ -1,6 +1,6 @@
 """Runs all measurements of the engine on this GPU, each in a process of its own with a time limit, in 9 minutes.
 
-    python -m benchmarks.gpu.all --checkpoint base.pt --speech speech --out figures
+    python -m benchmarks.gpu.engine --checkpoint base.pt --speech speech --out figures
 
 `figures/all.json` holds the figures of each part, rewritten after each; `figures/all.log` all that was printed.
 `--parts` chooses; memory-MODEL parts run only when asked for. `--device cpu` rehearses everything with tiny models.
@@ -36,7 +36,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("var/gpu"), help="a folder for figures and log")
     parser.add_argument("--checkpoint", type=Path, help="a real model, for exactness and start; without it: neither")
-    parser.add_argument("--speech", type=Path, help="a folder of engine_speech; without it the shipped clips")
+    parser.add_argument("--speech", type=Path, help="a folder of `speech`; without it the shipped clips")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--minutes", type=float, default=9.0)
     parser.add_argument("--parts", nargs="+", help="names of parts, in this order")
@@ -69,21 +69,21 @@ def plan(arguments: argparse.Namespace) -> list[Part]:
     all_rows = [f"{name}:{rows}" for name in models]
     all_batches = [f"{name}:{batches}" for name in models]
     with_model = [
-        Part("exact", ("engine_exact", *real, *speech, *exact, *forms), 200),
-        Part("ready", ("engine_speed_ready", *tokens, *real, "--models", models[-1]), 100),
+        Part("exact", ("exact", *real, *speech, *exact, *forms), 200),
+        Part("ready", ("ready", *tokens, *real, "--models", models[-1]), 100),
     ]
     memory = ("tiny", "base", "small", "medium", "turbo", "large-v3") if on_gpu else ("tiny",)
     slots = "1,8,64" if on_gpu else "1"
     return [
-        Part("encoder", ("engine_speed", "--models", "--encoder-rows", sizes, "--encoder", models[-1],
+        Part("encoder", ("speed", "--models", "--encoder-rows", sizes, "--encoder", models[-1],
                          "--profile", *profiled), 75),
         *(with_model[:1] if arguments.checkpoint else []),
-        Part("speed", ("engine_speed", *tokens, "--models", *all_rows, *forms), 150),
+        Part("speed", ("speed", *tokens, "--models", *all_rows, *forms), 150),
         Part("stock", (*others, "stock", "--models", *models, "--processes", "1", "16" if on_gpu else "2"), 90),
         Part("transformers", (*others, "transformers", "--points", *all_batches), 70),
         *(with_model[1:] if arguments.checkpoint else []),
         Part("compiled", (*others, "transformers", "--cache", "static", "--points", *compiled), 120),
-        *(Part(f"memory-{name}", ("engine_speed", "--tokens", "8", "--models", f"{name}:{slots}"), 60)
+        *(Part(f"memory-{name}", ("speed", "--tokens", "8", "--models", f"{name}:{slots}"), 60)
           for name in memory),
     ]  # fmt: skip
 
@@ -98,7 +98,7 @@ def run(part: Part, arguments: argparse.Namespace, end: float) -> str:
     with tempfile.TemporaryDirectory() as folder:
         figures, log = Path(folder) / "figures.json", Path(folder) / "log"
         head, *rest = part.words
-        command = [sys.executable, "-u", "-m", f"benchmarks.gpu.{head}", "--device", arguments.device,
+        command = [sys.executable, "-u", "-m", f"benchmarks.gpu.engine.{head}", "--device", arguments.device,
                    "--out", str(figures), *rest]  # fmt: skip
         status = ended(command, log, limit)
         text = log.read_text(errors="replace")
