@@ -14,6 +14,11 @@ local function exact(number)
   return string.format('%.17g', number)
 end
 
+-- A sum of seconds in steps finer than a sample: what is added and taken away again leaves exactly nothing.
+local function sum_of_seconds(number)
+  return string.format('%.7f', number)
+end
+
 local function read_segment(job, segment)
   local record = redis.call('HGET', of_job(job, 'segments'), segment)
   return record and cjson.decode(record) or {state = 'waiting', attempt = 1}

@@ -10,7 +10,7 @@ end
 if record.state ~= 'running' then return {'stale'} end
 leave_gpu(job, segment, record)
 fields[3] = tonumber(fields[3]) + 1
-fields[5] = exact(tonumber(fields[5]) + tonumber(record.length) - tonumber(record.seconds))
+fields[5] = sum_of_seconds(tonumber(fields[5]) + tonumber(record.length) - tonumber(record.seconds))
 record.state, record.seconds = 'done', record.length
 write_segment(job, segment, record)
 redis.call('HSET', of_job(job, 'results'), segment, result)

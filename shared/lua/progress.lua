@@ -5,7 +5,7 @@ local record = read_segment(job, segment)
 local no = refused(job, segment, token, fields[1], record)
 if no then return {no} end
 if record.state ~= 'running' then return {'stale'} end
-fields[5] = exact(tonumber(fields[5]) + tonumber(seconds) - tonumber(record.seconds))
+fields[5] = sum_of_seconds(tonumber(fields[5]) + tonumber(seconds) - tonumber(record.seconds))
 record.seconds = seconds
 write_segment(job, segment, record)
 redis.call('ZADD', K.active .. record.gpu, deadline, segment .. ':' .. job)

@@ -8,7 +8,7 @@ if no then return {no} end
 if record.state ~= 'assigned' and record.state ~= 'running' then return {'stale'} end
 leave_gpu(job, segment, record)
 if counts == '1' then count('attempts_failed/' .. record.gpu, 1) end
-redis.call('HSET', of_job(job), 'seconds_done', exact(tonumber(seconds_done) - tonumber(record.seconds or 0)))
+redis.call('HSET', of_job(job), 'seconds_done', sum_of_seconds(tonumber(seconds_done) - tonumber(record.seconds or 0)))
 if counts == '1' and record.attempt >= tonumber(max_attempts) then
   count('segments_failed/' .. record.gpu, 1)
   write_segment(job, segment, {state = 'failed', attempt = record.attempt, reason = reason})
