@@ -111,15 +111,19 @@ class HostStepAttention:
         length = int(self._positions.max()) + 1
         ahead = torch.arange(length) > self._positions[:, None]
         self._holders = state.holder[rows, :length].long()
-        self._owned = ((self._holders == rows[:, None]) | ahead).all(1)
-        self._side_by_side = _consecutive(rows) and bool(self._owned.all())
+        self._owned = ((self._holders == rows[:, None]) | ahead).all(1).tolist()
+        self._lengths = (self._positions + 1).tolist()
+        self._side_by_side = _consecutive(rows) and all(self._owned)
         self._mask = None
         if len(rows) > 1:
             self._mask = torch.zeros(ahead.shape).masked_fill_(ahead, float("-inf"))[:, None, None]
-        self._slots = state.whole[rows, Whole.SLOT].long()
-        self._order = self._slots.argsort(stable=True)
-        ordered = self._slots[self._order]
+        slots = state.whole[rows, Whole.SLOT].long()
+        self._order = slots.argsort(stable=True)
+        ordered = slots[self._order]
         self._ordered = ordered if len(rows) > 1 and _consecutive(ordered) else None
+        #: Else slots in the order of the rows, and how many rows in a row read each: beams read theirs together.
+        several, sharing = slots.unique_consecutive(return_counts=True)
+        self._slots, self._sharing = several.split(1), sharing.tolist()
 
     def text(self, qkv: Tensor, layer: int) -> Tensor:
         cache = self._cache.text[:, layer]  # [row, 2, head, position, width]
@@ -138,8 +142,8 @@ class HostStepAttention:
 
     def _past(self, cache: Tensor, at: int) -> Tensor:
         """Keys and values of one sequence, [2, 1, head, position, width]; what beams share is gathered."""
-        length = int(self._positions[at]) + 1
-        if bool(self._owned[at]):
+        length = self._lengths[at]
+        if self._owned[at]:
             return cache[int(self._rows[at]), :, None, :, :length]
         past = torch.arange(length)
         return cache.permute(1, 0, 3, 2, 4)[:, self._holders[at, :length], past].transpose(1, 2)[:, None]
@@ -148,8 +152,7 @@ class HostStepAttention:
         if self._ordered is not None:
             attended = self._encoded.attend(query[self._order, None], self._ordered, layer)[:, 0]
             return torch.empty_like(attended).index_copy_(0, self._order, attended)
-        slots, sharing = self._slots.unique_consecutive(return_counts=True)  # beams read theirs together
-        groups = zip(query.split(sharing.tolist()), slots.split(1), strict=True)
+        groups = zip(query.split(self._sharing), self._slots, strict=True)
         return torch.cat([self._encoded.attend(one[None], slot, layer)[0] for one, slot in groups])
 
 
