@@ -52,9 +52,11 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """x [..., in] -> [..., out] with a plain weight."""
-    if x.is_cuda or x.ndim > 2 or x.shape[0] > _FEW:
+    if x.is_cuda or x.dtype != torch.float32:
         return F.linear(x, weight, bias)
+    if x.ndim > 2 or x.shape[0] > _FEW:
+        return product(x, weight, bias) if can_pack() else F.linear(x, weight, bias)
     # one column is multiplied by a slower routine than two
     columns = x.T if x.shape[0] > 1 else torch.cat([x, x]).T
-    product = weight @ columns if bias is None else torch.addmm(bias[:, None], weight, columns)
-    return product[:, : x.shape[0]].T.contiguous()
+    result = weight @ columns if bias is None else torch.addmm(bias[:, None], weight, columns)
+    return result[:, : x.shape[0]].T.contiguous()
