@@ -80,7 +80,8 @@ class Attempt:
         """Whisper's own `transcribe()` of the segment, with the engine for a model."""
         request = work.request
         began = time.monotonic()
-        with self._let_in(work.attempt), self._session(request) as session:
+        alone = runs_alone(work.attempt, self._node.settings.max_attempts)
+        with self._let_in(alone), self._session(request, alone) as session:
             told = whisper_proxy.transcribe(
                 session,
                 audio,
@@ -99,16 +100,22 @@ class Attempt:
             transcribe_seconds=time.monotonic() - began,
         )
 
-    def _let_in(self, attempt: int) -> AbstractContextManager[None]:
-        alone = runs_alone(attempt, self._node.settings.max_attempts)
+    def _let_in(self, alone: bool) -> AbstractContextManager[None]:
         return self._node.company.entered(alone=alone, while_waiting=lambda: self._checkpoint(0.0))
 
-    def _session(self, request: TranscribeRequest) -> EngineSession:
+    def _session(self, request: TranscribeRequest, alone: bool) -> EngineSession:
+        """EngineDown when the engine was gone before it saw anything of this segment."""
+        client = self._node.engine.client
         try:
-            return self._node.engine.client.session(request.model_name, request.precision)
+            if alone:
+                client.stats()  # whoever was in here before may have taken the engine along this very moment
+        except EngineDied as died:
+            raise EngineDown from died
+        try:
+            return client.session(request.model_name, request.precision)
         except EngineDied as died:
             if isinstance(died.__cause__, (ConnectionRefusedError, FileNotFoundError)):
-                raise EngineDown from died  # it was gone before it saw anything of this segment
+                raise EngineDown from died
             raise
 
     def finish(self, result: SegmentResult) -> None:

@@ -182,18 +182,19 @@ def test_an_engine_that_is_killed_comes_back_and_its_segments_run_again(nodes: N
 
 def test_a_segment_that_kills_every_engine_fails_its_job_and_no_other(nodes: Nodes) -> None:
     nodes.start(slots=3)
-    poison, neighbours = nodes.spooled(1, LONG), [nodes.spooled(1, 60.0) for _ in range(2)]
+    poison, neighbours = nodes.spooled(1, LONG), [nodes.spooled(1, 120.0) for _ in range(2)]
     jobs = [poison, *neighbours]
     for attempt in (1, 2):
-        for job in jobs:
+        for job in jobs:  # the poison first: it takes longest until it runs
             nodes.assign(job, 0)
-        until(lambda: all(runs(nodes, job) for job in jobs))
+            until(lambda job=job: runs(nodes, job))
         kill_engine(nodes)
         until(lambda: all(nodes.waiting(job) == [0] for job in jobs))
         assert all(nodes.attempts(job) == {attempt + 1} for job in jobs)
-    for job in jobs:
-        nodes.assign(job, 0)
+    nodes.assign(poison, 0)
     until(lambda: runs(nodes, poison))
+    for job in neighbours:
+        nodes.assign(job, 0)
     kill_engine(nodes)
     until(lambda: nodes.record(poison).state == JobState.FAILED)
     assert "failed 3 times, the last time with: EngineDied" in str(nodes.record(poison).error)
