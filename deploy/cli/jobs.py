@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import click
@@ -57,14 +57,15 @@ def submit(files: tuple[str, ...], wait: bool, options: tuple[str, ...], **asked
 @click.command()
 @click.argument("job", required=False)
 def status(job: str | None) -> None:
-    """How far JOB is; without JOB, the last jobs."""
+    """How far JOB is; without JOB, the last jobs, a line each."""
     client = JobClient(use_embedded_redis())
     records = [client.record(job)] if job else client.newest(_NEWEST)
     table = Table(box=None, header_style="bold")
     for heading in ("job", "state", "progress", "file"):
-        table.add_column(heading, no_wrap=heading == "job", overflow="fold")
+        table.add_column(heading, no_wrap=heading == "job" or job is None, overflow="fold" if job else "ellipsis")
     for record in records:
-        table.add_row(record.job, record.state, _how_far(record), record.request.file_path)
+        file = record.request.file_path
+        table.add_row(record.job, record.state, _how_far(record, job is None), file if job else PurePath(file).name)
     Console().print(table if records else "no jobs")
 
 
@@ -88,9 +89,9 @@ def cancel(job: str) -> None:
     click.echo("cancelled" if ended else "it had ended before")
 
 
-def _how_far(record: JobRecord) -> str:
+def _how_far(record: JobRecord, is_brief: bool) -> str:
     if record.error:
-        return f"{record.error_type}: {record.error}"
+        return str(record.error_type) if is_brief else f"{record.error_type}: {record.error}"
     progress = record.progress(time.time())
     if progress.seconds_total is None:
         return stage_of(progress)
