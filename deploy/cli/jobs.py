@@ -18,6 +18,7 @@ from deploy.cli.watching import stage_of, watch
 from deploy.home import use_embedded_redis
 from shared.ledger_records import JobRecord
 from shared.requests import FORMATS
+from shared.wire import JobState
 
 _NEWEST = 20
 
@@ -61,8 +62,8 @@ def status(job: str | None) -> None:
     client = JobClient(use_embedded_redis())
     records = [client.record(job)] if job else client.newest(_NEWEST)
     table = Table(box=None, header_style="bold")
-    for heading in ("job", "state", "progress", "file"):
-        table.add_column(heading, no_wrap=heading == "job" or job is None, overflow="fold" if job else "ellipsis")
+    for heading, least in (("job", 36), ("state", 12), ("progress", 14), ("file", 10)):
+        table.add_column(heading, min_width=least, no_wrap=job is None, overflow="fold" if job else "ellipsis")
     for record in records:
         file = record.request.file_path
         table.add_row(record.job, record.state, _how_far(record, job is None), file if job else PurePath(file).name)
@@ -95,6 +96,8 @@ def _how_far(record: JobRecord, is_brief: bool) -> str:
     progress = record.progress(time.time())
     if progress.seconds_total is None:
         return stage_of(progress)
+    if record.state == JobState.DONE:
+        return f"{progress.seconds_total:.0f} s"
     return f"{progress.seconds_done:.0f} of {progress.seconds_total:.0f} s, {stage_of(progress)}"
 
 
