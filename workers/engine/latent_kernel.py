@@ -11,7 +11,7 @@ from torch import Tensor
 
 from workers.engine.cuda_source import Kernel, compile_source
 
-_SOURCE = Path(__file__).with_suffix(".cu")
+_SOURCES = (Path(__file__).with_name("ptx.cuh"), Path(__file__).with_suffix(".cu"))
 _TYPES = {torch.float16: "f16", torch.bfloat16: "bf16"}
 _SLICE = 128  # channels of a warp
 _BLOCK = 16  # frames that a thread block works on at a time
@@ -53,7 +53,7 @@ class LatentAttention:
             "STATE": shape.state, "HEADS": shape.heads, "STAGES": shape.stages, "WARPS": shape.warps,
             "RESIDENT": self._resident, "TYPE": _TYPES[dtype],
         }  # fmt: skip
-        code = compile_source(_SOURCE.read_text(), constants, device)
+        code = compile_source("\n".join(path.read_text() for path in _SOURCES), constants, device)
         threads = (shape.warps + _KEEPERS) * 32
         self._attend = Kernel(code, "latent_attention", threads=threads, shared=shape.shared)
         self._merge = Kernel(code, "latent_merge", threads=shape.state // 4)
