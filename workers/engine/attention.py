@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from workers.engine.encoded import EncodedAudio
-from workers.engine.kv_cache import KvCache
+from workers.engine.kv_cache import KvCache, consecutive
 from workers.engine.state import RowState, Whole
 
 
@@ -113,14 +113,14 @@ class HostStepAttention:
         self._holders = state.holder[rows, :length].long()
         self._owned = ((self._holders == rows[:, None]) | ahead).all(1).tolist()
         self._lengths = (self._positions + 1).tolist()
-        self._side_by_side = _consecutive(rows) and all(self._owned)
+        self._side_by_side = consecutive(rows) and all(self._owned)
         self._mask = None
         if len(rows) > 1:
             self._mask = torch.zeros(ahead.shape).masked_fill_(ahead, float("-inf"))[:, None, None]
         slots = state.whole[rows, Whole.SLOT].long()
         self._order = slots.argsort(stable=True)
         ordered = slots[self._order]
-        self._ordered = ordered if len(rows) > 1 and _consecutive(ordered) else None
+        self._ordered = ordered if len(rows) > 1 and consecutive(ordered) else None
         #: Else slots in the order of the rows, and how many rows in a row read each: beams read theirs together.
         several, sharing = slots.unique_consecutive(return_counts=True)
         self._slots, self._sharing = several.split(1), sharing.tolist()
@@ -154,11 +154,6 @@ class HostStepAttention:
             return torch.empty_like(attended).index_copy_(0, self._order, attended)
         groups = zip(query.split(self._sharing), self._slots, strict=True)
         return torch.cat([self._encoded.attend(one[None], slot, layer)[0] for one, slot in groups])
-
-
-def _consecutive(numbers: Tensor) -> bool:
-    """Whether each is the one before and one."""
-    return bool((numbers.diff() == 1).all())
 
 
 def step_attention(

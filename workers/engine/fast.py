@@ -83,7 +83,7 @@ class Fast:
 
         The one before must be done. An incomplete bucket is filled with the last window again.
         """
-        bucket = next(size for size in ENCODE_BUCKETS if size >= len(mels))
+        bucket = bucket_of(len(mels), ENCODE_BUCKETS)
         missing = bucket - len(mels)
         if self._mel is None or self._host is None:
             shape = (ENCODE_BUCKETS[-1], *mels[0].shape)
@@ -102,7 +102,7 @@ class Fast:
 
     def prompt(self, tokens: list[list[int]], slots: list[int], leads: list[int]) -> Tensor:
         """Hidden states of prompts of SHORTEST tokens; an incomplete bucket is filled with the last one again."""
-        bucket = next(size for size in ENCODE_BUCKETS if size >= len(tokens))
+        bucket = bucket_of(len(tokens), ENCODE_BUCKETS)
         missing = bucket - len(tokens)
         lines = [[slot, lead, *line] for slot, lead, line in zip(slots, leads, tokens, strict=True)]
         self._prompts[:bucket] = self._state.upload(lines + lines[-1:] * missing, torch.long)

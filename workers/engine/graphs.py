@@ -14,9 +14,9 @@ log = logging.getLogger(__name__)
 BUCKETS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 
 
-def bucket_of(rows: int) -> int:
-    """The smallest bucket that holds so many rows."""
-    return next(bucket for bucket in BUCKETS if bucket >= rows)
+def bucket_of(count: int, buckets: tuple[int, ...] = BUCKETS) -> int:
+    """The smallest of the buckets, by default of rows, that holds so many."""
+    return next(bucket for bucket in buckets if bucket >= count)
 
 
 class Graphs:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from shared.memory import Form
 from workers.engine.encoded import FORMS, CachedAudio, EncodedAudio
-from workers.engine.kv_cache import KvCache
+from workers.engine.kv_cache import KvCache, consecutive
 from workers.engine.linear import can_pack, product
 from workers.engine.weights import Weights
 
@@ -48,8 +48,7 @@ class HostAudio(CachedAudio):
 
     def keys_values(self, slots: Tensor, layer: int) -> tuple[Tensor, Tensor]:
         kept, first = self._by_head[:, layer], int(slots[0])
-        side_by_side = bool((slots.diff() == 1).all())
-        chosen = kept.narrow(0, first, len(slots)) if side_by_side else kept[slots]
+        chosen = kept.narrow(0, first, len(slots)) if consecutive(slots) else kept[slots]
         return chosen[:, 0], chosen[:, 1]
 
 

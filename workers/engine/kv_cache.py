@@ -59,5 +59,10 @@ class KvCache:
         self._text_region.release()
 
 
+def consecutive(numbers: Tensor) -> bool:
+    """Whether rows or slots lie side by side: each is the one before and one."""
+    return bool((numbers.diff() == 1).all())
+
+
 def _bytes(shape: tuple[int, ...], dtype: torch.dtype) -> int:
     return torch.Size(shape).numel() * dtype.itemsize

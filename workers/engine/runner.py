@@ -19,6 +19,7 @@ from workers.engine.checkpoint import Checkpoint
 from workers.engine.decoding import Decoding, result_of, seed_of
 from workers.engine.encoded import EncodedAudio
 from workers.engine.fast import SHORTEST, Fast, capability, fast_path
+from workers.engine.graphs import bucket_of
 from workers.engine.host_attention import plain_audio
 from workers.engine.kv_cache import MOST_ROWS, KvCache
 from workers.engine.linear import can_pack
@@ -31,6 +32,8 @@ from workers.engine.window import Window
 
 #: Tokens up to which a prompt attends to the audio like so many decode steps.
 _SHORT = 8
+#: Tokens that prompts are padded to, so that few shapes exist.
+_PROMPTS = (4, 8, 32, 64, 128, 256, 448)
 
 
 @dataclass
@@ -122,14 +125,13 @@ class Runner:
         rows = self._admit(group)
         windows = [window for window, _ in group]
         prompts = [list(plan.initial_tokens) for _, plan in group]
-        leads = self.state.upload([window.rows[0] for window in windows], torch.long)
+        first = [window.rows[0] for window in windows]
         if self._fast and max(map(len, prompts)) <= SHORTEST:
             padded = [prompt + [self._tokenizer.eot] * (SHORTEST - len(prompt)) for prompt in prompts]
-            first = [window.rows[0] for window in windows]
             hidden = self._fast.prompt(padded, [_slot(window) for window in windows], first)
             hidden = hidden[: SHORTEST * len(group)]
         else:
-            hidden = self._read(windows, prompts, leads)
+            hidden = self._read(windows, prompts, self.state.upload(first, torch.long))
         length = hidden.shape[0] // len(group)
         ends = [at * length + len(prompt) - 1 for at, prompt in enumerate(prompts)]
         starts = [at * length + plan.sot_index for at, (_, plan) in enumerate(group)]
@@ -166,7 +168,7 @@ class Runner:
     def _read(self, windows: list[Window], prompts: list[list[int]], leads: Tensor | None) -> Tensor:
         """Hidden states of prompts, padded to one length: [windows * length, state]."""
         longest = max(map(len, prompts))
-        length = longest if self.device.type == "cpu" else _padded(longest)
+        length = longest if self.device.type == "cpu" else bucket_of(longest, _PROMPTS)
         tokens = [prompt + [self._tokenizer.eot] * (length - len(prompt)) for prompt in prompts]
         flat = self.state.upload(tokens, torch.long).flatten()
         positions = torch.arange(length, device=self.device).repeat(len(prompts))
@@ -292,8 +294,3 @@ def _slot(window: Window) -> int:
     if window.session.slot is None:
         raise RuntimeError("a window without a slot was scheduled")
     return window.session.slot
-
-
-def _padded(length: int) -> int:
-    """Prompts of one class are padded to one length, so that few shapes exist."""
-    return next(size for size in (4, 8, 32, 64, 128, 256, 448) if size >= length)
