@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -12,11 +11,8 @@ from redis import Redis
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
-from shared import queues
 from shared.client import FleetClient
-from shared.connect import connect
 from shared.errors import FleetError, JobNotFinished
-from shared.ledger import Ledger
 from shared.ledger_records import JobRecord
 from shared.settings import Settings
 from shared.wire import JobProgress
@@ -38,12 +34,11 @@ class JobClient:
     """Submits and follows jobs; Celery's and Redis' errors pass through, at first within seconds."""
 
     def __init__(self, settings: Settings) -> None:
-        url, retention = settings.redis_url, settings.job_retention
+        url = settings.redis_url
         with Redis.from_url(url, retry=Retry(ConstantBackoff(0.5), 6), socket_connect_timeout=5.0) as redis:
             redis.ping()
         self._app = Celery("whisper_fleet", broker=url, backend=url, set_as_current=False)
         self._fleet = FleetClient(settings)
-        self._ledger = Ledger(connect(url), max_attempts=settings.max_attempts, retention=retention)
 
     def submit(self, **asked: Any) -> str:
         """Sends a job and returns its id; options that are None are left out. Raises a RequestError."""
@@ -73,18 +68,15 @@ class JobClient:
 
     def record(self, job: str) -> JobRecord:
         """The ledger's record; raises JobNotFound."""
-        return self._ledger.job(job)
+        return self._fleet.record(job)
 
     def newest(self, most: int) -> list[JobRecord]:
         """The last jobs that came in, the newest first."""
-        return [self._ledger.job(job) for job in self._ledger.jobs(0, most - 1)]
+        return [self.record(job) for job in self._fleet.ledger.jobs(0, most - 1)]
 
     def cancel(self, job: str) -> bool:
         """Ends a job that runs or waits; False when it had ended. Raises JobNotFound."""
-        ended = self._ledger.cancel(job, time.time())
-        if ended:
-            self._app.send_task(queues.ASSEMBLE, task_id=job, queue=queues.ASSEMBLE_QUEUE)
-        return ended
+        return self._fleet.cancel(job)
 
     def _answer(self, job: str) -> AsyncResult[Any]:
         return AsyncResult(job, app=self._app)

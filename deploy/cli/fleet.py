@@ -13,8 +13,7 @@ from redis.exceptions import RedisError
 from rich.console import Console
 
 from deploy.cli.client import JobClient
-from deploy.cli.printing import print_transcript
-from deploy.cli.watching import watch
+from deploy.cli.watching import watch_to_the_end
 from deploy.front import Front, fleet_up
 from deploy.home import Home, use_embedded_redis
 from deploy.weights import bring_weights
@@ -54,10 +53,8 @@ def run(files: tuple[Path, ...], model: str, language: str | None, output_dir: P
             client.submit(file_path=str(file.absolute()), output_path=str(folder), **asked): file.name
             for file, folder in zip(files, folders, strict=True)
         }
-        outcomes = watch(client, jobs, console)
-        for job, name in jobs.items():
-            print_transcript(name, outcomes[job], console)
-    if not all(outcome.succeeded for outcome in outcomes.values()):
+        succeeded = watch_to_the_end(client, jobs, console)
+    if not succeeded:
         sys.exit(1)
 
 

@@ -13,8 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.cli.client import JobClient
-from deploy.cli.printing import print_transcript
-from deploy.cli.watching import stage_of, watch
+from deploy.cli.watching import stage_of, watch_to_the_end
 from deploy.home import use_embedded_redis
 from shared.ledger_records import JobRecord
 from shared.requests import FORMATS
@@ -47,11 +46,7 @@ def submit(files: tuple[str, ...], wait: bool, options: tuple[str, ...], **asked
         for job, file in jobs.items():
             click.echo(f"{job}  {file}")
         return
-    console = Console()
-    outcomes = watch(client, jobs, console)
-    for job, file in jobs.items():
-        print_transcript(file, outcomes[job], console)
-    if not all(outcome.succeeded for outcome in outcomes.values()):
+    if not watch_to_the_end(client, jobs, Console()):
         sys.exit(1)
 
 

@@ -9,9 +9,18 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from deploy.cli.client import JobClient, Outcome
+from deploy.cli.printing import print_transcript
 from shared.wire import JobProgress
 
 _LOOK_SECONDS = 0.3
+
+
+def watch_to_the_end(client: JobClient, jobs: Mapping[str, str], console: Console) -> bool:
+    """Shows `jobs` (id -> name) until each has ended, and prints what came of them; whether all succeeded."""
+    outcomes = watch(client, jobs, console)
+    for job, name in jobs.items():
+        print_transcript(name, outcomes[job], console)
+    return all(outcome.succeeded for outcome in outcomes.values())
 
 
 def watch(client: JobClient, jobs: Mapping[str, str], console: Console) -> dict[str, Outcome]:
