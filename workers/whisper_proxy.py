@@ -1,6 +1,6 @@
 """What `whisper.transcribe()` takes for a model: its decoding is a call to the engine.
 
-Whisper's own code runs unmodified, window after window, in the slot's thread. Two of its module globals are
+Whisper's own code runs unmodified, window after window, in the slot's thread. Three of its module globals are
 replaced once by functions that do as before unless a ProxyModel, or a thread that transcribes with one, asks.
 """
 
@@ -25,6 +25,8 @@ from whisper.decoding import DecodingOptions, DecodingResult
 from whisper.timing import WordTiming
 from whisper.tokenizer import Tokenizer
 
+from workers import spectrogram
+from workers.dtw import dtw
 from workers.engine_client import EngineSession
 
 #: Called before every window with the seconds of audio that are done; what it raises ends the transcription.
@@ -81,10 +83,20 @@ _whisper_find_alignment = timing.find_alignment
 
 
 def _install() -> None:
-    """Redirect whisper's progress bar and its alignment; the package hides the module behind the function."""
+    """Redirect whisper's spectrogram, progress bar and alignment; the package hides the module behind the function."""
+    module: Any = sys.modules["whisper.transcribe"]
     with _installing:
-        sys.modules["whisper.transcribe"].tqdm = SimpleNamespace(tqdm=_Windows)  # type: ignore[attr-defined]
+        module.log_mel_spectrogram = _log_mel_spectrogram
+        module.tqdm = SimpleNamespace(tqdm=_Windows)
         timing.find_alignment = _find_alignment
+
+
+def _log_mel_spectrogram(audio: Any, n_mels: int, padding: int) -> Tensor:
+    """Whisper's own, unless this thread transcribes with a ProxyModel."""
+    if _transcribing.get() is not None:
+        return spectrogram.log_mel_spectrogram(audio, n_mels, padding)
+    own: Tensor = whisper.audio.log_mel_spectrogram(audio, n_mels, padding)
+    return own
 
 
 class _Windows:
@@ -127,7 +139,7 @@ def _word_timings(
     words: list[str], word_tokens: list[list[int]], matrix: Tensor, token_probs: list[float]
 ) -> list[WordTiming]:
     """From the alignment matrix [tokens, frames] to words with times, as whisper does it."""
-    text_indices, time_indices = timing.dtw(-matrix)
+    text_indices, time_indices = dtw(-matrix.double().numpy())
     boundaries = np.pad(np.cumsum([len(tokens) for tokens in word_tokens[:-1]]), (1, 0))
     jumps = np.pad(np.diff(text_indices), (1, 0), constant_values=1).astype(bool)
     times = time_indices[jumps] / TOKENS_PER_SECOND

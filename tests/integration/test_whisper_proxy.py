@@ -158,6 +158,18 @@ def test_several_transcriptions_at_once_do_not_mix(
         assert_same(one, other)
 
 
+@pytest.mark.filterwarnings("ignore:std_mean:UserWarning")  # whisper's, over no frame at all
+def test_the_words_of_a_window_too_short_for_one_frame_are_whispers(
+    engine: EngineClient, tiny_model: Path, noise: Audio
+) -> None:
+    model = whisper.load_model(str(tiny_model), device="cpu")
+    options: dict[str, Any] = {"temperature": 0.0, "language": "en", "sample_len": 8, "word_timestamps": True}
+    options |= {"clip_timestamps": "1.00,1.01,2.00,2.02", "no_speech_threshold": None}
+    expected = whisper.transcribe(model, noise, fp16=False, **options)
+    assert expected["segments"]
+    assert_same(through_the_engine(engine, tiny_model, noise, **options), expected)
+
+
 def test_every_window_is_asked_about_with_the_seconds_that_are_done(
     engine: EngineClient, tiny_model: Path, noise: Audio
 ) -> None:
