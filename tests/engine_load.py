@@ -15,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from shared.errors import ModelUnavailable
+from shared.memory import Form
 from tests.engines import TINY, RunningEngine, decoded, random_model, served
 from tests.waiting import until
 from workers import whisper_proxy
@@ -43,6 +44,15 @@ def check_resizing(engine: RunningEngine, *, tokens: int) -> None:
     assert [decoded(answer) for answer in answers] == undisturbed
     assert engine.stats().memory_bytes["cache"] < held
     assert decoded(engine.decode(sessions[0], 0, sample_len=tokens)) == undisturbed[0]
+
+
+def check_form(engine: RunningEngine) -> Form:
+    """The form of cross-attention that it tells is what its next model gets."""
+    told = engine.stats().forms[engine.precision]
+    engine.open()
+    (loaded,) = engine.engine._models.values()
+    assert loaded.runner.cache.form == told
+    return told
 
 
 def check_dropping(engine: RunningEngine) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from whisper.decoding import DecodingOptions, DecodingResult
@@ -204,7 +205,7 @@ class _Wire:
         except OSError as error:
             raise EngineDied from error
         spec = getattr(reply, "tensor", None)
-        return reply, protocol.read_tensor(spec, raw) if spec else None
+        return reply, protocol.read_tensor(spec, torch.from_numpy(np.asarray(raw))) if spec else None
 
     def _send(self, parts: Iterable[bytes | memoryview]) -> None:
         for part in parts:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from shared.errors import EngineDied
+from shared.errors import EngineDied, EngineError
 from workers.engine_client import EngineClient
 
 log = logging.getLogger(__name__)
@@ -40,6 +40,8 @@ class EngineProcess:
         self._ready = threading.Event()
         self._stopping = threading.Event()
         self._child: subprocess.Popen[bytes] | None = None
+        #: When an engine was started, or ended, last; on the monotonic clock.
+        self.since = time.monotonic()
         self._thread = threading.Thread(target=self._keep_alive, name="engine", daemon=True)
 
     def start(self) -> None:
@@ -76,11 +78,15 @@ class EngineProcess:
     def _keep_alive(self) -> None:
         pause = FIRST_PAUSE
         while not self._stopping.is_set():
-            started = time.monotonic()
-            self._live_once()
+            self.since = started = time.monotonic()
+            try:
+                self._live_once()
+            except OSError as error:  # the machine lacks memory or processes just now
+                log.error("the engine cannot be started: %s", error)
             if self._stopping.is_set():
                 return
-            lived = time.monotonic() - started
+            self.since = time.monotonic()
+            lived = self.since - started
             pause = FIRST_PAUSE if lived > GROWN_UP else min(2 * pause, LONGEST_PAUSE)
             log.error("the engine ended after %.0f s; the next starts in %.1f s", lived, pause)
             self._stopping.wait(pause)
@@ -106,6 +112,9 @@ class EngineProcess:
                 self.client.stats()
             except EngineDied:
                 time.sleep(0.1)
+            except EngineError as error:
+                log.error("the engine is up, but cannot say how it does: %s", error)
+                time.sleep(1.0)
             else:
                 log.info("the engine answers (process %s)", child.pid)
                 return True

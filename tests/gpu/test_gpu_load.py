@@ -13,6 +13,7 @@ import torch
 from whisper.decoding import DecodingOptions
 
 from shared.errors import EngineDied
+from shared.memory import ELEMENT_BYTES, form_of
 from shared.settings import Precision
 from tests import engine_load
 from tests.engines import BASE, RunningEngine, decoded, mel_of, random_model, served
@@ -66,6 +67,19 @@ def test_an_idle_model_gives_its_memory_back(base_size: Path) -> None:
         until(lambda: not engine.stats().models)
         left = used() - empty
     assert left <= 64 * MIB, f"{left / MIB:.0f} MiB are left"
+
+
+@pytest.mark.parametrize("precision", ["float16", "float32"])
+def test_the_form_that_it_tells_is_what_a_model_gets(base_size: Path, precision: Precision) -> None:
+    with engine_of(base_size, 1, precision=precision) as engine:
+        form = form_of("auto", ELEMENT_BYTES[precision], torch.cuda.get_device_capability())
+        assert engine_load.check_form(engine) == form
+
+
+@pytest.mark.usefixtures("no_triton")
+def test_without_triton_it_tells_that_it_caches(base_size: Path) -> None:
+    with engine_of(base_size, 1) as engine:
+        assert engine_load.check_form(engine) == "cached"
 
 
 @pytest.fixture

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import resource
+import socket
 import stat
 import subprocess
 import sys
@@ -9,12 +13,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 import whisper
 from whisper.decoding import DecodingOptions
 
 from shared.errors import EngineDied, EngineRequestInvalid, ModelUnavailable
+from tests.engines import TINY, random_model
+from tests.waiting import until
+from workers.engine.protocol import PREFIX
 from workers.engine_client import EngineClient
 
 pytestmark = pytest.mark.integration
@@ -25,10 +33,10 @@ GREEDY = DecodingOptions(language="en", sample_len=12, fp16=False)
 class EngineProcess:
     """An engine on the CPU, alive while its standard input is open."""
 
-    def __init__(self, socket: Path, model_dir: Path) -> None:
+    def __init__(self, socket: Path, model_dir: Path, *options: str | Path) -> None:
         self.socket = socket
         command = [sys.executable, "-m", "workers.engine", "serve", "--socket", socket, "--device", "cpu"]
-        command += ["--slots", "2", "--model-dir", model_dir]
+        command += ["--slots", "2", "--model-dir", model_dir, *options]
         self.process = subprocess.Popen([str(part) for part in command], stdin=subprocess.PIPE)
 
     def wait_until_ready(self) -> None:
@@ -64,6 +72,15 @@ def window(seed: int = 0) -> torch.Tensor:
     return torch.randn(80, 3000, generator=torch.Generator().manual_seed(seed))
 
 
+def refusal(engine: EngineProcess, text: bytes, tensor: bytes = b"") -> str:
+    """How the engine answers to a frame that no client of ours would send."""
+    with socket.socket(socket.AF_UNIX) as wire:
+        wire.connect(str(engine.socket))
+        wire.sendall(PREFIX.pack(len(text), len(tensor)) + text + tensor)
+        size, _ = PREFIX.unpack(wire.recv(PREFIX.size))
+        return str(json.loads(wire.recv(size))["error"])
+
+
 def test_a_window_decodes_as_whisper_decodes_it(client: EngineClient, tiny_model: Path) -> None:
     plain = whisper.decode(whisper.load_model(str(tiny_model), device="cpu"), window(), GREEDY)
     with client.session(str(tiny_model), "float32") as session:
@@ -78,6 +95,18 @@ def test_options_that_whisper_refuses_fail_alone(client: EngineClient, tiny_mode
     with client.session(str(tiny_model), "float32") as session:
         with pytest.raises(EngineRequestInvalid, match="best_of"):
             session.decode(window(), DecodingOptions(language="en", best_of=3))
+        assert session.decode(window(), GREEDY).tokens
+
+
+def test_tensors_of_no_possible_shape_are_refused(
+    client: EngineClient, engine: EngineProcess, tiny_model: Path
+) -> None:
+    shapes: list[tuple[int, ...]] = [(0, -1), (2**40, 2**40), (2**70, 0), (0,), (-1, -2)]
+    with client.session(str(tiny_model), "float32") as session:
+        for shape in shapes:
+            request = {"kind": "detect_language", "tensor": {"dtype": "float32", "shape": shape}}
+            tensor = b"8 bytes." if shape == (-1, -2) else b""
+            assert refusal(engine, json.dumps(request).encode(), tensor) == "EngineRequestInvalid"
         assert session.decode(window(), GREEDY).tokens
 
 
@@ -99,6 +128,35 @@ def test_model_files_that_cannot_be_used_disturb_nobody(
 
 def test_only_the_owner_may_connect(engine: EngineProcess) -> None:
     assert stat.S_IMODE(engine.socket.stat().st_mode) == 0o600
+
+
+def test_more_clients_than_it_may_open_files_wait_outside(
+    client: EngineClient, engine: EngineProcess, tiny_model: Path
+) -> None:
+    session = client.session(str(tiny_model), "float32")
+    resource.prlimit(engine.process.pid, resource.RLIMIT_NOFILE, (64, 64))
+    with session, contextlib.ExitStack() as crowd:
+        for _ in range(100):
+            crowd.enter_context(socket.socket(socket.AF_UNIX)).connect(str(engine.socket))
+        assert session.decode(window(), GREEDY).tokens
+        processor_time = psutil.Process(engine.process.pid).cpu_times
+        before = processor_time().user
+        time.sleep(1)
+        assert processor_time().user - before < 0.5  # it does not look for room again and again
+        crowd.close()
+        assert client.stats().models
+
+
+def test_models_that_were_loaded_beforehand_are_unloaded_like_others(tiny_model: Path, tmp_path: Path) -> None:
+    other = random_model(tmp_path / "other.pt", TINY, seed=1)
+    preload = [f"--preload={model}/float32" for model in (tiny_model, other)]
+    engine = EngineProcess(tmp_path / "engine.sock", tmp_path, *preload, "--idle-timeout", "0.1")
+    try:
+        engine.wait_until_ready()
+        until(lambda: not EngineClient(engine.socket).stats().models, 20)
+    finally:
+        engine.process.kill()
+        engine.process.communicate()
 
 
 def test_the_engine_ends_with_its_node(engine: EngineProcess) -> None:

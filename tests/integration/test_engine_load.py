@@ -49,6 +49,12 @@ def test_an_idle_model_is_unloaded_and_comes_back(tiny_model: Path, tmp_path: Pa
         assert decoded(engine.decode(engine.open(), 0)) == before
 
 
+@pytest.mark.parametrize(("asked", "form"), [("auto", "cached"), ("absorbed", "absorbed")])
+def test_the_form_that_it_tells_is_what_a_model_gets(tiny_model: Path, asked: str, form: str) -> None:
+    with RunningEngine(tiny_model, cross_attention=asked) as engine:
+        assert engine_load.check_form(engine) == form
+
+
 def test_a_lost_device_ends_the_engine_and_another_starts(tiny_model: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.broken_engine", str(tmp_path / "lost"), "serve", "--device", "cpu"]
     command += ["--socket", str(tmp_path / "engine.sock"), "--model-dir", str(tmp_path)]

@@ -103,6 +103,24 @@ def test_a_waiting_session_takes_the_slot_of_the_longest_idle_one() -> None:
     assert not first.session.encoded
 
 
+def test_a_session_that_waits_again_holds_up_nobody_before_it() -> None:
+    """Both wait, none is idle, and the only slot belonged to the second: once nobody got it any more."""
+    batch = Batcher(slots=1, encode_batch=1, encode_patience=0)
+    first, second = window(1), window(2)
+    batch.add(first)
+    encode_all(batch)
+    start(batch)
+    batch.add(second)
+    assert isinstance(batch.next_step(), batcher.Decode)
+    batch.done(first)
+    again = Window(session=first.session, request=first.request, future=Future(), mel=torch.zeros(1), plan=first.plan)
+    batch.add(again)
+    assert encode_all(batch).windows == (second,)
+    start(batch)
+    batch.done(second)
+    assert encode_all(batch).windows == (again,)
+
+
 def test_shrinking_leaves_numbers_that_are_out_alone() -> None:
     pool = RowPool(4)
     taken = pool.take(4)

@@ -12,7 +12,7 @@ from whisper.model import ModelDimensions
 from whisper.tokenizer import Tokenizer
 
 from workers.engine.plan import model_tokenizer
-from workers.engine.rules import apply_rules, push, vocabulary_of
+from workers.engine.rules import Vocabulary, apply_rules, push, vocabulary_of
 from workers.engine.state import NEVER, RowState, Whole
 
 CPU = torch.device("cpu")
@@ -26,24 +26,42 @@ def dims(vocabulary: int) -> ModelDimensions:
 def check(vocabulary: int, seed: int, sampled: int, blank: bool, timed: bool, initial: int | None) -> None:
     """ROWS random rows with random histories of `sampled` tokens."""
     tokenizer = model_tokenizer(dims(vocabulary), "en" if vocabulary > 51864 else None, "transcribe")
+    logits, history = random_rows(tokenizer, vocabulary, seed, sampled)
+    expected = whispers_own(tokenizer, logits, history, suppressed(tokenizer), blank, timed, initial)
+    state, rows, words = state_after(history, tokenizer, vocabulary, blank, timed, initial)
+    assert state.whole[:ROWS, Whole.COUNT].tolist() == [sampled] * ROWS
+    assert torch.equal(apply_rules(logits, state, rows, words), expected)
+
+
+def random_rows(tokenizer: Tokenizer, vocabulary: int, seed: int, sampled: int) -> tuple[Tensor, Tensor]:
+    """Logits of ROWS rows, and what they have sampled so far."""
     chance = torch.Generator().manual_seed(seed)
     history = random_history(tokenizer, sampled, chance)
     logits = torch.randn(ROWS, vocabulary, generator=chance) * (1, 3, 8)[seed % 3]
     logits[:, tokenizer.timestamp_begin :] += (-3, 0, 1, 3)[seed % 4]
-    suppressed = tuple(sorted({*tokenizer.non_speech_tokens, tokenizer.sot, tokenizer.transcribe}))
-    expected = whispers_own(tokenizer, logits, history, suppressed, blank, timed, initial)
+    return logits, history
+
+
+def suppressed(tokenizer: Tokenizer) -> tuple[int, ...]:
+    return tuple(sorted({*tokenizer.non_speech_tokens, tokenizer.sot, tokenizer.transcribe}))
+
+
+def state_after(
+    history: Tensor, tokenizer: Tokenizer, vocabulary: int, blank: bool, timed: bool, initial: int | None
+) -> tuple[RowState, Tensor, Vocabulary]:
+    """The engine's state of rows that have sampled `history`."""
+    never = suppressed(tokenizer)
     if timed and tokenizer.no_timestamps is not None:
-        suppressed = (*suppressed, tokenizer.no_timestamps)
+        never = (*never, tokenizer.no_timestamps)
     state = RowState(dims(vocabulary), CPU)
-    mask = state.mask_number(suppressed, set())
+    mask = state.mask_number(never, set())
     first = NEVER if initial is None else tokenizer.timestamp_begin + initial
     row = [0, 2, 0, 0, 1, -1, 224, 0, mask or 0, int(blank), int(timed), first, 0, 0]
     rows = state.admit(list(range(ROWS)), [row] * ROWS, [[0.0, 0.0, 0.0]] * ROWS, list(range(ROWS)))
     words = vocabulary_of(tokenizer, vocabulary, CPU)
     for column in history.T:
         push(column, torch.zeros(ROWS), state, rows, words)
-    assert state.whole[:ROWS, Whole.COUNT].tolist() == [sampled] * ROWS
-    assert torch.equal(apply_rules(logits, state, rows, words), expected)
+    return state, rows, words
 
 
 def random_history(tokenizer: Tokenizer, length: int, chance: torch.Generator) -> Tensor:

@@ -86,11 +86,11 @@ def _serve(arguments: argparse.Namespace) -> int:
             cross_attention=arguments.cross_attention,
         )
     )
-    server = Server(engine, arguments.socket, sys.stdin.fileno())
-    for model in arguments.preload:
+    server = Server(engine, arguments.socket, sys.stdin.fileno(), pinned=arguments.device == "cuda")
+    for number, model in enumerate(arguments.preload, start=1):
         name, _, precision = model.rpartition("/")
-        engine.submit(0, Open(model=name, precision=precision), None)
-    engine.forget(0)
+        engine.submit(-number, Open(model=name, precision=precision), None)
+        engine.forget(-number)
     server.serve()
     return 0
 

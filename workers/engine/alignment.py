@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from whisper.model import ModelDimensions
 from whisper.timing import median_filter
 
+from shared.errors import EngineRequestInvalid
 from workers.engine.attention import AlignmentAttention
 from workers.engine.encoded import EncodedAudio
 from workers.engine.kv_cache import KvCache
@@ -24,17 +26,32 @@ def align(
 ) -> tuple[Aligned, Tensor]:
     """Read the text once over the slot's audio; the reply's tensor is `matrix` [tokens + 1, frames]."""
     device = network.weights.embedding.device
-    tokenizer = model_tokenizer(network.dims, request.language, request.task)
-    start = len(tokenizer.sot_sequence)
-    text = request.text_tokens
-    read = [*tokenizer.sot_sequence, tokenizer.no_timestamps, *text, tokenizer.eot]
+    read, end_of_text = tokens_of(request, network.dims)
+    start = len(read) - len(request.text_tokens) - 2
     tokens = torch.tensor(read, device=device)
     attention = AlignmentAttention(cache, encoded, torch.tensor([slot], device=device), len(read), heads)
     hidden = network.decode(tokens, torch.arange(len(read), device=device), attention)
-    logits = network.logits(hidden[start : start + len(text)]).float()
-    chances = logits[:, : tokenizer.eot].softmax(-1).gather(1, tokens[start + 1 : -1, None])[:, 0]
+    logits = network.logits(hidden[start:-2]).float()
+    chances = logits[:, :end_of_text].softmax(-1).gather(1, tokens[start + 1 : -1, None])[:, 0]
     weights = (attention.scores[:, :, : request.num_frames // 2] * request.qk_scale).softmax(-1)
     std, mean = torch.std_mean(weights, dim=-2, keepdim=True, unbiased=False)
     filtered = median_filter(((weights - mean) / std).cpu(), request.medfilt_width)
     matrix = filtered.mean(dim=0)[start:-1].contiguous()
     return Aligned(text_token_probs=chances.tolist(), tensor=spec_of(matrix)), matrix
+
+
+def tokens_of(request: Align, dims: ModelDimensions) -> tuple[list[int], int]:
+    """What is read to align a text, and the end of text; EngineRequestInvalid where the model cannot read it.
+
+    A GPU would be lost to a position or a token that is not there. Whisper itself fails on a text of so many tokens.
+    """
+    try:
+        tokenizer = model_tokenizer(dims, request.language, request.task)
+    except ValueError as error:
+        raise EngineRequestInvalid(reason=str(error)) from error
+    read = [*tokenizer.sot_sequence, tokenizer.no_timestamps, *request.text_tokens, tokenizer.eot]
+    if len(read) > dims.n_text_ctx:
+        raise EngineRequestInvalid(reason=f"{len(request.text_tokens)} tokens of text are too many for word times")
+    if not all(0 <= token < tokenizer.eot for token in request.text_tokens):
+        raise EngineRequestInvalid(reason="a token is no text")
+    return read, tokenizer.eot

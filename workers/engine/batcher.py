@@ -27,9 +27,9 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Align:
-    """Find out when the words of these windows were spoken."""
+    """Find out when the words of this window were spoken; of several there would be nothing to gain."""
 
-    windows: tuple[Window, ...]
+    windows: tuple[Window]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Batcher:
     def __init__(self, *, slots: int, encode_batch: int, encode_patience: int) -> None:
         self.slots = RowPool(slots)
         self.rows = RowPool(slots)
-        #: Windows encoded, prompted or aligned at once.
+        #: Windows encoded or prompted at once.
         self.width = encode_batch
         #: Decode steps that an incomplete encode batch waits for more windows while rows are running.
         self._encode_patience = encode_patience
@@ -74,13 +74,13 @@ class Batcher:
     def add(self, window: Window) -> None:
         """A request arrived."""
         self._idle.pop(window.session.number, None)
-        window.stage = Stage.WAITING if window.mel is not None else Stage.READY
+        self._begin_again(window)
         self._waiting.append(window)
 
     def next_step(self) -> Step | None:
         """Prompts first, since their rows are free; then encode and decode in turn; None: nothing to do."""
-        if align := tuple(window for window in self._waiting if window.is_alignment and _ready(window)):
-            return Align(align[: self.width])
+        if align := next((window for window in self._waiting if window.is_alignment and _ready(window)), None):
+            return Align((align,))
         if prompts := self._prompts():
             return Prompt(prompts)
         if not self._encoding and not (self._live and self._decode_is_due) and (windows := self._to_encode()):
@@ -131,9 +131,20 @@ class Batcher:
             self._waiting.insert(0, window)
         self.rows.give_back(window.rows)
         window.rows = []
+        if window.rows_wanted > self.rows.limit:  # it was lowered while they were out
+            self.rows.move_limit(window.rows_wanted)
         if window.stage is not Stage.ENCODING or window.mel is not None:
-            window.stage = Stage.WAITING if window.mel is not None else Stage.READY
+            self._begin_again(window)
         self._encoding = tuple(one for one in self._encoding if one.stage is Stage.ENCODING)
+
+    def _begin_again(self, window: Window) -> None:
+        """A window that is to be encoded gives the slot of its session's last one away.
+
+        Else none might be left for those before it, and all would wait for each other.
+        """
+        window.stage = Stage.WAITING if window.mel is not None else Stage.READY
+        if window.mel is not None:
+            self.drop(window.session)
 
     def drop(self, session: Session) -> None:
         """The session is over or loses its encoding: its slot is free."""
@@ -180,9 +191,6 @@ class Batcher:
 
     def _give_slot(self, session: Session) -> bool:
         """A slot for the session's encoding, taken from the longest idle session if none is free."""
-        if session.slot is not None and session.slot < self.slots.limit:
-            return True
-        self.drop(session)
         if not self.slots.free and self._idle:
             self.drop(next(iter(self._idle.values())))
         if numbers := self.slots.take():

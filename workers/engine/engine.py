@@ -17,10 +17,13 @@ import torch
 from torch import Tensor
 
 from shared.errors import EngineError, EngineOutOfMemory, EngineRequestInvalid
+from shared.memory import forms_of
 from shared.settings import CrossAttention
 from workers.engine import protocol
+from workers.engine.alignment import tokens_of
 from workers.engine.batcher import Batcher
 from workers.engine.checkpoint import open_checkpoint
+from workers.engine.fast import capability
 from workers.engine.identity import identity
 from workers.engine.kv_cache import MOST_ROWS
 from workers.engine.loaded import ENCODE_BATCH, ENCODE_PATIENCE, Loaded
@@ -127,6 +130,8 @@ class Engine:
                 future.set_exception(error)
 
     def _open(self, number: int, request: protocol.Open) -> protocol.Opened:
+        if number in self._model_of:
+            raise EngineRequestInvalid(reason="the session has opened a model already")
         precision = request.precision if self._device.type == "cuda" else "float32"
         name = f"{request.model}/{precision}"
         loaded = self._models.get(name) or self._load(name, request.model, getattr(torch, precision))
@@ -186,8 +191,10 @@ class Engine:
         if isinstance(request, DetectLanguage) and not loaded.runner.can_detect_language:
             raise EngineRequestInvalid(reason="this model has no language tokens")
         plan = plan_decode(request.options(), dims) if isinstance(request, Decode) else None
-        if plan is not None and plan.rows > MOST_ROWS:
-            raise EngineRequestInvalid(reason=f"{plan.rows} beams or candidates are more than {MOST_ROWS}")
+        if plan is not None and not 1 <= plan.rows <= MOST_ROWS:
+            raise EngineRequestInvalid(reason=f"{plan.rows} beams or candidates are not 1 to {MOST_ROWS}")
+        if isinstance(request, protocol.Align):
+            tokens_of(request, dims)
         if tensor is not None:
             session.encoded, session.fingerprint = False, _fingerprint(tensor)
         loaded.add(Window(session=session, request=request, future=future, mel=tensor, plan=plan))
@@ -248,6 +255,7 @@ class Engine:
             share_idle=shares["idle"],
             memory_bytes=self._memory(),
             models=tuple(self._models),
+            forms=forms_of(self._options.cross_attention, capability(self._device)),
             **identity(self._device),
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from typing import TYPE_CHECKING
 
@@ -27,9 +28,15 @@ SHORTEST = 4
 
 def capability(device: torch.device) -> tuple[int, int] | None:
     """A GPU's compute capability; None for what no kernel of ours serves: a CPU, or without Triton."""
-    if device.type != "cuda" or importlib.util.find_spec("triton") is None:
+    if device.type != "cuda" or not _has_triton():
         return None
     return torch.cuda.get_device_capability(device)
+
+
+@functools.cache
+def _has_triton() -> bool:
+    """Looked up once: the engine's statistics ask at every heartbeat."""
+    return importlib.util.find_spec("triton") is not None
 
 
 def fast_path(device: torch.device, cache: KvCache, state: RowState, vocabulary: Vocabulary) -> Fast | None:
@@ -43,7 +50,7 @@ class Fast:
 
     def __init__(self, cache: KvCache, state: RowState, vocabulary: Vocabulary) -> None:
         # imported here: a machine without Triton never gets this far
-        from workers.engine import audio_kernels, kernels, select_kernel
+        from workers.engine import audio_kernels, kernels, norm_kernel, select_kernel
 
         self._kernels, self._select, self._forms = kernels, select_kernel, audio_kernels.FUSED_FORMS
         self._cache, self._state, self._vocabulary = cache, state, vocabulary
@@ -54,13 +61,12 @@ class Fast:
         self.stream = torch.cuda.Stream(priority=-1)
         self._encode_stream = torch.cuda.Stream()
         self._mel: Tensor | None = None  # what the encoder's graphs read, made with the first window
-        self._host: Tensor | None = None
         self._prompts = torch.zeros(
             ENCODE_BUCKETS[-1], 2 + SHORTEST, dtype=torch.long, device=state.active.device
         )
         self._slots = torch.zeros(ENCODE_BUCKETS[-1], dtype=torch.long, device=state.active.device)
         self._attached: tuple[Network, FusedAudio] | None = None
-        self.arithmetic: Arithmetic = kernels.FusedArithmetic()
+        self.arithmetic: Arithmetic = norm_kernel.FusedArithmetic()
 
     def attach(self, network: Network, form: Form) -> FusedAudio:
         """The network whose steps are run; returns its encoded audio in this form."""
@@ -85,15 +91,13 @@ class Fast:
         """
         bucket = bucket_of(len(mels), ENCODE_BUCKETS)
         missing = bucket - len(mels)
-        if self._mel is None or self._host is None:
+        if self._mel is None:
             shape = (ENCODE_BUCKETS[-1], *mels[0].shape)
-            self._host = torch.empty(shape, dtype=dtype, pin_memory=True)
             self._mel = torch.empty(shape, dtype=dtype, device=self._slots.device)
-        for at, mel in enumerate(mels + mels[-1:] * missing):
-            self._host[at].copy_(mel)
         self._encode_stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._encode_stream):
-            self._mel[:bucket].copy_(self._host[:bucket], non_blocking=True)
+            for at, mel in enumerate(mels + mels[-1:] * missing):
+                self._mel[at].copy_(mel, non_blocking=True)
             self._slots[:bucket] = self._state.upload(slots + slots[-1:] * missing, torch.long)
             self._encoder_graphs.run(("encoder", bucket, False), lambda: self._encode(bucket))
             done = torch.cuda.Event()

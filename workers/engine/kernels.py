@@ -14,57 +14,6 @@ from workers.engine.attention import PromptAttention
 from workers.engine.audio_kernels import FusedAudio, Readers
 from workers.engine.kv_cache import KvCache
 from workers.engine.state import RowState, Whole
-from workers.engine.weights import Norm
-
-
-@triton.jit
-def _add_norm(x, y, total, normed, weight, bias, width, HAS_Y: tl.constexpr, BLOCK: tl.constexpr):
-    row = tl.program_id(0).to(tl.int64)
-    column = tl.arange(0, BLOCK)
-    inside = column < width
-    value = tl.load(x + row * width + column, mask=inside, other=0.0).to(tl.float32)
-    if HAS_Y:
-        value += tl.load(y + row * width + column, mask=inside, other=0.0).to(tl.float32)
-        rounded = value.to(total.dtype.element_ty)
-        tl.store(total + row * width + column, rounded, mask=inside)
-        value = rounded.to(tl.float32)
-    mean = tl.sum(value, 0) / width
-    centred = tl.where(inside, value - mean, 0.0)
-    scale = tl.rsqrt(tl.sum(centred * centred, 0) / width + 1e-5)
-    w = tl.load(weight + column, mask=inside, other=0.0)
-    b = tl.load(bias + column, mask=inside, other=0.0)
-    tl.store(normed + row * width + column, (centred * scale * w + b).to(normed.dtype.element_ty), mask=inside)
-
-
-class FusedArithmetic:
-    """Residual addition and layer norm in one pass over memory."""
-
-    def norm(self, x: Tensor, norm: Norm) -> Tensor:
-        normed = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-        self._launch(x.contiguous(), None, None, normed, norm)
-        return normed
-
-    def add_norm(self, x: Tensor, y: Tensor, norm: Norm) -> tuple[Tensor, Tensor]:
-        total, normed = torch.empty_like(x), torch.empty_like(x)
-        self._launch(x, y, total, normed, norm)
-        return total, normed
-
-    @staticmethod
-    def _launch(x: Tensor, y: Tensor | None, total: Tensor | None, normed: Tensor, norm: Norm) -> None:
-        width = x.shape[-1]
-        block = triton.next_power_of_2(width)
-        _add_norm[(x.numel() // width,)](
-            x,
-            x if y is None else y,
-            normed if total is None else total,
-            normed,
-            norm.weight,
-            norm.bias,
-            width,
-            HAS_Y=y is not None,
-            BLOCK=block,
-            num_warps=4 if block <= 1024 else 8,
-        )
 
 
 @triton.jit

@@ -52,6 +52,11 @@ class KvCache:
             raise
         self.slots, self.rows = slots, rows
 
+    def wipe(self, rows: list[int]) -> None:
+        """Leave zeros where rows may hold NaNs: what is beyond their next text counts 0 times, which is NaN."""
+        for row in rows:
+            self.text[row].zero_()
+
     def release(self) -> None:
         """Give everything back."""
         del self.audio, self.text

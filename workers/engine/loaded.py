@@ -69,16 +69,16 @@ class Loaded:
         return True
 
     def _fault(self, step: Step, error: Exception) -> None:
-        """The step's windows fail, each with the step's error."""
+        """The step's windows fail, each with the step's error, but those that it has answered already."""
         if not isinstance(error, EngineError):
             if "CUDA" in str(error):
                 raise error  # the context is broken: nothing on this device can be saved
             log.error("a step of %d windows failed", len(step.windows), exc_info=error)
-        self._fail(step.windows, error)
+        self._fail(_unanswered(step), error)
 
     def _go_without(self, step: Step) -> None:
         """Memory ran out: the step's windows wait again, and less is used at once; one that is alone fails."""
-        windows = tuple(window for window in step.windows if window.stage is not Stage.DONE)
+        windows = _unanswered(step)
         for window in reversed(windows):
             self.runner.drop(window)
             self.batch.put_back(window)
@@ -131,10 +131,9 @@ class Loaded:
             case batcher.Prompt(windows):
                 kind = "prefill"
                 self._prompt(windows)
-            case batcher.Align(windows):
+            case batcher.Align((window,)):
                 kind = "prefill"
-                for window in windows:
-                    self._align(window)
+                self._align(window)
             case batcher.Decode():
                 kind = "decode"
                 self._deliver(self.runner.decode())
@@ -220,12 +219,12 @@ class Loaded:
 
     def add(self, window: Window) -> None:
         """A request of one of our sessions; EngineOutOfMemory when its rows find no memory."""
-        if window.plan and window.plan.rows > self.batch.rows.limit:
-            self._grow_rows(window.plan.rows)
         window.session.window = window
-        self.batch.add(window)
+        self.batch.add(window)  # before rows are looked for: an idle session beyond the slots' limit loses its encoding
+        if window.plan and window.plan.rows > self.batch.rows.limit:
+            self._grow_rows(window, window.plan.rows)
 
-    def _grow_rows(self, rows: int) -> None:
+    def _grow_rows(self, window: Window, rows: int) -> None:
         while True:
             self.batch.resize(self.batch.slots.limit, rows)
             try:
@@ -233,6 +232,7 @@ class Loaded:
                 return
             except EngineOutOfMemory:
                 if not self.make_room():
+                    self.abandon(window)
                     self._allow(self._allowed)
                     raise
 
@@ -240,3 +240,7 @@ class Loaded:
         """The cache holds what may be given out and what is still out, no more."""
         slots, rows = self.batch.slots, self.batch.rows
         self.runner.cache.resize(max(slots.limit, slots.extent, 1), max(rows.limit, rows.extent, 1))
+
+
+def _unanswered(step: Step) -> tuple[Window, ...]:
+    return tuple(window for window in step.windows if window.stage is not Stage.DONE)

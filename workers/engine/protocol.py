@@ -6,6 +6,7 @@ bytes. A client sends a request and reads exactly one reply; a connection that c
 
 from __future__ import annotations
 
+import math
 import struct
 from typing import Annotated, Any, Literal
 
@@ -14,6 +15,8 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from torch import Tensor
 from whisper.decoding import DecodingOptions
 
+from shared.memory import Form
+from shared.settings import Precision
 from shared.wire import Wire
 
 #: Bytes of the JSON and of the tensor that follow, big-endian.
@@ -24,6 +27,9 @@ MAX_TENSOR_BYTES = 64 << 20
 _DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
+_Size = Annotated[int, Field(ge=0, le=MAX_TENSOR_BYTES)]
+
+
 class _Frame(Wire):
     model_config = ConfigDict(ser_json_inf_nan="constants")
 
@@ -32,7 +38,7 @@ class TensorSpec(_Frame):
     """How to read the raw bytes behind the JSON."""
 
     dtype: Literal["float16", "bfloat16", "float32"]
-    shape: tuple[int, ...]
+    shape: tuple[_Size, _Size]  # either may be 0: the matrix of a window too short for a frame
 
 
 class Open(_Frame):
@@ -158,6 +164,7 @@ class EngineStats(_Frame):
     share_idle: float
     memory_bytes: dict[str, int]  # by part
     models: tuple[str, ...]  # loaded, as "name/precision"
+    forms: dict[Precision, Form]  # of cross-attention, that a model gets here
     uuid: str | None = None  # of the GPU, as NVML writes it; None on a CPU
     name: str | None = None  # of the GPU or CPU
     total_bytes: int | None = None  # memory of the GPU; None on a CPU
@@ -196,8 +203,11 @@ def read_request(text: bytes | bytearray | memoryview) -> Request:
 
 
 def read_reply(text: bytes | bytearray | memoryview) -> Reply:
-    """The reply in a frame's JSON; pydantic's ValidationError when it is none."""
-    return _replies.validate_json(bytes(text))
+    """The reply in a frame's JSON; pydantic's ValidationError when it is none.
+
+    An engine that starts anew during an upgrade is newer than its node, which leaves out what it does not know.
+    """
+    return _replies.validate_json(bytes(text), extra="ignore")
 
 
 def frame(message: Request | Reply, tensor: Tensor | None = None) -> list[bytes | memoryview]:
@@ -205,20 +215,21 @@ def frame(message: Request | Reply, tensor: Tensor | None = None) -> list[bytes 
     text = message.to_json().encode()
     if tensor is None:
         return [PREFIX.pack(len(text), 0), text]
-    raw: Any = memoryview(tensor.contiguous().view(torch.uint8).numpy()).cast("B")  # type: ignore[arg-type]  # numpy arrays are buffers
+    raw: Any = memoryview(tensor.flatten().view(torch.uint8).numpy())  # type: ignore[arg-type]  # numpy arrays are buffers
     return [PREFIX.pack(len(text), raw.nbytes), text, raw]
 
 
 def spec_of(tensor: Tensor) -> TensorSpec:
     """The description of a tensor that goes into the JSON."""
     name: Any = str(tensor.dtype).removeprefix("torch.")
-    return TensorSpec(dtype=name, shape=tuple(tensor.shape))
+    rows, columns = tensor.shape
+    return TensorSpec(dtype=name, shape=(rows, columns))
 
 
-def read_tensor(spec: TensorSpec, raw: bytearray | memoryview) -> Tensor:
-    """The tensor behind a frame's JSON, without a copy; ValueError when the bytes do not fit."""
+def read_tensor(spec: TensorSpec, raw: Tensor) -> Tensor:
+    """The tensor behind a frame's JSON from its bytes, without a copy; ValueError when they do not fit."""
     dtype = _DTYPES[spec.dtype]
-    expected = torch.Size(spec.shape).numel() * dtype.itemsize
+    expected = math.prod(spec.shape) * dtype.itemsize
     if len(raw) != expected:
         raise ValueError(f"{len(raw)} bytes do not make a {spec.dtype} tensor of shape {spec.shape}")
-    return torch.frombuffer(raw, dtype=dtype).reshape(spec.shape)
+    return raw.view(dtype).reshape(spec.shape)

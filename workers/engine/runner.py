@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -59,9 +60,8 @@ class Runner:
         self.dims = weights.dims
         self.cache = KvCache(self.dims, dtype, device, form)
         self.state = RowState(self.dims, device)
-        tokenizer = model_tokenizer(self.dims)
-        self._tokenizer = tokenizer
-        self.vocabulary = rules.vocabulary_of(tokenizer, self.dims.n_vocab, device)
+        self._tokenizer = model_tokenizer(self.dims)
+        self.vocabulary = rules.vocabulary_of(self._tokenizer, self.dims.n_vocab, device)
         self._fast: Fast | None = fast_path(device, self.cache, self.state, self.vocabulary)
         self.network = Network(weights, self._fast.arithmetic if self._fast else PlainArithmetic())
         self.audio: EncodedAudio = (
@@ -263,15 +263,19 @@ class Runner:
 
     def results(self, windows: list[Window]) -> list[Decoded]:
         """What complete windows decoded to; they leave the batch."""
-        decodings = [self._decoding.pop(window) for window in windows]
         fetched = self.state.fetch([row for window in windows for row in window.rows])
-        return [result_of(decoding, fetched) for decoding in decodings]
+        found = [result_of(self._decoding.pop(window), fetched) for window in windows]
+        for window, decoded in zip(windows, found, strict=True):
+            if math.isnan(decoded.avg_logprob):
+                self.cache.wipe(window.rows)
+        return found
 
     def drop(self, window: Window) -> None:
         """The window's client is gone or its step failed: its rows leave the batch."""
         if self._decoding.pop(window, None) is not None:
             with self.stream:  # before whoever has the rows next
                 self.state.drop(window.rows)
+                self.cache.wipe(window.rows)
 
     def release(self) -> None:
         """Give the model's memory back; the runner cannot be used afterwards."""

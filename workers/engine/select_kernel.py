@@ -10,99 +10,100 @@ from torch import Tensor
 from workers.engine.rules import Vocabulary
 from workers.engine.state import Real, RowState, Whole
 
-_BLOCK = 2048
-
-
-@triton.jit
-def _better(value, index, other_value, other_index):
-    wins = (value > other_value) | ((value == other_value) & (index < other_index))
-    return tl.where(wins, value, other_value), tl.where(wins, index, other_index)
+_BLOCK = tl.constexpr(2048)
+#: The columns of a row's state, which kernels can only know as constants.
+(
+    _TOKEN, _POSITION, _COUNT, _LAST, _BEFORE, _LATEST, _MOST, _SLOT, _MASK, _BLANK, _TIMED, _INITIAL, _SEED, _BEAM
+) = (tl.constexpr(int(column)) for column in Whole)  # fmt: skip
+_SUM, _TEMPERATURE, _NO_SPEECH = (tl.constexpr(int(column)) for column in Real)
+_COLUMNS, _REALS = tl.constexpr(len(Whole)), tl.constexpr(len(Real))
 
 
 @triton.jit
 def _select(
     logits, rows, active, whole, real, sampled, masks, vocabulary, stride, context, end_of_text, begin, blank,
-    COLUMNS: tl.constexpr, REALS: tl.constexpr, DRAW: tl.constexpr, BLOCK: tl.constexpr,
-    TOKEN: tl.constexpr, POSITION: tl.constexpr, COUNT: tl.constexpr, LAST: tl.constexpr, BEFORE: tl.constexpr,
-    LATEST: tl.constexpr, MOST: tl.constexpr, MASK: tl.constexpr, BLANK: tl.constexpr, TIMED: tl.constexpr,
-    INITIAL: tl.constexpr, SEED: tl.constexpr, BEAM: tl.constexpr, SUM: tl.constexpr, TEMPERATURE: tl.constexpr,
+    DRAW: tl.constexpr,
 ):  # fmt: skip
     source = tl.program_id(0)
     row = tl.load(rows + source)
-    mine = whole + row * COLUMNS
-    if tl.load(active + row) == 0:
+    mine, scores = whole + row * _COLUMNS, logits + source.to(tl.int64) * stride
+    if (tl.load(active + row) == 0) | (tl.load(mine + _BEAM) != 0):
         return
-    if tl.load(mine + BEAM) != 0:
-        return
-    count, most = tl.load(mine + COUNT), tl.load(mine + MOST)
-    last, before, latest = tl.load(mine + LAST) != 0, tl.load(mine + BEFORE) != 0, tl.load(mine + LATEST)
-    timed = tl.load(mine + TIMED) != 0
-    first = count == 0
-    blanked = first & (tl.load(mine + BLANK) != 0)
-    initial = tl.load(mine + INITIAL)
-    seed = tl.load(mine + SEED)
-    temperature = tl.load(real + row * REALS + TEMPERATURE)
-    drawn = temperature > 0.0
-    lowest = tl.where(last & (before == 0), latest, latest + 1)
-    closed = timed & last & before
-    after_one = timed & last & (before == 0)
+    mask = masks + tl.load(mine + _MASK).to(tl.int64) * vocabulary
+    count, last, before = tl.load(mine + _COUNT), tl.load(mine + _LAST) != 0, tl.load(mine + _BEFORE) != 0
+    timed, latest, initial = tl.load(mine + _TIMED) != 0, tl.load(mine + _LATEST), tl.load(mine + _INITIAL)
+    blanked, seed = (count == 0) & (tl.load(mine + _BLANK) != 0), tl.load(mine + _SEED)
+    temperature = tl.load(real + row * _REALS + _TEMPERATURE)
     low = float("-inf")
-    # Four running maxima (likelihood and draw, of text and of timestamps) and two running sums of exponentials.
-    zeros = tl.zeros([BLOCK], tl.float32)
-    text_top, time_top = zeros + low, zeros + low
-    text_sum, time_sum = zeros, zeros
-    text_best, time_best = zeros + low, zeros + low
-    text_at, time_at = tl.zeros([BLOCK], tl.int32), tl.zeros([BLOCK], tl.int32)
-    offsets = tl.arange(0, BLOCK)
-    for start in range(0, vocabulary, BLOCK):
-        token = start + offsets
-        inside = token < vocabulary
-        value = tl.load(logits + source.to(tl.int64) * stride + token, mask=inside, other=low).to(tl.float32)
-        masked = tl.load(masks + tl.load(mine + MASK).to(tl.int64) * vocabulary + token, mask=inside, other=1) != 0
-        is_time = token >= begin
-        masked = masked | (blanked & ((token == blank) | (token == end_of_text)))
-        masked = masked | (is_time & closed) | ((token < end_of_text) & after_one)
-        masked = masked | (is_time & timed & (latest >= 0) & (token < lowest))
-        masked = masked | (timed & first & ((is_time == 0) | (token > initial)))
-        value = tl.where(masked | (inside == 0), low, value)
+    # Of text and of timestamps, in each lane: the likeliest and the sum of exponentials, the best to choose and where.
+    text_top, text_sum = tl.zeros([_BLOCK], tl.float32) + low, tl.zeros([_BLOCK], tl.float32)
+    time_top, time_sum, text_best, time_best = text_top, text_sum, text_top, text_top
+    text_at, time_at = tl.zeros([_BLOCK], tl.int32), tl.zeros([_BLOCK], tl.int32)
+    for start in range(0, vocabulary, _BLOCK):
+        token = start + tl.arange(0, _BLOCK)
+        inside, is_time = token < vocabulary, token >= begin
+        value = tl.load(scores + token, mask=inside, other=low).to(tl.float32)
+        forbidden = tl.load(mask + token, mask=inside, other=1) != 0
+        forbidden = forbidden | (blanked & ((token == blank) | (token == end_of_text)))
+        if timed:
+            forbidden = forbidden | _out_of_time(token, is_time, end_of_text, count, last, before, latest, initial)
+        value = tl.where(forbidden, low, value)
         key = value
         if DRAW:
-            noise = tl.rand(seed, count * 65536 + token)
-            gumbel = -tl.log(-tl.log(tl.maximum(noise, 1e-20)) + 1e-30)
-            key = tl.where(drawn, value / tl.maximum(temperature, 1e-6) + gumbel, value)
-        as_text, as_time = tl.where(is_time, low, value), tl.where(is_time, value, low)
-        new_text, new_time = tl.maximum(text_top, as_text), tl.maximum(time_top, as_time)
-        text_sum = text_sum * _exp(text_top - new_text) + _exp(as_text - new_text)
-        time_sum = time_sum * _exp(time_top - new_time) + _exp(as_time - new_time)
-        text_top, time_top = new_text, new_time
-        better = (is_time == 0) & (key > text_best)
-        text_best, text_at = tl.where(better, key, text_best), tl.where(better, token, text_at)
-        better = is_time & (key > time_best)
-        time_best, time_at = tl.where(better, key, time_best), tl.where(better, token, time_at)
-    text_max, time_max = tl.max(text_top, 0), tl.max(time_top, 0)
-    text_total = tl.sum(text_sum * _exp(text_top - text_max), 0)
-    time_total = tl.sum(time_sum * _exp(time_top - time_max), 0)
+            noise = -tl.log(-tl.log(tl.maximum(tl.rand(seed, count * 65536 + token), 1e-20)) + 1e-30)
+            key = tl.where(temperature > 0, value / tl.maximum(temperature, 1e-6) + noise, value)
+        text_top, text_sum = _add(text_top, text_sum, tl.where(is_time, low, value))
+        time_top, time_sum = _add(time_top, time_sum, tl.where(is_time, value, low))
+        text_best, text_at = _better(text_best, text_at, tl.where(is_time, low, key), token)
+        time_best, time_at = _better(time_best, time_at, tl.where(is_time, key, low), token)
+    text_most, time_most = tl.max(text_top, 0), tl.max(time_top, 0)
+    time_all = time_most + tl.log(tl.sum(time_sum * _exp(time_top - time_most), 0))
     text_best, text_at = tl.reduce((text_best, text_at), 0, _better)
     time_best, time_at = tl.reduce((time_best, time_at), 0, _better)
     # if all timestamps together are likelier than any one text token, it is a timestamp
-    forced = timed & (time_max > low) & (time_max + tl.log(time_total) > text_max)
-    as_time = forced | (time_best > text_best)
-    chosen = tl.where(as_time, time_at, text_at)
-    top = tl.maximum(text_max, time_max)
-    everything = top + tl.log(text_total * _exp(text_max - top) + time_total * _exp(time_max - top))
-    norm = tl.where(forced, time_max + tl.log(time_total), everything)
-    value = tl.load(logits + source.to(tl.int64) * stride + chosen).to(tl.float32)
+    forced = timed & (time_most > low) & (time_all > text_most)
+    chosen = tl.where(forced | (time_best > text_best), time_at, text_at)
+    top, text_total = tl.maximum(text_most, time_most), tl.sum(text_sum * _exp(text_top - text_most), 0)
+    both = top + tl.log(text_total * _exp(text_most - top) + _exp(time_all - top))
+    total = real + row * _REALS + _SUM
+    tl.store(total, tl.load(total) + tl.load(scores + chosen).to(tl.float32) - tl.where(forced, time_all, both))
     tl.store(sampled + row * context + count, chosen)
-    tl.store(mine + BEFORE, tl.where(first, 1, last.to(tl.int32)))
-    tl.store(mine + LAST, (chosen >= begin).to(tl.int32))
-    tl.store(mine + LATEST, tl.where(chosen >= begin, chosen, latest))
-    tl.store(mine + TOKEN, chosen)
-    tl.store(mine + COUNT, count + 1)
-    tl.store(mine + POSITION, tl.load(mine + POSITION) + 1)
-    total = real + row * REALS + SUM
-    tl.store(total, tl.load(total) + value - norm)
-    ended = (chosen == end_of_text) | (count + 1 >= most)
-    tl.store(active + row, tl.where(ended, 0, 1))
+    _note(mine, chosen, count, last, latest, begin)
+    tl.store(active + row, tl.where((chosen == end_of_text) | (count + 1 >= tl.load(mine + _MOST)), 0, 1))
+
+
+@triton.jit
+def _note(mine, chosen, count, last, latest, begin):
+    """What the row's next step has to know of its last one."""
+    tl.store(mine + _TOKEN, chosen)
+    tl.store(mine + _POSITION, tl.load(mine + _POSITION) + 1)
+    tl.store(mine + _COUNT, count + 1)
+    tl.store(mine + _BEFORE, tl.where(count == 0, 1, last.to(tl.int32)))
+    tl.store(mine + _LAST, (chosen >= begin).to(tl.int32))
+    tl.store(mine + _LATEST, tl.where(chosen >= begin, chosen, latest))
+
+
+@triton.jit
+def _out_of_time(token, is_time, end_of_text, count, last, before, latest, initial):
+    """Timestamps come in pairs, never decrease, and the first token is one that is not too late."""
+    lowest = tl.where(last & (before == 0), latest, latest + 1)
+    wrong = (is_time & last & before) | ((token < end_of_text) & last & (before == 0))
+    wrong = wrong | (is_time & (latest >= 0) & (token < lowest))
+    return wrong | ((count == 0) & ((is_time == 0) | (token > initial)))
+
+
+@triton.jit
+def _add(top, total, value):
+    """One more value for a sum of exponentials, which is kept relative to the highest."""
+    new = tl.maximum(top, value)
+    return new, total * _exp(top - new) + _exp(value - new)
+
+
+@triton.jit
+def _better(value, index, other_value, other_index):
+    """The higher of two values with its index, the lower index where they are equal."""
+    wins = (value > other_value) | ((value == other_value) & (index < other_index))
+    return tl.where(wins, value, other_value), tl.where(wins, index, other_index)
 
 
 @triton.jit
@@ -116,10 +117,5 @@ def select(logits: Tensor, state: RowState, rows: Tensor, vocabulary: Vocabulary
     _select[(rows.shape[0],)](
         logits, rows, state.active, state.whole, state.real, state.sampled, state.masks.view(torch.uint8),
         vocabulary.size, logits.stride(0), state.sampled.shape[1], vocabulary.end_of_text, vocabulary.timestamp_begin,
-        vocabulary.blanks[0], COLUMNS=len(Whole), REALS=len(Real), DRAW=draw, BLOCK=_BLOCK,
-        TOKEN=int(Whole.TOKEN), POSITION=int(Whole.POSITION), COUNT=int(Whole.COUNT),
-        LAST=int(Whole.LAST_IS_TIMESTAMP), BEFORE=int(Whole.BEFORE_IS_TIMESTAMP),
-        LATEST=int(Whole.LAST_TIMESTAMP), MOST=int(Whole.MOST), MASK=int(Whole.MASK), BLANK=int(Whole.BLANK_RULE),
-        TIMED=int(Whole.TIMESTAMP_RULES), INITIAL=int(Whole.MOST_INITIAL), SEED=int(Whole.SEED),
-        BEAM=int(Whole.BEAM), SUM=int(Real.SUM_LOGPROB), TEMPERATURE=int(Real.TEMPERATURE), num_warps=8,
+        vocabulary.blanks[0], DRAW=draw, num_warps=8,
     )  # fmt: skip

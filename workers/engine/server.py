@@ -15,9 +15,10 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pydantic
+import torch
 from torch import Tensor
 
 from shared.errors import EngineError, EngineRequestInvalid
@@ -44,20 +45,27 @@ class Connection:
 
     socket: socket.socket
     session: int
-    wanted: int = PREFIX.size
-    arrived: bytearray = field(default_factory=bytearray)
-    lengths: tuple[int, int] | None = None
+    room: memoryview = field(default_factory=lambda: memoryview(b""))  # what is still missing goes here
+    when_full: Callable[[], None] = lambda: None
     outbox: deque[memoryview] = field(default_factory=deque)
     closed: bool = False
 
+    def expect(self, buffer: Any, when_full: Callable[[], None]) -> None:
+        """The next bytes that arrive fill this buffer, and then `when_full` is called."""
+        self.room, self.when_full = memoryview(buffer).cast("B"), when_full
+
 
 class Server:
-    """Serves an engine on a Unix socket until `stdin` ends or `stop` is called."""
+    """Serves an engine on a Unix socket until `stdin` ends or `stop` is called.
 
-    def __init__(self, engine: Engine, path: Path, stdin: int) -> None:
+    `pinned`: tensors are received in memory that a GPU copies from by itself.
+    """
+
+    def __init__(self, engine: Engine, path: Path, stdin: int, *, pinned: bool = False) -> None:
         self._engine = engine
         self._path = path
         self._stdin = stdin
+        self._pinned = pinned
         self._sessions = 0
         self._selector = selectors.DefaultSelector()
         self._answers: deque[tuple[Connection, Future[Answer]]] = deque()
@@ -65,6 +73,7 @@ class Server:
         os.set_blocking(self._wake_write, False)
         self._listener = _listen(path)
         self._running = True
+        self._is_full = False
 
     def stop(self) -> None:
         """End `serve` soon; from any thread."""
@@ -82,10 +91,10 @@ class Server:
                     self._handle(key.data, events)
         finally:
             self._path.unlink(missing_ok=True)
-            self._listener.close()
             for key in list(self._selector.get_map().values()):
                 if isinstance(key.data, Connection):
                     self._close(key.data)
+            self._listener.close()
 
     def _handle(self, data: Connection | Callable[[], None], events: int) -> None:
         if not isinstance(data, Connection):
@@ -100,10 +109,19 @@ class Server:
             self._close(data)
 
     def _accept(self) -> None:
-        client, _ = self._listener.accept()
+        try:
+            client, _ = self._listener.accept()
+        except OSError as error:
+            # As many files are open as may be. Who knocks waits in the listener's queue until a client has gone.
+            log.warning("nobody else is let in for now: %s", error)
+            self._selector.unregister(self._listener)
+            self._is_full = True
+            return
         client.setblocking(False)
         self._sessions += 1
-        self._selector.register(client, selectors.EVENT_READ, Connection(client, self._sessions))
+        connection = Connection(client, self._sessions)
+        self._await_frame(connection)
+        self._selector.register(client, selectors.EVENT_READ, connection)
 
     def _read_stdin(self) -> None:
         if not os.read(self._stdin, 4096):
@@ -111,30 +129,32 @@ class Server:
             self._running = False
 
     def _read(self, connection: Connection) -> None:
-        received = connection.socket.recv(max(connection.wanted - len(connection.arrived), 1))
+        received = connection.socket.recv_into(connection.room)
         if not received:
             self._close(connection)
             return
-        connection.arrived += received
-        while len(connection.arrived) >= connection.wanted and not connection.closed:
-            self._take(connection)
+        connection.room = connection.room[received:]
+        while not connection.room and not connection.closed:
+            connection.when_full()
 
-    def _take(self, connection: Connection) -> None:
-        """A whole prefix or a whole frame has arrived."""
-        arrived, connection.arrived = connection.arrived, bytearray()
-        if connection.lengths is None:
-            connection.lengths = PREFIX.unpack(arrived)
-            connection.wanted = sum(connection.lengths)
-            limits = (protocol.MAX_JSON_BYTES, protocol.MAX_TENSOR_BYTES)
-            if any(length > limit for length, limit in zip(connection.lengths, limits, strict=True)):
-                log.warning("a client announced a frame of %s bytes and was cut off", connection.lengths)
-                self._close(connection)
+    def _await_frame(self, connection: Connection) -> None:
+        prefix = bytearray(PREFIX.size)
+        connection.expect(prefix, lambda: self._await_text(connection, *PREFIX.unpack(prefix)))
+
+    def _await_text(self, connection: Connection, json_bytes: int, tensor_bytes: int) -> None:
+        if json_bytes > protocol.MAX_JSON_BYTES or tensor_bytes > protocol.MAX_TENSOR_BYTES:
+            log.warning("a client announced a frame of %d and %d bytes and was cut off", json_bytes, tensor_bytes)
+            self._close(connection)
             return
-        json_bytes, _ = connection.lengths
-        connection.lengths, connection.wanted = None, PREFIX.size
-        self._submit(connection, memoryview(arrived)[:json_bytes], memoryview(arrived)[json_bytes:])
+        text = bytearray(json_bytes)
+        connection.expect(text, lambda: self._await_tensor(connection, text, tensor_bytes))
 
-    def _submit(self, connection: Connection, text: memoryview, raw: memoryview) -> None:
+    def _await_tensor(self, connection: Connection, text: bytearray, tensor_bytes: int) -> None:
+        raw = torch.empty(tensor_bytes, dtype=torch.uint8, pin_memory=self._pinned and tensor_bytes > 0)
+        connection.expect(raw.numpy(), lambda: self._submit(connection, text, raw))
+
+    def _submit(self, connection: Connection, text: bytearray, raw: Tensor) -> None:
+        self._await_frame(connection)
         try:
             request = protocol.read_request(text)
             spec = getattr(request, "tensor", None)
@@ -190,6 +210,9 @@ class Server:
             self._selector.unregister(connection.socket)
             connection.socket.close()
             self._engine.forget(connection.session)
+            if self._is_full:
+                self._is_full = False
+                self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
 
 
 def _listen(path: Path) -> socket.socket:

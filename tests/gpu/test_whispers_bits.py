@@ -1,0 +1,87 @@
+"""In float16 the encoder gives whisper's own numbers to the last bit, however many windows it encodes at once.
+
+Whatever differs by a last bit anywhere is noise everywhere after it: so nothing here is compared but for equality.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+from whisper.model import ModelDimensions, Whisper
+
+from shared.memory import ENCODER_ROWS
+from workers.engine.checkpoint import Checkpoint
+from workers.engine.runner import Runner
+from workers.engine.weights import Norm
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU"),
+]
+GPU = torch.device("cuda", 0)
+
+
+@pytest.fixture(scope="module", params=[(80, 512, 8), (128, 1280, 20)], ids=["base's width", "large-v3's width"])
+def model(request: pytest.FixtureRequest) -> Any:
+    """Two layers of random weights that float16 holds exactly."""
+    n_mels, state, heads = request.param
+    torch.manual_seed(0)
+    model = Whisper(ModelDimensions(n_mels, 1500, state, heads, 2, 51865, 448, state, heads, 2))
+    for name, weights in model.named_parameters():
+        if name.endswith(("ln.weight", "ln_post.weight")):
+            torch.nn.init.normal_(weights, mean=1.0, std=0.2)
+        else:
+            torch.nn.init.normal_(weights, std=state**-0.5)
+    return model.half().float().eval().to(GPU)
+
+
+@pytest.fixture(params=["cached", "absorbed"])
+def runner(request: pytest.FixtureRequest, model: Any) -> Iterator[Runner]:
+    """A runner with as many slots as windows are encoded at once."""
+    weights = {name: weights.half().cpu() for name, weights in model.state_dict().items()}
+    checkpoint = Checkpoint(name="random", dims=model.dims, weights=weights, alignment_heads=())
+    runner = Runner(checkpoint, torch.float16, GPU, reproducible=False, cross_attention=request.param)
+    runner.cache.resize(ENCODER_ROWS, ENCODER_ROWS)
+    yield runner
+    runner.release()
+
+
+def mels(model: Any, count: int) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(count)
+    return [torch.randn(model.dims.n_mels, 3000, generator=generator).half() for _ in range(count)]
+
+
+@pytest.mark.parametrize("count", [1, 5, ENCODER_ROWS])
+@torch.inference_mode()
+def test_encoded_windows_are_whispers(model: Any, runner: Runner, count: int) -> None:
+    fast = runner._fast
+    assert fast is not None
+    slots = list(range(count))
+    for _ in range(2):  # as it is, and captured
+        fast.encode(mels(model, count), slots, torch.float16).synchronize()
+    for slot, mel in enumerate(mels(model, count)):
+        features = model.encoder(mel[None].to(GPU))
+        for layer, block in enumerate(model.decoder.blocks):
+            keys, values = runner.audio.keys_values(torch.tensor([slot], device=GPU), layer)
+            assert torch.equal(keys.transpose(1, 2).flatten(2), block.cross_attn.key(features))
+            assert torch.equal(values.transpose(1, 2).flatten(2), block.cross_attn.value(features))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("width", [384, 512, 768, 1024, 1280])
+def test_a_fused_norm_is_torchs(width: int, dtype: torch.dtype) -> None:
+    from workers.engine.norm_kernel import FusedArithmetic
+
+    torch.manual_seed(width)
+    x, y = (torch.randn(1000, width, device=GPU).to(dtype) for _ in range(2))
+    norm = Norm(torch.randn(width, device=GPU), torch.randn(width, device=GPU))
+    arithmetic = FusedArithmetic()
+    total, normed = arithmetic.add_norm(x, y, norm)
+    assert torch.equal(total, x + y)
+    assert torch.equal(normed, F.layer_norm(total.float(), (width,), norm.weight, norm.bias).to(dtype))
+    assert torch.equal(arithmetic.norm(x, norm), F.layer_norm(x.float(), (width,), norm.weight, norm.bias).to(dtype))
