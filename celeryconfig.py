@@ -16,11 +16,12 @@ accept_content = ["json"]
 timezone = "UTC"
 
 # A task is acknowledged when it is done. What a node takes with it to the grave, the ledger finds:
-# redelivery by Celery itself would come too late or twice, so its timeout is longer than any segment.
+# redelivery by Celery itself would come too late or twice, so its timeout is longer than any segment; but well
+# within the time that the ledger knows the job: a request that comes again after that would be a new one.
 task_acks_late = True
 worker_prefetch_multiplier = 1
 broker_transport_options = {
-    "visibility_timeout": 86400,
+    "visibility_timeout": int(min(86400, _settings.job_retention / 2)),
     "socket_keepalive": True,
     "socket_connect_timeout": 5,
     "socket_timeout": 30,

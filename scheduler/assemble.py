@@ -19,7 +19,7 @@ def merge(plans: Sequence[SegmentPlan], results: Sequence[SegmentResult]) -> dic
     for plan, result in zip(plans, results, strict=True):
         for segment in result.segments:
             segments.append(_moved(segment, plan.start, len(segments)))
-    text = "".join(result.text for result in results).strip()
+    text = "".join(result.text for result in results)
     return {"text": text, "segments": segments, "language": spoken_language(plans, results)}
 
 

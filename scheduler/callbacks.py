@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import urllib.request
+from http.client import HTTPException
 
+from shared.audio_source import is_below
+from shared.errors import CallbackNotAllowed
+from shared.settings import Settings
 from shared.wire import JobState
 
 _log = logging.getLogger(__name__)
@@ -20,13 +24,24 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def call_back(url: str, job: str, state: JobState) -> None:
-    """POSTs `{"job": ..., "state": ...}` once; a service that is away can still ask for the result."""
+def check_callback(url: str, settings: Settings) -> None:
+    """CallbackNotAllowed unless a prefix covers it: a fleet must not be a door into its network."""
+    if not is_below(url, settings.callback_prefixes):
+        raise CallbackNotAllowed(url=url)
+
+
+def call_back(url: str, job: str, state: JobState, settings: Settings) -> None:
+    """POSTs `{"job": ..., "state": ...}` once; a service that is away can still ask for the result.
+
+    A job ends before its address was checked, too, perhaps because of it: where we may not call, nobody is told.
+    """
+    if not is_below(url, settings.callback_prefixes):
+        return
     body = json.dumps({"job": job, "state": state}).encode()
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(url, data=body, headers=headers)  # noqa: S310  # checked: http(s), allowed prefix
     try:
         with urllib.request.build_opener(_NoRedirects).open(request, timeout=_TIMEOUT):
             pass
-    except (OSError, ValueError) as error:
+    except (OSError, HTTPException, ValueError) as error:
         _log.warning("job %s is %s, but %s could not be told: %s", job, state, url, error)

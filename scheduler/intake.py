@@ -7,28 +7,36 @@ from __future__ import annotations
 
 import logging
 import time
-from functools import lru_cache
-from typing import Any, NoReturn
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any, NoReturn, TypeVar
 
 from celery import Task
 from celery.exceptions import Ignore
 
-from scheduler import revocations
+from scheduler import revocations, stopping
 from scheduler.app import app
 from scheduler.assemble import merge, timings
-from scheduler.callbacks import call_back
+from scheduler.claims import claimed
 from scheduler.planning import Planner
 from scheduler.services import Services, services
+from scheduler.settling import settle
 from scheduler.writers import target_of
 from shared import errors, queues
-from shared.audio import Spool
+from shared.connect import AWAY
 from shared.errors import BadOption, FleetError, JobError, JobNotFound, RequestError
 from shared.ledger_records import JobRecord
 from shared.wire import JobState
 
 _log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
+#: Seconds between two tries while Redis is away.
+_PAUSE = 1.0
+
 revocations.watch(app)
+stopping.watch()
 
 
 class _ClientTask(Task):  # type: ignore[type-arg]  # generic only in the stubs
@@ -36,12 +44,15 @@ class _ClientTask(Task):  # type: ignore[type-arg]  # generic only in the stubs
 
     #: What a client got wrong is no error of the fleet: one line in the log.
     throws = (RequestError, JobError)
+    #: A killed process is no answer: the message comes again. It does nothing while the dead process' claim
+    #: holds; after that recovery sends it, as often as the ledger allows.
+    reject_on_worker_lost = True
 
     def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:
-        _settle(task_id)
+        settle(services(), task_id)
 
     def on_failure(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
-        _settle(task_id)
+        settle(services(), task_id)
 
 
 @app.task(bind=True, base=_ClientTask, name=queues.TRANSCRIBE)
@@ -49,15 +60,22 @@ def transcribe(self: Task[Any, Any], *positional: Any, **asked: Any) -> NoReturn
     """Takes a job in; how it goes on and ends is shown under the same id."""
     if positional:
         raise BadOption(name="arguments", reason="send them by keyword: file_path=...")
-    if _planner().take_in(str(self.request.id), asked):
-        services().poke()
+    _patiently(partial(_take_in, str(self.request.id), asked))
     raise Ignore
+
+
+def _take_in(job: str, asked: dict[str, Any]) -> None:
+    if _planner().take_in(job, asked):
+        services().poke()
 
 
 @app.task(bind=True, base=_ClientTask, name=queues.ASSEMBLE)
 def assemble(self: Task[Any, Any]) -> dict[str, Any]:
     """Gives the client its transcript, or the reason why there is none."""
-    job = str(self.request.id)
+    return _patiently(partial(_end, self, str(self.request.id)))
+
+
+def _end(task: Task[Any, Any], job: str) -> dict[str, Any]:
     try:
         record = services().ledger.job(job)
     except JobNotFound:
@@ -68,18 +86,23 @@ def assemble(self: Task[Any, Any]) -> dict[str, Any]:
     if record.state is JobState.FAILED:
         raise reason_of(record)
     if record.state is JobState.CANCELLED:
-        self.backend.mark_as_revoked(job, str(record.error), request=self.request)
-        _settle(job)
+        task.backend.mark_as_revoked(job, str(record.error), request=task.request)
+        settle(services(), job)
     raise Ignore
 
 
 def _assembled(fleet: Services, record: JobRecord) -> dict[str, Any]:
     """The result of the job, its files written; what goes wrong now fails the job."""
     try:
-        plans, results = fleet.ledger.plans(record.job), fleet.ledger.results(record.job)
-        transcript = merge(plans, results)
-        target = target_of(record.request)
-        files = target.write(transcript) if target else []
+        with claimed(fleet, record.job, JobState.ASSEMBLING) as is_ours:
+            if not is_ours:
+                raise Ignore
+            plans, results = fleet.ledger.plans(record.job), fleet.ledger.results(record.job)
+            transcript = merge(plans, results)
+            target = target_of(record.request)
+            files = target.write(transcript) if target else []
+    except (Ignore, *AWAY):
+        raise
     except Exception as error:
         fleet.ledger.fail(record.job, type(error).__name__, str(error), time.time())
         raise
@@ -101,17 +124,14 @@ def reason_of(record: JobRecord) -> FleetError:
     return JobError(f"{record.error_type}: {record.error}")
 
 
-def _settle(job: str) -> None:
-    """The client's answer is stored."""
-    fleet = services()
-    Spool(fleet.settings).drop(job)
-    try:
-        record = fleet.ledger.job(job)
-    except JobNotFound:  # a request that was refused at once
-        return
-    state = fleet.ledger.settle(job, time.time())
-    if state is not None and record.request.callback_url:
-        call_back(record.request.callback_url, job, state)
+def _patiently(step: Callable[[], T]) -> T:
+    """What a client asked for waits for Redis however long it is away: every step may be repeated."""
+    while True:
+        try:
+            return step()
+        except AWAY as error:
+            _log.warning("intake waits for Redis: %s", error)
+            time.sleep(_PAUSE)
 
 
 @lru_cache(maxsize=1)

@@ -13,6 +13,8 @@ from typing import cast
 from scheduler.services import Services
 from shared import keys, queues
 from shared.audio import Spool
+from shared.audio_spool import bytes_in
+from shared.audio_url import FETCHED
 from shared.ledger_scripts import text
 from shared.wire import JobState
 
@@ -21,6 +23,8 @@ _log = logging.getLogger(__name__)
 _PAGE = 1000
 #: Spooled audio that was just written may belong to a job that the ledger does not know yet, in seconds.
 _YOUNG = 600.0
+#: Nothing is read for so long after it was fetched, in seconds.
+_LEFT = 86400.0
 #: A GPU that sent no heartbeat for a day is no longer counted as the fleet's, in seconds.
 _GONE = 86400.0
 
@@ -37,6 +41,7 @@ class Janitor:
         """One round."""
         live = self._sweep_jobs()
         self._sweep_spool(live, now)
+        self._sweep_fetched(now)
         self._sweep_gpus(now)
 
     def _sweep_jobs(self) -> set[str]:
@@ -66,8 +71,14 @@ class Janitor:
         for folder in folders:
             is_over = excess > 0
             if is_over or (folder not in needed and now - _modified(folder) > _YOUNG):
-                excess -= _bytes_in(folder)
+                excess -= bytes_in(folder)
                 shutil.rmtree(folder, ignore_errors=True)
+
+    def _sweep_fetched(self, now: float) -> None:
+        """What a process had fetched that was killed meanwhile: others remove it themselves."""
+        for file in self._spool.directory.glob(f"{FETCHED}*"):
+            if now - _modified(file) > _LEFT:
+                file.unlink(missing_ok=True)
 
     def _sweep_gpus(self, now: float) -> None:
         for gpu in self._services.fleet.all():
@@ -81,9 +92,3 @@ def _modified(path: Path) -> float:
     with contextlib.suppress(OSError):
         return path.stat().st_mtime
     return time.time()
-
-
-def _bytes_in(folder: Path) -> int:
-    with contextlib.suppress(OSError):
-        return sum(file.stat().st_size for file in folder.iterdir())
-    return 0

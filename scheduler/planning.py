@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from whisper.tokenizer import LANGUAGES, TO_LANGUAGE_CODE
 
+from scheduler.callbacks import check_callback
+from scheduler.claims import claimed
 from scheduler.placement import demand_of, never
 from scheduler.services import Services
 from scheduler.writers import Target, target_of
 from shared.audio import Spool, plan_audio, real_path_below
-from shared.audio_source import check_url
-from shared.errors import JobNotFound, UrlNotAllowed
+from shared.connect import AWAY
+from shared.errors import JobNotFound
 from shared.ledger_records import lane_of
 from shared.requests import Known, parse_request
 from shared.settings import Settings
-from shared.wire import JobProgress, Need, TranscribeRequest
-
-#: Seconds that a planner's claim on a job lasts, and after how many it is renewed.
-_CLAIM = 30.0
-_RENEW = 10.0
+from shared.wire import JobProgress, JobState, Need, TranscribeRequest
 
 #: What a client may call a language, in lower case -> whisper's code.
 LANGUAGE_CODES = {**{code: code for code in LANGUAGES}, **TO_LANGUAGE_CODE}
@@ -41,27 +37,39 @@ class Planner:
     def take_in(self, job: str, asked: Mapping[str, Any]) -> bool:
         """Plan a job; False when it is not ours to plan: cancelled, planned already, or in other hands.
 
-        Raises what is wrong with the request or its file; then the job has ended.
+        Raises what is wrong with the request or its file; then the job has ended. What is raised while Redis is
+        away ends nothing: the call may be repeated.
         """
         try:
             request = parse_request(asked, known_of(self._settings))
             self._ledger.accept(job, request, time.time())
             return self._plan(job, request)
+        except AWAY:  # that is no fault of the job
+            raise
         except Exception as error:
-            with contextlib.suppress(JobNotFound):
-                self._ledger.fail(job, type(error).__name__, str(error), time.time())
+            if self._went_on(job, error):
+                return False
             raise
 
-    def _plan(self, job: str, request: TranscribeRequest) -> bool:
-        if not self._claim(job):
+    def _went_on(self, job: str, error: Exception) -> bool:
+        """Fail the job, unless it went on without us: it was cancelled, or another planned it."""
+        try:
+            is_ours = self._ledger.job(job).state is JobState.ACCEPTED
+            return not (is_ours and self._ledger.fail(job, type(error).__name__, str(error), time.time()))
+        except JobNotFound:
             return False
+
+    def _plan(self, job: str, request: TranscribeRequest) -> bool:
+        with claimed(self._services, job, JobState.ACCEPTED) as is_ours:
+            return is_ours and self._entered(job, request)
+
+    def _entered(self, job: str, request: TranscribeRequest) -> bool:
         self._services.show(job, JobProgress(stage="planning"))
         self._check(request)
-        with self._claimed(job):
-            plan = plan_audio(request.file_path, job, request.segment_duration, self._settings)
-        planned = self._ledger.plan(job, plan, time.time(), request)
-        if not planned:
-            Spool(self._settings).drop(job)
+        plan = plan_audio(request.file_path, job, request.segment_duration, self._settings)
+        if not self._ledger.plan(job, plan, time.time(), request):
+            if self._ledger.job(job).state.is_final:  # else another was faster, and its plan names the same audio
+                Spool(self._settings).drop(job)
             return False
         self._services.show(job, self._ledger.job(job).progress(time.time()))
         return True
@@ -85,27 +93,6 @@ class Planner:
         if error is not None:
             raise error
 
-    def _claim(self, job: str) -> bool:
-        now = time.time()
-        return self._ledger.begin(job, self._services.name, now + _CLAIM, now)
-
-    @contextlib.contextmanager
-    def _claimed(self, job: str) -> Iterator[None]:
-        """A long file takes longer than a claim lasts: renew it, so that nobody believes us dead."""
-        done = threading.Event()
-
-        def renew() -> None:
-            while not done.wait(_RENEW):
-                self._claim(job)
-
-        renewing = threading.Thread(target=renew, name=f"claim-{job}", daemon=True)
-        renewing.start()
-        try:
-            yield
-        finally:
-            done.set()
-            renewing.join()
-
 
 def known_of(settings: Settings) -> Known:
     """What this fleet takes a request to mean."""
@@ -122,10 +109,3 @@ def check_target(target: Target, settings: Settings) -> Path:
     real_path_below(str(target.directory), settings.media_roots, option="output_path")
     target.prepare()
     return target.directory
-
-
-def check_callback(url: str, settings: Settings) -> None:
-    """UrlNotAllowed unless a prefix covers it: a fleet must not be a door into its network."""
-    if not settings.callback_prefixes:
-        raise UrlNotAllowed(url=url)
-    check_url(url, settings.model_copy(update={"url_prefixes": settings.callback_prefixes}))

@@ -6,7 +6,10 @@ import logging
 import math
 from typing import Any, cast
 
+from pydantic import ValidationError
+
 from scheduler.services import Services
+from scheduler.silence import Silence
 from shared import queues
 from shared.errors import JobCancelled, JobNotFound, StaleAttempt
 from shared.requests import as_keywords
@@ -24,6 +27,7 @@ class Recovery:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._ledger = services.ledger
+        self._silence = Silence(services)
 
     def tick(self, now: float) -> int:
         """One look at everything that is overdue; how much was set going again."""
@@ -33,19 +37,17 @@ class Recovery:
         return recovered
 
     def _segments(self, now: float) -> int:
-        alive = self._services.fleet.gpus(now, self._services.settings.heartbeat_timeout)
-        ids = {gpu.id for gpu in alive}
         recovered = 0
-        for gpu in self._ledger.active_gpus():
-            for message, was_running in self._ledger.overdue(gpu, now if gpu in ids else math.inf):
-                recovered += self._release(message, was_running, gpu, gpu in ids, now)
+        for gpu, is_gone in self._silence.look(self._ledger.active_gpus(), now).items():
+            for message, was_running in self._ledger.overdue(gpu, math.inf if is_gone else now):
+                recovered += self._release(message, was_running, gpu, is_gone, now)
         return recovered
 
     def _release(
-        self, message: SegmentMessage, was_running: bool, gpu: str, is_alive: bool, now: float
+        self, message: SegmentMessage, was_running: bool, gpu: str, is_gone: bool, now: float
     ) -> bool:
         """The segment waits again; one that ran may have been the reason, so that attempt counts."""
-        ran = "showed no progress" if is_alive else "is gone"
+        ran = "is gone" if is_gone else "showed no progress"
         reason = f"GPU {gpu} {ran if was_running else 'never started it'}"
         try:
             if not was_running:
@@ -58,22 +60,31 @@ class Recovery:
         return True
 
     def _steps(self, now: float) -> int:
-        return sum(self._ask_again(job, state) for job, state in self._ledger.due(now, now + _AGAIN))
+        asked = 0
+        while page := self._ledger.due(now, now + _AGAIN):
+            empty = self._empty_queues()
+            for job, state, was_begun in page:
+                queue = queues.TRANSCRIBE_QUEUE if state is JobState.ACCEPTED else queues.ASSEMBLE_QUEUE
+                if was_begun or queue in empty:  # else the job's message is most likely in it
+                    asked += self._ask_again(job, state)
+        return asked
 
     def _ask_again(self, job: str, state: JobState) -> bool:
         if state is not JobState.ACCEPTED:
             self._services.publish_assemble(job)
             return True
-        if self._waiting_for_intake():
+        try:
+            keywords = as_keywords(self._ledger.job(job).request)
+        except ValidationError as error:  # of another version: it must not hide those behind it
+            _log.warning("the record of job %s cannot be read: %s", job, error)
             return False
-        _log.warning("the message of job %s was lost: it is sent again", job)
-        keywords = as_keywords(self._ledger.job(job).request)
+        _log.warning("the message or the planner of job %s was lost: it is sent again", job)
         app = self._services.app
         app.send_task(queues.TRANSCRIBE, kwargs=keywords, task_id=job, queue=queues.TRANSCRIBE_QUEUE)
         return True
 
-    def _waiting_for_intake(self) -> int:
-        """Messages in intake's queue: while there are any, the job's is most likely among them."""
+    def _empty_queues(self) -> set[str]:
+        """Those of intake in which nothing waits, of any priority."""
         with self._services.app.connection_for_write() as connection:
-            channel = cast("Any", connection.default_channel)
-            return int(channel._size(queues.TRANSCRIBE_QUEUE))  # of all priorities
+            size = cast("Any", connection.default_channel)._size
+            return {queue for queue in (queues.TRANSCRIBE_QUEUE, queues.ASSEMBLE_QUEUE) if not size(queue)}

@@ -6,7 +6,9 @@ waiting and running segments have ids of their own.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import threading
 import time
 from typing import Any
 
@@ -14,6 +16,7 @@ from celery import Celery, bootsteps, signals
 from celery.worker import state as worker_state
 
 from scheduler.services import services
+from scheduler.settling import settle
 from shared import queues
 from shared.errors import JobNotFound
 
@@ -66,9 +69,12 @@ def cancel(job: str) -> None:
 def _revoked(request: Any = None, sender: Any = None, **_: Any) -> None:
     """Celery itself stored REVOKED for a task with the job's id."""
     if getattr(sender, "name", None) in (queues.TRANSCRIBE, queues.ASSEMBLE):
-        fleet, job, now = services(), str(request.id), time.time()
-        try:
-            fleet.ledger.cancel(job, now)
-        except JobNotFound:
-            return
-        fleet.ledger.settle(job, now)
+        # In a thread: the node's main loop is not to wait for a service that is called back.
+        threading.Thread(target=_settled, args=(str(request.id),), name="revoked", daemon=True).start()
+
+
+def _settled(job: str) -> None:
+    fleet = services()
+    with contextlib.suppress(JobNotFound):
+        fleet.ledger.cancel(job, time.time())
+    settle(fleet, job)

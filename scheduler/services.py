@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from dataclasses import dataclass
 from functools import lru_cache
@@ -29,7 +30,12 @@ class Services:
     settings: Settings
     ledger: Ledger
     fleet: Fleet
-    name: str  # of this process, unique
+    made: str  # unique
+
+    @property
+    def name(self) -> str:
+        """Of this process, unique: what is forked after the services were made has them, too."""
+        return f"{self.made}.{os.getpid()}"
 
     def poke(self) -> None:
         poke_dispatcher(self.app, self.redis)
@@ -50,7 +56,7 @@ def make_services(app: Celery, settings: Settings) -> Services:
         settings=settings,
         ledger=Ledger(redis, max_attempts=settings.max_attempts, retention=settings.job_retention),
         fleet=Fleet(redis),
-        name=uuid.uuid4().hex,
+        made=uuid.uuid4().hex,
     )
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
+import stat
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +14,7 @@ from urllib.parse import urlsplit
 
 from whisper.utils import get_writer
 
+from shared.audio_source import is_url
 from shared.errors import OutputNotWritable
 from shared.requests import FORMATS
 from shared.wire import TranscribeRequest
@@ -24,12 +29,14 @@ class Target:
     formats: tuple[str, ...]
 
     def prepare(self) -> None:
-        """Make the directory and try to write in it; raises OutputNotWritable."""
+        """Make the directory, try to write in it, and look at the files' names; raises OutputNotWritable."""
         probe = self.directory / f".{uuid.uuid4().hex}"
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             probe.touch()
             probe.unlink()
+            for form in self.formats:
+                _check_name(self._path(form))
         except OSError as error:
             raise self._not_writable(error) from error
 
@@ -39,7 +46,7 @@ class Target:
         return [self._write(form, result) for form in self.formats]
 
     def _write(self, form: str, result: dict[str, Any]) -> str:
-        path = self.directory / f"{self.stem}.{form}"
+        path = self._path(form)
         unfinished = self.directory / f".{uuid.uuid4().hex}.{form}"
         try:
             with unfinished.open("w", encoding="utf-8") as file:
@@ -50,8 +57,18 @@ class Target:
             raise self._not_writable(error) from error
         return str(path)
 
+    def _path(self, form: str) -> Path:
+        return self.directory / f"{self.stem}.{form}"
+
     def _not_writable(self, error: OSError) -> OutputNotWritable:
         return OutputNotWritable(path=str(self.directory), reason=error.strerror or str(error))
+
+
+def _check_name(path: Path) -> None:
+    """OSError where no file can have this name: it is too long, or a directory's."""
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISDIR(path.stat().st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
 
 
 def target_of(request: TranscribeRequest) -> Target | None:
@@ -62,5 +79,6 @@ def target_of(request: TranscribeRequest) -> Target | None:
     form = path.suffix[1:].lower()
     if form in FORMATS and not path.is_dir():
         return Target(directory=path.parent, stem=path.stem, formats=(form,))
-    stem = Path(urlsplit(request.file_path).path).stem or "transcript"
+    file = request.file_path
+    stem = Path(urlsplit(file).path if is_url(file) else file).stem or "transcript"
     return Target(directory=path, stem=stem, formats=request.formats)

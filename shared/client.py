@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import uuid
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any, cast
 from celery import Celery, states
 from celery.exceptions import TimeoutError as ResultTimeout
 from celery.result import AsyncResult
+from kombu.exceptions import OperationalError
 
 from shared import keys, queues
 from shared.connect import connect
@@ -22,6 +24,8 @@ from shared.ledger_scripts import text
 from shared.requests import Known, as_keywords, parse_request
 from shared.settings import Settings, load_settings
 from shared.wire import GpuStatus, JobProgress, JobState
+
+_log = logging.getLogger(__name__)
 
 
 class FleetClient:
@@ -66,7 +70,7 @@ class FleetClient:
         Raises JobNotFinished after that, the error of a failed job, and Celery's TaskRevokedError for a
         cancelled one.
         """
-        answer = self._answer(job)
+        answer = self.answer(job)
         if timeout == 0 and not answer.ready():
             raise JobNotFinished(job=job, state=self.ledger.job(job).state)
         try:
@@ -84,7 +88,7 @@ class FleetClient:
     def watch(self, job: str, interval: float = 0.5) -> Iterator[JobProgress]:
         """Progress whenever it changed, until the client's answer is there."""
         shown: JobProgress | None = None
-        while not self._answer(job).ready():
+        while not self.answer(job).ready():
             progress = self.status(job)
             if progress != shown:
                 shown = progress
@@ -113,12 +117,21 @@ class FleetClient:
         )
 
     def _send(self, task: str, job: str, queue: str, keywords: dict[str, Any]) -> None:
-        self._app.send_task(task, kwargs=keywords, task_id=job, queue=queue)
+        """An error here would have the caller ask again for what the ledger knows, and recovery will send."""
+        try:
+            self._app.send_task(task, kwargs=keywords, task_id=job, queue=queue)
+        except OperationalError as error:
+            _log.warning("the message of job %s is left to recovery: %s", job, error)
 
-    def _answer(self, job: str) -> AsyncResult[Any]:
+    def answer(self, job: str) -> AsyncResult[Any]:
+        """What Celery holds for a job; raises JobNotFound for one whose answer will never come."""
+        self._redis.ping()  # has the patience that Celery has not
         answer: AsyncResult[Any] = AsyncResult(job, app=self._app)
-        if answer.state == states.PENDING:
-            self.ledger.job(job)  # an unknown id would be pending for ever
+        # An unknown id would be pending for ever. So would a job that is done, if its answer has gone since: that
+        # is looked for again, because it may have come before the ledger was asked.
+        is_done = answer.state == states.PENDING and self.ledger.job(job).state is JobState.DONE
+        if is_done and answer.state == states.PENDING:
+            raise self.ledger.not_found(job)
         return answer
 
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from kombu.exceptions import OperationalError
 from redis import BlockingConnectionPool, Redis
 from redis.backoff import ExponentialBackoff
-from redis.exceptions import BusyLoadingError, ConnectionError, TimeoutError
+from redis.exceptions import BusyLoadingError, ConnectionError, ReadOnlyError, TimeoutError
 from redis.retry import Retry
+
+#: What is raised while Redis is away, or is being replaced by its replica; OperationalError: by Celery.
+AWAY = (ConnectionError, TimeoutError, ReadOnlyError, OperationalError)
 
 #: With pauses of 0.05 s to 1 s: half a minute without Redis is a pause, not an error.
 _TRIES = 30

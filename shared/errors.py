@@ -3,11 +3,12 @@
 FleetError
 ├── RequestError            the client can mend it; never retried
 │   ├── FileMissing, NotAFile, EmptyFile, UnreadableFile, NoAudioStream, CorruptAudio, AudioTooShort
-│   ├── PathNotAllowed, UrlNotAllowed, UrlUnavailable, OutputNotWritable
+│   ├── PathNotAllowed, UrlNotAllowed, CallbackNotAllowed, UrlUnavailable, OutputNotWritable
 │   ├── UnknownModel, UnknownLanguage, UnknownOption, BadOption, BadPriority
 │   └── UnknownGpu, ModelDoesNotFit
 ├── JobError
 │   ├── JobNotFound, JobNotFinished, JobCancelled
+│   ├── PlanningFailed, AssemblyFailed      intake died of it again and again
 │   └── SegmentFailed       a segment failed for good and took its job with it
 ├── AttemptError            this attempt is over; the ledger knows what comes next
 │   ├── StaleAttempt        somebody else has the segment now
@@ -21,7 +22,8 @@ FleetError
 │   ├── EngineRequestInvalid  whisper refused these options
 │   └── ModelUnavailable    the checkpoint is missing, truncated or of a wrong kind
 ├── PoolError               a pool cannot be resized like that
-└── SetupError              something this machine needs is missing
+├── SetupError              something this machine needs is missing
+└── BadSetting              an environment variable says what cannot be
 
 The docstring is the message: `raise FileMissing(path=p)` fills it in. Errors travel through Celery's JSON
 result backend as type name and message, so that a client without this package still gets both.
@@ -79,6 +81,10 @@ class UrlNotAllowed(RequestError):
     """{url} may not be fetched: give a path, or have its prefix added to WHISPER_FLEET_URL_PREFIXES."""
 
 
+class CallbackNotAllowed(RequestError):
+    """{url} may not be called back: leave out callback_url, or have it covered by WHISPER_FLEET_CALLBACK_PREFIXES."""
+
+
 class UrlUnavailable(RequestError):
     """{url} cannot be fetched ({reason}): check that it opens from the fleet's machines."""
 
@@ -92,7 +98,7 @@ class UnknownModel(RequestError):
 
 
 class UnknownLanguage(RequestError):
-    """{language!r} is no language that Whisper knows: use a code such as 'en', or leave it out."""
+    """{language} is no language that Whisper knows: use a code such as 'en', or leave it out."""
 
 
 class UnknownOption(RequestError):
@@ -104,7 +110,7 @@ class BadOption(RequestError):
 
 
 class BadPriority(RequestError):
-    """{priority!r} is no priority: use a whole number from 0 (most urgent) to 9."""
+    """{priority} is no priority: use a whole number from 0 (most urgent) to 9."""
 
 
 class UnknownGpu(RequestError):
@@ -133,6 +139,14 @@ class JobCancelled(JobError):
 
 class SegmentFailed(JobError):
     """Segment {segment} of job {job} failed {attempts} times, the last time with: {reason}"""
+
+
+class PlanningFailed(JobError):
+    """Job {job} cannot be planned: {processes} intake processes were lost while they read its file, see their logs."""
+
+
+class AssemblyFailed(JobError):
+    """Job {job} cannot be assembled: {processes} intake processes were lost while they did it, see their logs."""
 
 
 class AttemptError(FleetError):
@@ -185,3 +199,7 @@ class PoolError(FleetError):
 
 class SetupError(FleetError):
     """{what} is missing: {mend}."""
+
+
+class BadSetting(FleetError):
+    """{name} cannot be used: {reason}."""

@@ -46,28 +46,31 @@ DUE = f"{PREFIX}:due"
 
 
 def job(job_id: str) -> str:
-    """hash, a job's record; expires `job_retention` after its end."""
-    return f"{PREFIX}:job:{job_id}"
+    """hash, a job's record; expires `job_retention` after its end.
+
+    Clients choose ids, also `x:plan`, which is not to be the plan of `x`. Escaped in shared/lua/common.lua, too.
+    """
+    return f"{PREFIX}:job:{job_id.replace('%', '%25').replace(':', '%3A')}"
 
 
 def plan(job_id: str) -> str:
     """hash segment -> SegmentPlan as JSON; expires soon after the job's end, as do the three that follow."""
-    return f"{PREFIX}:job:{job_id}:plan"
+    return f"{job(job_id)}:plan"
 
 
 def segments(job_id: str) -> str:
     """hash segment -> its record as JSON; no field: waiting, never assigned."""
-    return f"{PREFIX}:job:{job_id}:segments"
+    return f"{job(job_id)}:segments"
 
 
 def results(job_id: str) -> str:
     """hash segment -> SegmentResult as JSON."""
-    return f"{PREFIX}:job:{job_id}:results"
+    return f"{job(job_id)}:results"
 
 
 def waiting(job_id: str) -> str:
     """zset of the job's waiting segments, in order; gone when none waits."""
-    return f"{PREFIX}:job:{job_id}:waiting"
+    return f"{job(job_id)}:waiting"
 
 
 # --- ledger: what waits --------------------------------------------------------------------------------
@@ -98,6 +101,11 @@ ACTIVE_GPUS = f"{PREFIX}:active_gpus"
 def active(gpu_id: str) -> str:
     """zset `<segment>:<job>` assigned to or running on a GPU -> deadline to start or show progress."""
     return f"{PREFIX}:active:{gpu_id}"
+
+
+# --- recovery ------------------------------------------------------------------------------------------
+#: hash GPU -> when it was first seen silent; gone with the silence. Writer: recovery.
+SILENT = f"{PREFIX}:silent"
 
 
 # --- dispatcher ----------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any, cast
 from redis import Redis
 
 from shared import keys
-from shared.errors import JobCancelled, JobNotFound, SegmentFailed, StaleAttempt
+from shared.errors import AssemblyFailed, JobCancelled, JobNotFound, PlanningFailed, SegmentFailed, StaleAttempt
 from shared.ledger_records import Finish, GivenBack, JobRecord, LaneNeeds, job_record, lane_of, progress_from
 from shared.ledger_scripts import run, text
 from shared.wire import (
@@ -33,6 +33,10 @@ KEEP_RESULTS = 3600.0
 #: A client sees progress at most this often, in seconds, however many slots work for its job.
 SHOW_INTERVAL = 0.5
 
+#: What the script `begin` answers when too many processes died with a job, and what that is called by its state.
+_CLAIMS_LOST = -2
+_FAILED_STEPS = {JobState.ACCEPTED: PlanningFailed, JobState.ASSEMBLING: AssemblyFailed}
+
 
 class Ledger:
     """Jobs and segments in Redis, whose errors pass through as they are."""
@@ -48,9 +52,15 @@ class Ledger:
         """Enter a job; False when it is known already."""
         return bool(run(self._redis, "accept", job, request.to_json(), now, now + STEP_GRACE))
 
-    def begin(self, job: str, planner: str, until: float, now: float) -> bool:
-        """Take a job for planning, or renew: False when it is planned, ended, or another planner's."""
-        return self._known(job, run(self._redis, "begin", job, planner, now, until))
+    def begin(self, job: str, step: JobState, process: str, until: float, now: float) -> bool:
+        """Claim a job for planning or assembly, or renew: False when it is not at this step, or another's.
+
+        Raises PlanningFailed or AssemblyFailed when as many processes were lost with it as a segment has attempts.
+        """
+        answer = run(self._redis, "begin", job, step, process, now, until, self._max_attempts)
+        if answer == _CLAIMS_LOST:
+            raise _FAILED_STEPS[step](job=job, processes=self._max_attempts)
+        return self._known(job, answer)
 
     def plan(self, job: str, plan: JobPlan, now: float, request: TranscribeRequest | None = None) -> bool:
         """Let a job's segments wait for GPUs; False when it ended or was planned already.
@@ -145,10 +155,13 @@ class Ledger:
             for segment, job, token, state in run(self._redis, "overdue", gpu, now)
         ]
 
-    def due(self, now: float, again: float, most: int = 100) -> list[tuple[str, JobState]]:
-        """Jobs whose next step should have come by now; they are due again at `again`."""
+    def due(self, now: float, again: float, most: int = 100) -> list[tuple[str, JobState, bool]]:
+        """Jobs whose next step should have come by now; they are due again at `again`.
+
+        True beside a state: a process of intake had the job, whose claim has run out.
+        """
         found = run(self._redis, "due", now, again, most)
-        return [(text(job), JobState(text(state))) for job, state in found]
+        return [(text(job), JobState(text(state)), bool(begun)) for job, state, begun in found]
 
     # --- readers ---
 
@@ -156,7 +169,7 @@ class Ledger:
         """A job's record."""
         fields = self._redis.hgetall(keys.job(job))
         if not fields:
-            raise self._not_found(job)
+            raise self.not_found(job)
         return job_record(job, {text(name): text(value) for name, value in fields.items()})
 
     def jobs(self, first: int = 0, last: int = -1) -> list[str]:
@@ -195,7 +208,7 @@ class Ledger:
         word, *answer = run(self._redis, name, message.job, message.segment, message.token, *arguments)
         match text(word):
             case "unknown":
-                raise self._not_found(message.job)
+                raise self.not_found(message.job)
             case "over":
                 raise JobCancelled(job=message.job)
             case "stale":
@@ -213,14 +226,15 @@ class Ledger:
 
     def _known(self, job: str, answer: int) -> bool:
         if answer < 0:
-            raise self._not_found(job)
+            raise self.not_found(job)
         return bool(answer)
 
     def _in_order(self, key: str) -> list[bytes]:
         fields = cast("dict[bytes, bytes]", self._redis.hgetall(key))
         return [value for _, value in sorted(fields.items(), key=lambda field: int(field[0]))]
 
-    def _not_found(self, job: str) -> JobNotFound:
+    def not_found(self, job: str) -> JobNotFound:
+        """The error for a job that is unknown here, or not any more."""
         return JobNotFound(job=job, days=self._retention / 86400)
 
 

@@ -6,19 +6,32 @@ Pure: what only Whisper knows (its languages) and what only a fleet knows (its d
 from __future__ import annotations
 
 import difflib
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, get_args
 
-from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
 
 from shared.errors import BadOption, BadPriority, UnknownLanguage, UnknownOption
 from shared.settings import Precision
 from shared.wire import TranscribeRequest
 
+#: Characters of a wrong value that its error repeats.
+_SHOWN = 100
+
 FORMATS = ("txt", "srt", "vtt", "tsv", "json")
+
+_TOKEN = re.compile(r"<\|(endoftext|startof[a-z]+|translate|transcribe|nospeech|notimestamps|[a-z]{2,3}|\d+\.\d\d)\|>")
+
+
+def _no_token(text: str) -> str:
+    """Whisper's tokenizer refuses these in a text, once a window is to be decoded."""
+    if found := _TOKEN.search(text):
+        raise PydanticCustomError("token", f"{found[0]} is a token of Whisper's own, and no text")
+    return text
+
 
 _Positive = Annotated[int, Field(strict=True, ge=1)]
 _Rows = Annotated[int, Field(strict=True, ge=1, le=16)]
@@ -26,6 +39,10 @@ _Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 _Share = Annotated[float, Field(strict=True, ge=0, le=1)]
 _Flag = Annotated[bool, Field(strict=True)]
 _Text = Annotated[str, StringConstraints(strict=True, max_length=10_000)]
+_Spoken = Annotated[_Text, AfterValidator(_no_token)]
+_Numbers = Annotated[str, StringConstraints(strict=True, max_length=10_000, pattern=r"^\s*(-?\d+\s*(,\s*-?\d+\s*)*)?$")]
+# More than any model has.
+_Tokens = Annotated[list[Annotated[int, Field(strict=True, ge=-1)]], Field(max_length=52_000)]
 
 #: The arguments of whisper.transcribe() that a job may set beside the request's own fields. Not among them:
 #: what the fleet decides (fp16, verbose) and what contradicts its cutting (clip_timestamps, prompt).
@@ -35,7 +52,7 @@ WHISPER_OPTIONS: dict[str, TypeAdapter[Any]] = {
     "logprob_threshold": TypeAdapter(_Number | None),
     "no_speech_threshold": TypeAdapter(_Share | None),
     "condition_on_previous_text": TypeAdapter(_Flag),
-    "initial_prompt": TypeAdapter(_Text | None),
+    "initial_prompt": TypeAdapter(_Spoken | None),
     "carry_initial_prompt": TypeAdapter(_Flag),
     "prepend_punctuations": TypeAdapter(_Text),
     "append_punctuations": TypeAdapter(_Text),
@@ -45,8 +62,8 @@ WHISPER_OPTIONS: dict[str, TypeAdapter[Any]] = {
     "beam_size": TypeAdapter(_Rows | None),
     "patience": TypeAdapter(Annotated[_Number, Field(gt=0)] | None),
     "length_penalty": TypeAdapter(_Share | None),
-    "prefix": TypeAdapter(_Text | None),
-    "suppress_tokens": TypeAdapter(_Text | list[Annotated[int, Field(strict=True, ge=-1)]] | None),
+    "prefix": TypeAdapter(_Spoken | None),
+    "suppress_tokens": TypeAdapter(_Numbers | _Tokens | None),
     "suppress_blank": TypeAdapter(_Flag),
     "without_timestamps": TypeAdapter(_Flag),
     "max_initial_timestamp": TypeAdapter(Annotated[_Number, Field(ge=0, le=30)] | None),
@@ -70,7 +87,7 @@ def parse_request(asked: Mapping[str, Any], known: Known) -> TranscribeRequest:
     """The request that these keyword arguments make; a RequestError names the first that is wrong."""
     for name in asked:
         if name not in _OWN_FIELDS and name not in WHISPER_OPTIONS:
-            raise UnknownOption(name=name, hint=_hint(name))
+            raise UnknownOption(name=name[:_SHOWN], hint=_hint(name[:_SHOWN]))
     given = {name: value for name, value in asked.items() if value is not None}
     options = {name: _checked(name, value) for name, value in asked.items() if name in WHISPER_OPTIONS}
     if options.get("patience") is not None and options.get("beam_size") is None:
@@ -113,17 +130,27 @@ def _hint(name: str) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
+def _shown(value: Any) -> str:
+    """As much of a value as helps to find it."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
 def _checked(name: str, value: Any) -> Any:
     try:
         return WHISPER_OPTIONS[name].validate_python(value)
     except ValidationError as error:
-        raise BadOption(name=name, reason=f"{value!r}: {error.errors()[0]['msg']}") from None
+        raise BadOption(name=name, reason=f"{_shown(value)}: {error.errors()[0]['msg']}") from None
 
 
 def _text(name: str, *, empty: bool = False) -> Callable[[Any], str]:
     def read(value: Any) -> str:
         if not isinstance(value, str) or not (value or empty) or len(value) > 4096:
-            raise BadOption(name=name, reason=f"{value!r:.100} is not a text")
+            raise BadOption(name=name, reason=f"{_shown(value)} is not a text")
+        try:
+            value.encode()
+        except UnicodeEncodeError:  # as Python gives file names of another encoding
+            raise BadOption(name=name, reason=f"{_shown(value)} cannot be written in UTF-8") from None
         return value
 
     return read
@@ -132,7 +159,7 @@ def _text(name: str, *, empty: bool = False) -> Callable[[Any], str]:
 def _one_of(name: str, choices: Iterable[str]) -> Callable[[Any], str]:
     def read(value: Any) -> str:
         if value not in choices:
-            raise BadOption(name=name, reason=f"{value!r} is none of {', '.join(choices)}")
+            raise BadOption(name=name, reason=f"{_shown(value)} is none of {', '.join(choices)}")
         return str(value)
 
     return read
@@ -141,7 +168,7 @@ def _one_of(name: str, choices: Iterable[str]) -> Callable[[Any], str]:
 def _flag(name: str) -> Callable[[Any], bool]:
     def read(value: Any) -> bool:
         if not isinstance(value, bool):
-            raise BadOption(name=name, reason=f"{value!r} is neither true nor false")
+            raise BadOption(name=name, reason=f"{_shown(value)} is neither true nor false")
         return value
 
     return read
@@ -151,19 +178,19 @@ def _language(value: Any, languages: Mapping[str, str] | None) -> str | None:
     if value in ("", "auto"):
         return None
     if not isinstance(value, str):
-        raise UnknownLanguage(language=value)
+        raise UnknownLanguage(language=_shown(value))
     if languages is None:
-        return value.lower()
+        return _text("language")(value).lower()
     code = languages.get(value.lower())
     if code is None:
-        raise UnknownLanguage(language=value)
+        raise UnknownLanguage(language=_shown(value))
     return code
 
 
 def _output_path(value: Any) -> str:
     path = _text("output_path")(value)
     if not path.startswith("/") or "\0" in path:
-        raise BadOption(name="output_path", reason=f"{path!r} is no absolute path on the fleet's machines")
+        raise BadOption(name="output_path", reason=f"{_shown(path)} is no absolute path on the fleet's machines")
     return path
 
 
@@ -172,7 +199,7 @@ def _formats(value: Any) -> tuple[str, ...]:
     if names == ["all"]:
         return FORMATS
     if not isinstance(names, list | tuple) or not names or any(name not in FORMATS for name in names):
-        raise BadOption(name="formats", reason=f"{value!r} is not a list of {', '.join(FORMATS)}")
+        raise BadOption(name="formats", reason=f"{_shown(value)} is not a list of {', '.join(FORMATS)}")
     return tuple(dict.fromkeys(names))
 
 
@@ -180,7 +207,7 @@ def _gpu_ids(value: Any) -> tuple[str, ...]:
     ids = value.split(",") if isinstance(value, str) else value
     ids = [ids] if isinstance(ids, int) else ids
     if not isinstance(ids, list | tuple) or not all(_is_gpu_id(gpu_id) for gpu_id in ids):
-        reason = f"{value!r} is not a list of indices, host:index or UUIDs"
+        reason = f"{_shown(value)} is not a list of indices, host:index or UUIDs"
         raise BadOption(name="gpu_ids", reason=reason)
     return tuple(dict.fromkeys(str(gpu_id).strip() for gpu_id in ids))
 
@@ -193,20 +220,20 @@ def _is_gpu_id(value: Any) -> bool:
 
 def _priority(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 9:
-        raise BadPriority(priority=value)
+        raise BadPriority(priority=_shown(value))
     return value
 
 
 def _segment_duration(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise BadOption(name="segment_duration", reason=f"{value!r} is not a number of seconds")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BadOption(name="segment_duration", reason=f"{_shown(value)} is not a number of seconds")
     if not 30 <= value <= 3600:
-        raise BadOption(name="segment_duration", reason=f"{value} s is not between 30 and 3600 s")
+        raise BadOption(name="segment_duration", reason=f"{_shown(value)} s is not between 30 and 3600 s")
     return float(value)
 
 
 def _callback_url(value: Any) -> str:
     url = _text("callback_url")(value)
     if not re.fullmatch(r"https?://[^\s/]+\S*", url):
-        raise BadOption(name="callback_url", reason=f"{url!r} is no http or https address")
+        raise BadOption(name="callback_url", reason=f"{_shown(url)} is no http or https address")
     return url

@@ -1,7 +1,8 @@
 """What crosses a process border: frozen, keyword-only, one documented line a field.
 
 Times that are moments are Unix seconds; times that are lengths are seconds; sizes are bytes.
-`to_json` / `from_json` are the only serialisation: strict about unknown fields, so that a typo is an error.
+`to_json` / `from_json` are the only serialisation. Making one with a field that it does not have is an error; reading
+one, which a process of a newer version may have written, leaves out the fields that are new to the reader.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared.memory import Form
 from shared.settings import Precision
 
 
@@ -24,7 +26,8 @@ class Wire(BaseModel):
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        return cls.model_validate_json(text)
+        """What a process of the fleet wrote, perhaps one of a newer version; pydantic's ValidationError."""
+        return cls.model_validate_json(text, extra="ignore")
 
 
 class JobState(StrEnum):
@@ -178,6 +181,7 @@ class GpuStatus(Wire):
     engine_bytes: int | None = None  # memory that the engine holds, by its own account
     engine_pid: int | None = None  # as its node numbers it; NVML may know it by another
     models: tuple[str, ...] = ()  # loaded in the engine now, as "name/precision"
+    forms: dict[Precision, Form] = Field(default_factory=dict)  # of cross-attention in the engine; empty: not told
     ready: bool  # the engine answers
     started: float  # when the node came up
     heartbeat: float  # when this was written

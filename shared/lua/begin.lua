@@ -1,11 +1,13 @@
--- job, planner, now, until -> 1: this planner's until then, 0: planned, ended, or another living planner's.
-local job, planner, now, lease_end = unpack(ARGV)
-local state, owner = unpack(redis.call('HMGET', of_job(job), 'state', 'planner'))
+-- job, step, process, now, until, most -> 1: this process' until then, 0: not at this step, or another living process',
+-- -2: `most` processes were lost with it.
+local job, step, process, now, lease_end, most = unpack(ARGV)
+local state, owner, lost = unpack(redis.call('HMGET', of_job(job), 'state', 'claimed_by', 'claims_lost'))
 if not state then return -1 end
-if state ~= 'accepted' then return 0 end
-if owner and owner ~= planner and tonumber(redis.call('ZSCORE', K.due, job) or 0) > tonumber(now) then
+if state ~= step then return 0 end
+if owner and owner ~= process and tonumber(redis.call('ZSCORE', K.due, job) or 0) > tonumber(now) then
   return 0
 end
-redis.call('HSET', of_job(job), 'planner', planner)
+if tonumber(lost or 0) >= tonumber(most) then return -2 end
+redis.call('HSET', of_job(job), 'claimed_by', process)
 redis.call('ZADD', K.due, lease_end, job)
 return 1

@@ -2,8 +2,10 @@
 -- Moments and lengths stay strings, so that no precision is lost; virtual times are written with %.17g.
 -- A segment's record: state, attempt, token, gpu, started (now of its start), length and seconds (of audio).
 
+-- Clients choose ids, also `x:plan`: escaped as in shared/keys.py.
 local function of_job(job, part)
-  return K.job .. job .. (part and ':' .. part or '')
+  local name = string.gsub(job, '[%%:]', {['%'] = '%25', [':'] = '%3A'})
+  return K.job .. name .. (part and ':' .. part or '')
 end
 
 local function is_final(state)

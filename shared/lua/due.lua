@@ -1,11 +1,14 @@
--- now, again, most -> {job, state} of those whose next step should have come by now; each is due again at `again`.
+-- now, again, most -> {job, state, begun} of those whose next step should have come by now; each is due again at `again`.
+-- begun: 1 where a process of intake had the job. Its claim ran out and goes: the new moment must not prolong it.
 local now, again, most = unpack(ARGV)
 local found = {}
 for _, job in ipairs(redis.call('ZRANGEBYSCORE', K.due, '-inf', now, 'LIMIT', 0, most)) do
   local state = redis.call('HGET', of_job(job), 'state')
   if state and state ~= 'running' then
     redis.call('ZADD', K.due, again, job)
-    found[#found + 1] = {job, state}
+    local begun = not is_final(state) and redis.call('HDEL', of_job(job), 'claimed_by') or 0
+    if begun == 1 then redis.call('HINCRBY', of_job(job), 'claims_lost', 1) end
+    found[#found + 1] = {job, state, begun}
   else
     redis.call('ZREM', K.due, job)
   end

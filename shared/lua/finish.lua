@@ -20,6 +20,7 @@ local last = fields[3] == tonumber(fields[2])
 if last then
   fields[1] = 'assembling'
   redis.call('ZADD', K.due, due, job)
+  redis.call('HDEL', of_job(job), 'claimed_by', 'claims_lost')  -- of its planning
 end
 local show = last or is_time_to_show(fields[7], now, interval)
 redis.call('HSET', of_job(job), 'state', fields[1], 'done', fields[3], 'seconds_done', fields[5],

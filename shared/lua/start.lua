@@ -8,7 +8,10 @@ if no then return {no} end
 if record.state ~= 'assigned' and not (record.state == 'running' and record.started == now) then
   return {'stale'}
 end
-if record.gpu ~= gpu then leave_gpu(job, segment, record) end
+if record.gpu ~= gpu then
+  leave_gpu(job, segment, record)
+  redis.call('SADD', K.active_gpus, gpu)
+end
 local plan = redis.call('HGET', of_job(job, 'plan'), segment)
 local cut = cjson.decode(plan)
 record.state, record.gpu, record.started = 'running', gpu, now

@@ -55,29 +55,31 @@ def test_a_job_is_planned_once_but_the_same_call_may_be_repeated(ledger: LedgerB
     assert ledger.job("j").segments_total == 2
 
 
-def test_only_one_planner_has_a_job_until_its_lease_runs_out(ledger: LedgerByHand) -> None:
-    ledger.accept("j", request(), 1.0)
-    assert ledger.begin("j", "a", 40.0, 2.0)
-    assert ledger.begin("j", "a", 50.0, 12.0)
-    assert not ledger.begin("j", "b", 60.0, 20.0)
-    assert ledger.begin("j", "b", 90.0, 51.0)
-    ledger.plan("j", plan(1), 52.0)
-    assert not ledger.begin("j", "b", 90.0, 53.0)
-
-
 def test_unknown_jobs_are_said_to_be_unknown(ledger: LedgerByHand) -> None:
     with pytest.raises(JobNotFound):
         ledger.job("nothing")
     with pytest.raises(JobNotFound):
         ledger.cancel("nothing", 1.0)
     with pytest.raises(JobNotFound):
-        ledger.begin("nothing", "a", 2.0, 1.0)
+        ledger.begin("nothing", JobState.ACCEPTED, "a", 2.0, 1.0)
+
+
+@pytest.mark.parametrize("other", ["x:plan", "x:segments", "x:results", "x:waiting", "x%3Aplan"])
+def test_an_id_that_looks_like_a_part_of_another_job_is_a_job_of_its_own(ledger: LedgerByHand, other: str) -> None:
+    ledger.planned("x")
+    with pytest.raises(JobNotFound):
+        ledger.job(other)
+    ledger.planned(other)
+    for job in ("x", other):
+        ledger.finish(ledger.running(job), result(job), 4.0)
+        assert len(ledger.plans(job)) == 1
+        assert [one.text for one in ledger.results(job)] == [job]
 
 
 def test_a_cancelled_job_cannot_be_planned(ledger: LedgerByHand) -> None:
     ledger.accept("j", request(), 1.0)
     assert ledger.cancel("j", 2.0)
-    assert not ledger.begin("j", "a", 9.0, 3.0)
+    assert not ledger.begin("j", JobState.ACCEPTED, "a", 9.0, 3.0)
     assert not ledger.plan("j", plan(1), 3.0)
     assert ledger.lanes(10) == []
 
@@ -110,6 +112,7 @@ def test_a_segment_that_starts_on_another_gpu_counts_there(ledger: LedgerByHand)
     message = ledger.assigned(ledger.planned("j"))
     ledger.start(message, "host.1", 120.0, 3.0)
     assert ledger.loads([GPU, "host.1"]) == [0, 1]
+    assert "host.1" in ledger.active_gpus()  # else recovery would never look there
 
 
 def test_the_first_result_wins_and_a_late_one_is_dropped(ledger: LedgerByHand) -> None:
@@ -236,13 +239,13 @@ def test_a_step_that_does_not_come_is_due_until_the_job_is_settled(ledger: Ledge
     ledger.accept("lost", request(), 0.0)
     ledger.planned("j", now=0.0)
     assert ledger.due(5.0, 99.0) == []
-    assert ledger.due(11.0, 99.0) == [("lost", JobState.ACCEPTED)]
+    assert ledger.due(11.0, 99.0) == [("lost", JobState.ACCEPTED, False)]
     assert ledger.due(12.0, 99.0) == []
     ledger.finish(ledger.running("j"), result(), 20.0)
-    assert ledger.due(31.0, 99.0) == [("j", JobState.ASSEMBLING)]
+    assert ledger.due(31.0, 99.0) == [("j", JobState.ASSEMBLING, False)]
     ledger.settle("j", 32.0)
     ledger.cancel("lost", 40.0)
-    assert ledger.due(100.0, 200.0) == [("lost", JobState.CANCELLED)]
+    assert ledger.due(100.0, 200.0) == [("lost", JobState.CANCELLED, False)]
     ledger.settle("lost", 101.0)
     assert ledger.due(math.inf, 300.0) == []
 

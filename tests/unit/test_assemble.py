@@ -34,7 +34,7 @@ def test_times_become_relative_to_the_file_and_numbers_run_through() -> None:
     assert (first["id"], first["start"], first["end"], first["seek"]) == (0, 1.0, 2.5, 0)
     assert (second["id"], second["start"], second["end"], second["seek"]) == (1, 291.52, 293.02, 29052)
     assert second["words"] == [{"word": " Two", "start": 291.52, "end": 291.72, "probability": 0.5}]
-    assert whole["text"] == "One. Two."
+    assert whole["text"] == " One. Two."  # as whisper begins it
 
 
 def test_what_whisper_gave_is_not_changed() -> None:
@@ -86,3 +86,27 @@ def test_a_directory_that_cannot_be_written_is_said(tmp_path: Path) -> None:
 
 def request(**fields: Any) -> TranscribeRequest:
     return TranscribeRequest(**{"model_name": "base", **fields})
+
+
+@pytest.mark.parametrize("name", ["track #1", "what?", "50% [x]; y&z", "Grüße 日本"])
+def test_files_are_named_for_the_input_whatever_characters_it_has(tmp_path: Path, name: str) -> None:
+    target = target_of(request(file_path=f"/in/{name}.mp3", output_path=str(tmp_path)))
+    assert target is not None and target.stem == name
+
+
+def test_the_file_of_a_url_is_named_without_its_query(tmp_path: Path) -> None:
+    target = target_of(request(file_path="https://h/a/talk.mp3?key=/x#y", output_path=str(tmp_path)))
+    assert target is not None and target.stem == "talk"
+
+
+def test_a_name_that_cannot_be_written_is_found_before_the_work(tmp_path: Path) -> None:
+    long = target_of(request(file_path=f"/in/{'n' * 251}.mp3", output_path=str(tmp_path)))
+    assert long is not None
+    with pytest.raises(OutputNotWritable, match="too long"):
+        long.prepare()
+    (tmp_path / "talk.srt").mkdir()
+    taken = target_of(request(file_path="/in/talk.mp3", output_path=str(tmp_path)))
+    assert taken is not None
+    with pytest.raises(OutputNotWritable, match="directory"):
+        taken.prepare()
+    assert [path.name for path in tmp_path.iterdir()] == ["talk.srt"]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import whisper
 from whisper.decoding import DecodingOptions
+from whisper.tokenizer import get_tokenizer
 
 from shared.errors import BadOption, BadPriority, RequestError, UnknownLanguage, UnknownOption
 from shared.requests import FORMATS, WHISPER_OPTIONS, Known, as_keywords, parse_request
@@ -84,6 +85,13 @@ def test_values_are_taken_as_they_are_meant(asked: dict[str, Any], field: str, m
         ({"temperature": []}, BadOption, "temperature"),
         ({"patience": 2.0}, BadOption, "beam_size"),
         ({"callback_url": "ftp://x"}, BadOption, "callback_url"),
+        ({"file_path": "/not utf-8 \udcff.wav"}, BadOption, "UTF-8"),
+        ({"tenant": "\ud800"}, BadOption, "UTF-8"),
+        ({"segment_duration": 10**400}, BadOption, "between 30 and 3600"),
+        ({"suppress_tokens": [1] * 60_000}, BadOption, "suppress_tokens"),
+        ({"suppress_tokens": "1, two"}, BadOption, "suppress_tokens"),
+        ({"initial_prompt": "A talk.<|endoftext|>"}, BadOption, "<|endoftext|> is a token of Whisper's own"),
+        ({"prefix": "<|0.00|> A"}, BadOption, "<|0.00|> is a token"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_sentence(
@@ -93,6 +101,39 @@ def test_what_is_wrong_is_said_in_one_sentence(
         parse(**asked)
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+    str(caught.value).encode()
+
+
+@pytest.mark.parametrize(
+    "name", ["file_path", "language", "formats", "gpu_ids", "priority", "task", "temperature", "segment_duration"]
+)
+def test_what_is_wrong_and_huge_is_not_repeated_in_full(name: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        parse(**{name: ["x" * 100_000]})
+    assert len(str(caught.value)) < 500
+
+
+def test_a_name_that_is_huge_is_not_repeated_in_full() -> None:
+    with pytest.raises(UnknownOption) as caught:
+        parse(**{"x" * 100_000: 1})
+    assert len(str(caught.value)) < 500
+
+
+def test_texts_that_whispers_tokenizer_refuses_are_refused_at_once() -> None:
+    for token in get_tokenizer(multilingual=True).encoding.special_tokens_set:
+        with pytest.raises(BadOption):
+            parse(initial_prompt=f"A talk.{token}")
+    assert parse(initial_prompt="a <| b <|name|>").options == {"initial_prompt": "a <| b <|name|>"}
+
+
+@pytest.mark.parametrize("tokens", ["-1", "", "1", " 1, 2 ,-1", [-1, 5]])
+def test_tokens_to_suppress_are_taken_as_whisper_takes_them(tokens: str | list[int]) -> None:
+    assert parse(suppress_tokens=tokens).options == {"suppress_tokens": tokens}
+
+
+def test_a_language_that_is_no_utf8_is_refused_by_a_client_that_knows_none() -> None:
+    with pytest.raises(BadOption, match="UTF-8"):
+        parse_request({"file_path": "/a.wav", "language": "\ud800"}, dataclasses.replace(KNOWN, languages=None))
 
 
 def test_a_client_that_does_not_know_the_languages_leaves_them_to_intake() -> None:

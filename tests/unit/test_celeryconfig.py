@@ -1,0 +1,32 @@
+"""Celery's configuration follows the settings."""
+
+from __future__ import annotations
+
+import runpy
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from kombu.transport.redis import Channel
+
+from shared.settings import load_settings
+
+CONFIG = Path(__file__).parents[2] / "celeryconfig.py"
+
+
+@pytest.fixture(autouse=True)
+def fresh_settings() -> Iterator[None]:
+    load_settings.cache_clear()
+    yield
+    load_settings.cache_clear()
+
+
+@pytest.mark.parametrize("retention", [7 * 86400, 3600, 300])
+def test_a_message_does_not_come_again_after_the_ledger_forgot_its_job(
+    retention: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WHISPER_FLEET_JOB_RETENTION", str(retention))
+    timeout = runpy.run_path(str(CONFIG))["broker_transport_options"]["visibility_timeout"]
+    looked_for = Channel.unacked_restore_interval * Channel.unacked_restore_throttle
+    assert timeout + looked_for < retention
+    assert timeout <= 86400
