@@ -44,7 +44,7 @@ def plan_audio(file_path: str, job: str, segment_duration: float, settings: Sett
     spool = Spool(settings)
     try:
         with _local(file_path, settings) as path:
-            plan = _plan(stream_pcm(path, settings), job, segment_duration, spool)
+            plan = _plan(stream_pcm(path, settings, called=file_path), job, segment_duration, spool)
         if plan.duration < MINIMUM_SECONDS:
             raise AudioTooShort(path=file_path, seconds=plan.duration, minimum=MINIMUM_SECONDS)
     except BaseException:
@@ -63,10 +63,12 @@ def read_segment(file_path: str, plan: SegmentPlan, settings: Settings) -> NDArr
     pcm = Spool(settings).read(plan.spool, expected) if plan.spool else None
     if pcm is None:
         with _local(file_path, settings) as path:
-            pcm = _between(stream_pcm(path, settings), first, last)
+            pcm = _between(stream_pcm(path, settings, called=file_path), first, last)
         if len(pcm) < expected - _TOLERATED_SECONDS * SAMPLE_RATE * BYTES_PER_SAMPLE:
             raise CorruptAudio(path=file_path, reason="it is shorter than when the job was planned")
-    return np.frombuffer(pcm, np.int16).astype(np.float32) / 32768.0
+    samples = np.frombuffer(pcm, np.int16).astype(np.float32)
+    samples /= 32768.0
+    return samples
 
 
 @contextlib.contextmanager

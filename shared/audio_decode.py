@@ -37,19 +37,21 @@ _COMPLAINT_BYTES = 4096
 _LIMITED = f'ulimit -t {_CPU_SECONDS}; ulimit -v {_MEMORY_KIB}; ulimit -f 0; ulimit -c 0; exec "$@"'
 
 
-def stream_pcm(path: Path, settings: Settings) -> PcmStream:
+def stream_pcm(path: Path, settings: Settings, *, called: str | None = None) -> PcmStream:
     """The samples that `whisper.load_audio` would give, as s16le 16 kHz mono, in pieces as they are decoded.
 
     Damage that ffmpeg steps over (a torn tail, a bad frame) is stepped over here too, as whisper does.
-    Raises NoAudioStream or CorruptAudio when nothing could be decoded or ffmpeg gave up.
+    Raises NoAudioStream or CorruptAudio when nothing could be decoded or ffmpeg gave up; they name the file as
+    its client `called` it.
     """
+    name = called or str(path)
     child = _start(_command(path, binaries.ffmpeg(settings.ffmpeg)))
     complaints = _Complaints(child)
     try:
-        yield from _chunks(child, path)
+        yield from _chunks(child, name)
         code = child.wait()
         if code != 0:
-            raise _error(path, code, complaints.text())
+            raise _error(name, code, complaints.text())
     finally:
         _end(child)
         complaints.close()
@@ -77,14 +79,14 @@ def _start(command: list[str]) -> subprocess.Popen[bytes]:
     )
 
 
-def _chunks(child: subprocess.Popen[bytes], path: Path) -> Iterator[bytes]:
+def _chunks(child: subprocess.Popen[bytes], name: str) -> Iterator[bytes]:
     """What ffmpeg writes, until it closes its output; CorruptAudio when nothing comes for too long."""
     output = _pipe(child.stdout)
     with selectors.DefaultSelector() as selector:
         selector.register(output, selectors.EVENT_READ)
         while True:
             if not selector.select(_STALL_SECONDS):
-                raise CorruptAudio(path=path, reason=f"ffmpeg made no progress for {_STALL_SECONDS:.0f} s")
+                raise CorruptAudio(path=name, reason=f"ffmpeg made no progress for {_STALL_SECONDS:.0f} s")
             chunk = os.read(output.fileno(), _CHUNK_BYTES)
             if not chunk:
                 return
@@ -105,11 +107,11 @@ def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
     return stream
 
 
-def _error(path: Path, code: int, complaints: str) -> RequestError:
+def _error(name: str, code: int, complaints: str) -> RequestError:
     """What ffmpeg's exit and its words mean for the client."""
     if "does not contain any stream" in complaints:
-        return NoAudioStream(path=path)
-    return CorruptAudio(path=path, reason=_reason(code, complaints))
+        return NoAudioStream(path=name)
+    return CorruptAudio(path=name, reason=_reason(code, complaints))
 
 
 def _reason(code: int, complaints: str) -> str:

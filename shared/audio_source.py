@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from shared.errors import (
     BadOption,
@@ -21,7 +22,7 @@ from shared.settings import Settings
 
 def is_url(file_path: str) -> bool:
     """Whether a job names something to fetch rather than a file."""
-    return urlsplit(file_path).scheme in ("http", "https")
+    return file_path.lower().startswith(("http://", "https://"))
 
 
 def check_file(file_path: str, settings: Settings) -> Path:
@@ -56,11 +57,22 @@ def real_path_below(given: str, roots: tuple[Path, ...], *, option: str) -> Path
 
 
 def check_url(url: str, settings: Settings) -> None:
-    """UrlNotAllowed unless one of the prefixes covers it: same scheme and host, and at or below its path."""
-    asked = urlsplit(url)
-    for prefix in map(urlsplit, settings.url_prefixes):
+    """UrlNotAllowed unless one of the prefixes covers it."""
+    if not is_below(url, settings.url_prefixes):
+        raise UrlNotAllowed(url=url)
+
+
+def is_below(url: str, prefixes: Iterable[str]) -> bool:
+    """Whether one of the prefixes covers it: same scheme and host, and at or below its path."""
+    try:
+        asked = urlsplit(url)
+    except ValueError:  # brackets that hold no address
+        return False
+    if ".." in unquote(asked.path).split("/"):  # servers read %2e%2e as well
+        return False
+    for prefix in map(urlsplit, prefixes):
         same_place = (asked.scheme, asked.netloc) == (prefix.scheme, prefix.netloc)
         below = asked.path.startswith(prefix.path.rstrip("/") + "/") or asked.path == prefix.path
-        if same_place and below and ".." not in asked.path.split("/"):
-            return
-    raise UrlNotAllowed(url=url)
+        if same_place and below:
+            return True
+    return False

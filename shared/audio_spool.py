@@ -32,14 +32,12 @@ class Spool:
         return max(0, min(self._limit_bytes - self.used(), free))
 
     def used(self) -> int:
-        """Bytes that lie in it."""
-        return sum(_size(file) for folder in self.folders() for file in folder.iterdir())
+        """Bytes that lie in it; jobs come and go meanwhile."""
+        return sum(bytes_in(folder) for folder in self.folders())
 
     def folders(self) -> list[Path]:
         """The folders of the jobs in it."""
-        with contextlib.suppress(OSError):
-            return [entry for entry in self.directory.iterdir() if entry.is_dir()]
-        return []
+        return [entry for entry in _entries(self.directory) if entry.is_dir()]
 
     def folder(self, job: str) -> Path:
         """Where a job's segments lie; an id comes from a client, so one that is no plain name is hashed."""
@@ -70,6 +68,18 @@ class Spool:
     def drop(self, job: str) -> None:
         """Forgets a job's audio; nothing happens when there is none."""
         shutil.rmtree(self.folder(job), ignore_errors=True)
+
+
+def bytes_in(folder: Path) -> int:
+    """Bytes of a job's segments; 0 once they are gone."""
+    return sum(_size(file) for file in _entries(folder))
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What is in a folder; nothing once it is gone."""
+    with contextlib.suppress(OSError):
+        return list(folder.iterdir())
+    return []
 
 
 def _size(file: Path) -> int:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import string
 import tempfile
 import urllib.request
 from collections.abc import Iterator
 from http.client import HTTPException
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import quote
 
 from shared.audio_source import check_url
 from shared.audio_spool import Spool
@@ -16,6 +18,8 @@ from shared.errors import UrlUnavailable
 from shared.settings import Settings
 
 _TIMEOUT_SECONDS = 30.0  # without a byte
+#: Begins the names of what is being fetched; the janitor removes what a killed process left.
+FETCHED = "fetched-"
 _CHUNK_BYTES = 2**20
 
 
@@ -37,7 +41,7 @@ def fetched(url: str, settings: Settings) -> Iterator[Path]:
     """The path of a temporary copy of what an allowed URL names; raises UrlUnavailable or UrlNotAllowed."""
     spool = Spool(settings)
     spool.directory.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=spool.directory, prefix="fetched-") as file:
+    with tempfile.NamedTemporaryFile(dir=spool.directory, prefix=FETCHED) as file:
         try:
             _copy(url, file, spool.room(), settings)
         except (OSError, HTTPException, ValueError) as error:
@@ -48,7 +52,8 @@ def fetched(url: str, settings: Settings) -> Iterator[Path]:
 
 def _copy(url: str, file: IO[bytes], room: int, settings: Settings) -> None:
     opener = urllib.request.build_opener(_WithinPrefixes(settings))
-    with opener.open(url, timeout=_TIMEOUT_SECONDS) as answer:
+    encoded = quote(url, safe=string.punctuation)  # as a browser does with spaces and umlauts
+    with opener.open(encoded, timeout=_TIMEOUT_SECONDS) as answer:
         while chunk := answer.read(_CHUNK_BYTES):
             room -= len(chunk)
             if room < 0:
