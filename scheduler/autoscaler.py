@@ -11,7 +11,7 @@ from celery import Celery
 from pydantic import ValidationError
 from redis import Redis
 
-from scheduler.devices import Devices, read_devices, slots_of
+from scheduler.devices import Devices, problem_of, read_devices, slots_of
 from scheduler.nvml import GpuReading
 from scheduler.pools import Pools, Resize
 from scheduler.resizing import Change, decide
@@ -107,7 +107,10 @@ class Autoscaler:
     ) -> _Plan:
         node = queues.gpu_node(self._settings.host, gpu.index)
         count = slots_of(gpu, devices, status, self._settings)
-        wanted, reason = (None, str(gpu.problem)) if count is None else (count.slots, count.reason)
+        if count is None:
+            wanted, reason = None, str(problem_of(gpu, devices, status))
+        else:
+            wanted, reason = count.slots, count.reason
         live = sizes.get(node)
         change = decide(wanted, live, wanted_before)
         return _Plan(

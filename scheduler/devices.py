@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from scheduler.host import HostReading, read_host
 from scheduler.nvml import GpuReading, read_gpus
 from scheduler.slots import Budget, SlotCount, SlotLimits, count_slots, together
 from shared.errors import FleetError
-from shared.memory import CUDA_CONTEXT_BYTES, ELEMENT_BYTES, ModelMemory, form_of, memory_of
+from shared.host import HostReading, read_host
+from shared.memory import CUDA_CONTEXT_BYTES, ELEMENT_BYTES, Form, ModelMemory, forms_of, memory_of
 from shared.models import resolve
 from shared.settings import Precision, Settings
 from shared.wire import GpuStatus
@@ -53,12 +53,25 @@ def _cpu(host: HostReading) -> GpuReading:
 def slots_of(
     gpu: GpuReading, devices: Devices, status: GpuStatus | None, settings: Settings
 ) -> SlotCount | None:
-    """The slots that a device should have; None where it cannot be read or used."""
-    if gpu.problem is not None:
+    """The slots that a device should have; None where `problem_of` says why it cannot be counted."""
+    if problem_of(gpu, devices, status) is not None:
         return None
-    memory = together(_memories(status.models if status else (), gpu, devices.device, settings))
+    forms = _forms(gpu, status, settings)
+    memory = together(_memories(status.models if status else (), forms, devices.device, settings))
     budget = budget_of(gpu, devices, status, memory)
     return count_slots(budget, memory, SlotLimits.of(settings))
+
+
+def problem_of(gpu: GpuReading, devices: Devices, status: GpuStatus | None) -> str | None:
+    """Why a device cannot be read or used; None: it can.
+
+    Where NVML stops to answer, a host of GPUs looks like one without. Its GPU nodes run on, and are no CPU's.
+    """
+    if gpu.problem is not None:
+        return gpu.problem
+    if status is not None and status.device != devices.device:
+        return f"its node computes on {status.device}, but: {devices.problem or 'the driver shows a GPU'}"
+    return None
 
 
 def budget_of(gpu: GpuReading, devices: Devices, status: GpuStatus | None, memory: ModelMemory) -> Budget:
@@ -92,30 +105,36 @@ def engine_bytes(gpu: GpuReading, status: GpuStatus) -> int | None:
     return by_nvml if own <= by_nvml <= own + 2 * CUDA_CONTEXT_BYTES else own
 
 
-def _memories(loaded: Sequence[str], gpu: GpuReading, device: str, settings: Settings) -> list[ModelMemory]:
+def _forms(gpu: GpuReading, status: GpuStatus | None, settings: Settings) -> dict[Precision, Form]:
+    """Of cross-attention, as the engine says; where it has not, as its GPU would have it."""
+    return forms_of(settings.cross_attention, gpu.capability) | (status.forms if status else {})
+
+
+def _memories(
+    loaded: Sequence[str], forms: Mapping[Precision, Form], device: str, settings: Settings
+) -> list[ModelMemory]:
     """Of what the engine has loaded, as `name/precision`; of the default model while it has nothing."""
-    found = [memory for name in loaded if (memory := _loaded_memory(name, gpu, device, settings)) is not None]
-    return found or [_memory(settings.default_model, settings.default_precision, gpu, device, settings)]
+    found = [memory for name in loaded if (memory := _loaded_memory(name, forms, device, settings)) is not None]
+    return found or [_memory(settings.default_model, settings.default_precision, forms, device, settings)]
 
 
-def _loaded_memory(loaded: str, gpu: GpuReading, device: str, settings: Settings) -> ModelMemory | None:
+def _loaded_memory(
+    loaded: str, forms: Mapping[Precision, Form], device: str, settings: Settings
+) -> ModelMemory | None:
     name, _, precision = loaded.rpartition("/")
     known = next((known for known in ELEMENT_BYTES if known == precision), None)
     if known is None:
         return None
     try:
-        return _memory(name, known, gpu, device, settings)
+        return _memory(name, known, forms, device, settings)
     except FleetError:  # its checkpoint has gone since it was loaded
         return None
 
 
-def _memory(model: str, asked: Precision, gpu: GpuReading, device: str, settings: Settings) -> ModelMemory:
+def _memory(
+    model: str, asked: Precision, forms: Mapping[Precision, Form], device: str, settings: Settings
+) -> ModelMemory:
     dims = resolve(model, settings.models)
     precision: Precision = "float32" if device == "cpu" else asked
-    return memory_of(
-        dims,
-        precision,
-        device=device,
-        segment_duration=settings.segment_duration,
-        form=form_of(settings.cross_attention, ELEMENT_BYTES[precision], gpu.capability),
-    )
+    duration, form = settings.segment_duration, forms[precision]
+    return memory_of(dims, precision, device=device, segment_duration=duration, form=form)

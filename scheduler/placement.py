@@ -7,13 +7,15 @@ Within a round a placement costs O(log GPUs): every distinct demand has a heap o
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import get_args
 
 from shared.errors import ModelDoesNotFit, RequestError, UnknownGpu
-from shared.memory import ModelMemory, memory_of
-from shared.models import MODELS, canonical, resolve
+from shared.memory import Form, memory_of
+from shared.models import canonical, resolve
 from shared.settings import Precision
 from shared.units import readable_bytes
 from shared.wire import GpuStatus, Need
@@ -25,12 +27,15 @@ class Demand:
 
     model: str  # a model's one name, or the path of a checkpoint
     precision: Precision
-    on_gpu: ModelMemory
-    on_cpu: ModelMemory  # always in float32
+    on_gpu: Mapping[Form, int] = field(hash=False)  # bytes with one slot, by the form of cross-attention
+    on_cpu: Mapping[Form, int] = field(hash=False)  # the same, always in float32
     gpu_ids: tuple[str, ...]
 
-    def memory(self, device: str) -> ModelMemory:
-        return self.on_cpu if device == "cpu" else self.on_gpu
+    def needed(self, gpu: GpuStatus) -> int:
+        """Bytes with one slot, in the form that the GPU's engine tells; cached, which is more, if it does not."""
+        if gpu.device == "cpu":
+            return self.on_cpu[gpu.forms.get("float32", "cached")]
+        return self.on_gpu[gpu.forms.get(self.precision, "cached")]
 
     def loaded_name(self, device: str) -> str:
         """As engines name a loaded model, `name/precision`."""
@@ -41,15 +46,18 @@ def demand_of(need: Need, model_dir: Path) -> Demand:
     """What a need comes to in bytes; UnknownModel or ModelUnavailable for a model that cannot be known."""
     dims = resolve(need.model_name, model_dir)
 
-    def memory(precision: Precision, device: str) -> ModelMemory:
+    def smallest(precision: Precision, device: str) -> dict[Form, int]:
         duration, rows = need.segment_duration, need.rows
-        return memory_of(dims, precision, device=device, segment_duration=duration, rows_per_slot=rows)
+        memory = partial(
+            memory_of, dims, precision, device=device, segment_duration=duration, rows_per_slot=rows
+        )
+        return {form: memory(form=form).smallest for form in get_args(Form)}
 
     return Demand(
         model=canonical(need.model_name),
         precision=need.precision,
-        on_gpu=memory(need.precision, "cuda"),
-        on_cpu=memory("float32", "cpu"),
+        on_gpu=smallest(need.precision, "cuda"),
+        on_cpu=smallest("float32", "cpu"),
         gpu_ids=need.gpu_ids,
     )
 
@@ -128,7 +136,7 @@ class Placement:
 
     def _load(self, demand: Demand, gpu: GpuLoad) -> None:
         """The engine will load the model: what comes after sees less memory, but needs no second copy."""
-        needed = demand.memory(gpu.status.device).smallest
+        needed = demand.needed(gpu.status)
         if gpu.free_bytes is not None:
             if gpu.free_bytes * (1 - self._margin) < needed:
                 gpu.free_bytes, gpu.engine_bytes, gpu.models = gpu.free_bytes + (gpu.engine_bytes or 0), 0, ()
@@ -252,7 +260,7 @@ def _fits(demand: Demand, gpu: GpuLoad, margin: float, *, is_idle: bool) -> bool
     if gpu.free_bytes is None:
         return True
     available = gpu.free_bytes + (gpu.engine_bytes or 0 if is_idle else 0)
-    return available * (1 - margin) >= demand.memory(gpu.status.device).smallest
+    return available * (1 - margin) >= demand.needed(gpu.status)
 
 
 def never(demand: Demand, gpus: Sequence[GpuStatus], margin: float) -> RequestError | None:
@@ -269,7 +277,7 @@ def never(demand: Demand, gpus: Sequence[GpuStatus], margin: float) -> RequestEr
     return ModelDoesNotFit(
         model=demand.model,
         precision=demand.precision,
-        needed=readable_bytes(demand.memory(largest.device).smallest),
+        needed=readable_bytes(demand.needed(largest)),
         largest=readable_bytes(int((largest.total_bytes or 0) * (1 - margin))),
         instead=_fitting_models(demand, largest, margin),
     )
@@ -277,14 +285,11 @@ def never(demand: Demand, gpus: Sequence[GpuStatus], margin: float) -> RequestEr
 
 def _fitting_models(demand: Demand, gpu: GpuStatus, margin: float) -> str:
     """The best models that would fit, for a message; or what to do where none does."""
-    precision: Precision = "float32" if gpu.device == "cpu" else demand.precision
-    fitting = []
-    for name in ("large-v3", "turbo", "medium", "small", "base", "tiny"):
-        memory = memory_of(MODELS[name], precision, device=gpu.device, segment_duration=0.0)
-        if (gpu.total_bytes or 0) * (1 - margin) >= memory.smallest:
-            fitting.append(name)
+    names = ("large-v3", "turbo", "medium", "small", "base", "tiny")
+    needs = [Need(model_name=name, precision=demand.precision, segment_duration=0.0) for name in names]
+    fitting = [need.model_name for need in needs if _fits_empty(demand_of(need, Path()), gpu, margin)]
     return " or ".join(fitting[:2]) or "a larger GPU"
 
 
 def _fits_empty(demand: Demand, gpu: GpuStatus, margin: float) -> bool:
-    return gpu.total_bytes is None or gpu.total_bytes * (1 - margin) >= demand.memory(gpu.device).smallest
+    return gpu.total_bytes is None or gpu.total_bytes * (1 - margin) >= demand.needed(gpu)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from scheduler.simulate_fleet import Gpu, demands, make_backlog, make_fleet, make_jobs
+from scheduler.simulate_fleet import Gpu, make_backlog, make_fleet, make_jobs, model_memories
 from scheduler.simulate_plot import plot
 from scheduler.simulate_policies import FairDispatch, Policy, RandomQueues, RoundRobinQueues, SharedQueue
 from scheduler.simulate_run import LOOK, Figures, Simulation, quantile
@@ -44,8 +44,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(name: str, options: argparse.Namespace) -> Figures:
-    memories = {demand.loaded_name("cuda"): demand.on_gpu for demand in demands().values()}
-    gpus = make_fleet(options.gpus, _dice(options.seed))
+    gpus, memories = make_fleet(options.gpus, _dice(options.seed)), model_memories()
     policy = _POLICIES[name](memories, gpus, _dice(options.seed))
     simulation = Simulation(gpus, policy, memories, _dice(options.seed))
     hours, segments = options.hours, options.segments

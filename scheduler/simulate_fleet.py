@@ -10,7 +10,8 @@ from typing import Final
 
 from scheduler.placement import Demand, GpuLoad, demand_of
 from scheduler.slots import Budget, SlotCount, SlotLimits, count_slots, together
-from shared.memory import ModelMemory
+from shared.memory import ModelMemory, memory_of
+from shared.models import resolve
 from shared.settings import Settings
 from shared.wire import GpuStatus, Need
 
@@ -201,6 +202,16 @@ def demands() -> dict[Need, Demand]:
             )
             found[need] = demand_of(need, Path())
     return found
+
+
+def model_memories() -> dict[str, ModelMemory]:
+    """Of the simulation's models, by the name of each when it is loaded; every card caches keys and values."""
+    return {
+        f"{name}/float16": memory_of(
+            resolve(name, Path()), "float16", device="cuda", segment_duration=SEGMENT_SECONDS
+        )
+        for name in MODELS
+    }
 
 
 def _job(name: str, seconds: float, now: float, rng: random.Random) -> SimulatedJob:

@@ -121,7 +121,10 @@ class Attempt:
     def finish(self, result: SegmentResult) -> None:
         """Hand the result in; the job's last segment calls for its assembly."""
         done = self._insist(lambda: self._node.ledger.finish(self._message, result, time.time()))
-        self._show(done.progress)
+        try:
+            self._show(done.progress)
+        except (RedisError, OSError) as error:
+            log.warning("the end of %s is not shown: %s", self._message, error)
         if done.last:
             self._publish_assemble()
 

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
-import psutil
 from celery import Celery
 from kombu.exceptions import OperationalError
 from redis import Redis
@@ -20,6 +19,7 @@ from shared import queues
 from shared.connect import connect, connect_hastily
 from shared.errors import EngineError, JobCancelled, JobNotFound, StaleAttempt
 from shared.fleet import Fleet
+from shared.host import read_host
 from shared.ledger import Ledger
 from shared.poke import poke_dispatcher
 from shared.settings import Settings
@@ -102,10 +102,11 @@ class Node:
 
     def status(self, stats: EngineStats, now: float) -> GpuStatus:
         """What the registry is told at `now`."""
-        total, free = stats.total_bytes, stats.free_bytes
+        total, free, held = stats.total_bytes, stats.free_bytes, sum(stats.memory_bytes.values())
         if self.device == "cpu":
-            memory = psutil.virtual_memory()
-            total, free = int(memory.total), int(memory.available)
+            host = read_host()
+            # Its cache is a part of its process, and counts twice beside it: the more slots, the more would fit.
+            total, free, held = host.total_bytes, host.free_bytes, stats.memory_bytes.get("process", 0)
         return GpuStatus(
             id=self.gpu,
             host=self.settings.host,
@@ -119,9 +120,10 @@ class Node:
             busy=self._pool.slots.busy,
             total_bytes=total,
             free_bytes=free,
-            engine_bytes=sum(stats.memory_bytes.values()),
+            engine_bytes=held,
             engine_pid=stats.pid,
             models=stats.models,
+            forms=stats.forms,
             # An engine that has just come back is told its size first: until then these stats are its predecessor's.
             ready=self.engine.ready and self._told_slots is not None and not self._draining,
             started=self._started,
@@ -156,7 +158,7 @@ class Node:
     def _watch(self) -> None:
         """Tell the engine our size and ask how it does; in a thread of its own, for it may take its time."""
         if not self.engine.ready:
-            self._told_slots, self._answered = None, time.monotonic()
+            self._told_slots = None
             return
         slots = self._pool.limit
         try:
@@ -173,7 +175,7 @@ class Node:
 
     def _beat(self) -> None:
         """Say in the registry how we are; before the engine has ever answered nobody needs to know us."""
-        if self.engine.ready and time.monotonic() - self._answered > self.settings.engine_timeout:
+        if time.monotonic() - max(self._answered, self.engine.since) > self.settings.engine_timeout:
             log.error("the engine has been silent for %.0f s and is killed", self.settings.engine_timeout)
             self.engine.kill()
         if self._stats is None or self._stopped.is_set():

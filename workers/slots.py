@@ -154,8 +154,8 @@ class Slots:
         idle = self._threads - len(self._running)
         room = len(self._waiting) if self._closing is not None else self.limit - self._threads
         for _ in range(min(room, len(self._waiting) - idle)):
-            self._threads += 1
-            threading.Thread(target=self._work, name=f"slot-thread-{self._threads}", daemon=True).start()
+            threading.Thread(target=self._work, name=f"slot-thread-{self._threads + 1}", daemon=True).start()
+            self._threads += 1  # not before: the system may refuse another thread
         self._changed.notify_all()
 
     def _work(self) -> None:

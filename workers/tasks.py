@@ -19,8 +19,13 @@ EVENT_INTERVAL = 2.0
 
 
 @app.task(name=queues.TRANSCRIBE_SEGMENT, bind=True, ignore_result=True, throws=HOPELESS)
-def transcribe_segment(self: Task[Any, Any], job: str, segment: int, token: str) -> str:
-    """Transcribe one segment of a job; how it ended is in the ledger, the returned word is for people."""
+def transcribe_segment(
+    self: Task[Any, Any], /, job: str, segment: int, token: str, **newer: Any
+) -> str:
+    """Transcribe one segment of a job; how it ended is in the ledger, the returned word is for people.
+
+    `newer`: what only the dispatcher of a newer version sends.
+    """
     message = SegmentMessage(job=job, segment=segment, token=token)
     attempt = Attempt(current_node(), message, current_slot(), _Events(self))
     with attempt.settled():

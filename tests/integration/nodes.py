@@ -27,6 +27,7 @@ from shared.ledger import Ledger
 from shared.ledger_records import JobRecord
 from shared.settings import Settings
 from shared.wire import Assignment, GpuStatus, JobPlan, SegmentMessage, SegmentPlan, TranscribeRequest
+from tests.processes import descendants
 from tests.waiting import until
 
 HOST = "testhost"
@@ -150,7 +151,7 @@ class Nodes:
         return [int(segment) for segment in self.redis.zrange(keys.waiting(job), 0, -1)]
 
     def close(self) -> None:
-        children = [child for node in self.processes if node.poll() is None for child in _children(node.pid)]
+        children = [child for node in self.processes if node.poll() is None for child in descendants(node.pid)]
         for process in self.processes:
             process.kill()
             process.wait()
@@ -159,8 +160,6 @@ class Nodes:
         assert not alive, f"left behind: {alive}"
 
 
-def _children(pid: int) -> list[psutil.Process]:
-    return psutil.Process(pid).children(recursive=True)
 
 
 def stop(process: subprocess.Popen[bytes], timeout: float = 30.0) -> int:

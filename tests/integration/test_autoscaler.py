@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,47 +16,19 @@ from redis import Redis
 
 from scheduler.autoscaler import Autoscaler
 from scheduler.devices import Devices
-from scheduler.host import HostReading
 from scheduler.nvml import GpuReading
 from scheduler.pools import Pools, Resize
 from shared import keys, queues
 from shared.fleet import Fleet
+from shared.host import HostReading
 from shared.settings import Settings
 from shared.wire import GpuStatus, SlotDecision
+from tests.integration.pool_node import HOST, NODE, Node
 from tests.waiting import until
 
 pytestmark = pytest.mark.integration
 
 GIB = 2**30
-HOST = "testhost"
-NODE = queues.gpu_node(HOST, 0)
-
-
-class Node:
-    """One GPU node's Celery worker in a process of its own."""
-
-    def __init__(self, redis_url: str, directory: Path) -> None:
-        self._environment = {
-            **os.environ,
-            "WHISPER_FLEET_REDIS_URL": redis_url,
-            "WHISPER_FLEET_HOST": HOST,
-            "CELERY_CUSTOM_WORKER_POOL": "workers.pool:SlotPool",
-        }
-        self._log = (directory / "node.log").open("wb")
-        self.start()
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "celery", "-A", "scheduler.app", "worker", "-P", "custom", "-c", "1"]
-        options = ["-n", NODE, "-Q", queues.gpu_queue(queues.gpu_id(HOST, 0)), "--without-mingle"]
-        self._process = subprocess.Popen([*command, *options], env=self._environment, stderr=self._log)
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-    def close(self) -> None:
-        self.kill()
-        self._log.close()
 
 
 @pytest.fixture
@@ -104,6 +73,7 @@ def beat(redis: Redis, now: float) -> None:
             total_bytes=24 * GIB,
             free_bytes=None,
             models=("large-v3/float16",),
+            forms={"float16": "absorbed"},
             ready=True,
             started=now,
             heartbeat=now,
@@ -184,6 +154,25 @@ def test_a_lost_gpu_leaves_the_pool_alone(
     decision = tick()
     assert (decision.wanted, decision.action) == (None, "hold")
     assert "fallen off the bus" in decision.reason
+    assert size(app) == grown.wanted
+
+
+def test_a_gpus_pool_is_left_alone_while_its_host_looks_like_a_cpu(
+    node: Node, app: Celery, redis: Redis, settings: Settings, tick: Callable[[], SlotDecision]
+) -> None:
+    tick()
+    grown = tick()
+
+    def without_nvml(_: Settings) -> Devices:
+        host = HostReading(total_bytes=256 * GIB, free_bytes=256 * GIB, cores=4)
+        cpu = GpuReading(index=0, uuid="cpu", total_bytes=256 * GIB, free_bytes=256 * GIB)
+        return Devices(gpus=(cpu,), device="cpu", host=host, problem="the NVIDIA driver is not loaded")
+
+    now = time.time()
+    beat(redis, now)
+    (decision,) = Autoscaler(app, redis, settings, read=without_nvml).tick(now)
+    assert (decision.wanted, decision.action) == (None, "hold")
+    assert "the NVIDIA driver is not loaded" in decision.reason
     assert size(app) == grown.wanted
 
 
@@ -275,6 +264,7 @@ def test_every_decision_is_told_to_everybody(
     assert (event["type"], event["gpu"], event["wanted"]) == ("slots-grow", decision.gpu, decision.wanted)
     assert redis.hget(keys.SLOT_COUNTS, f"{decision.gpu}/grow/resized/two readings agree") == b"1"
     assert decision.reason in caplog.text
+    assert "(absorbed cross-attention)" in decision.reason, "as the engine tells, whatever its GPU"
 
 
 def slot_events(events: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -7,14 +7,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 from conftest import RedisServer
 from nodes import GPU, NODE, Nodes, stop
 from redis import Redis
 
+from shared.memory import ELEMENT_BYTES
 from shared.settings import Settings
 from shared.wire import JobState, TranscribeRequest
+from tests.processes import has_ended
 from tests.waiting import until
 from workers.engine_client import EngineClient
 from workers.engine_command import engine_socket
@@ -71,6 +72,11 @@ def test_the_engine_and_the_registry_follow_the_pool(nodes: Nodes) -> None:
         getattr(nodes.app.control, command)(n, destination=[NODE], reply=True, timeout=10)
         until(lambda size=size: engine.stats().slots == size)
         until(lambda size=size: nodes.status().slots == size)
+
+
+def test_the_registry_tells_the_form_of_cross_attention(nodes: Nodes) -> None:
+    nodes.start(CROSS_ATTENTION="absorbed")
+    assert set(nodes.status().forms.items()) == {(precision, "absorbed") for precision in ELEMENT_BYTES}
 
 
 @pytest.mark.parametrize(
@@ -233,7 +239,7 @@ def test_a_node_that_is_killed_takes_its_engine_along_and_its_successor_goes_on(
     until(lambda: runs(nodes, job))
     engine = nodes.engine()
     node.kill()
-    until(lambda: not engine.is_running() or engine.status() == psutil.STATUS_ZOMBIE)
+    until(lambda: has_ended(engine))
     nodes.start()
     assert nodes.waiting(job) == [0]
     assert nodes.attempts(job) == {2}
@@ -252,7 +258,7 @@ def test_a_warm_shutdown_finishes_what_runs_and_leaves_the_registry(nodes: Nodes
     assert len(nodes.ledger.results(job)) == 1
     assert nodes.attempts(job) == {1}
     assert nodes.status() is None
-    assert not engine.is_running()
+    assert has_ended(engine)
 
 
 def test_a_shutdown_hands_back_what_its_grace_does_not_suffice_for(nodes: Nodes) -> None:

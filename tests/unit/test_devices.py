@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from scheduler import devices
-from scheduler.devices import Devices, budget_of, engine_bytes, read_devices, slots_of
-from scheduler.host import HostReading
+from scheduler.devices import Devices, budget_of, engine_bytes, problem_of, read_devices, slots_of
 from scheduler.nvml import GpuReading, NvmlReading, ProcessMemory
+from shared.host import HostReading
 from shared.memory import CUDA_CONTEXT_BYTES, memory_of
 from shared.models import MODELS
 from shared.settings import Settings
@@ -79,6 +79,19 @@ def test_a_lost_gpu_is_still_the_hosts_and_does_not_become_a_cpu(on: Any) -> Non
     assert slots_of(lost, found, None, SETTINGS) is None
 
 
+def test_a_gpu_node_is_not_sized_as_a_cpu_while_nvml_does_not_answer(on: Any) -> None:
+    mismatch = "the NVIDIA driver was updated but not reloaded: reboot"
+    found = on(NvmlReading(problem=mismatch))
+    (cpu,) = found.gpus
+    assert slots_of(cpu, found, status(device="cuda"), SETTINGS) is None
+    assert problem_of(cpu, found, status(device="cuda")) == f"its node computes on cuda, but: {mismatch}"
+    assert slots_of(cpu, found, status(device="cpu"), SETTINGS) is not None
+
+    cards = on(NvmlReading(gpus=(CARD,), driver="580"))
+    assert slots_of(CARD, cards, status(device="cpu"), SETTINGS) is None
+    assert problem_of(CARD, cards, status(device="cpu")) == "its node computes on cpu, but: the driver shows a GPU"
+
+
 def test_gpus_share_the_hosts_memory_and_cores() -> None:
     pair = Devices(gpus=(CARD, replace(CARD, index=1)), device="cuda", host=HOST)
     memory = memory_of(MODELS["base"], "float16", device="cuda", segment_duration=300)
@@ -116,6 +129,21 @@ def test_a_gpu_that_absorbs_cross_attention_has_more_slots() -> None:
     assert "(absorbed cross-attention)" in hopper[1]
     assert "(cached cross-attention)" in ada[1]
     assert slots((9, 0), settings.model_copy(update={"cross_attention": "cached"})) == ada
+
+
+def test_what_the_engine_says_of_its_form_counts_more_than_its_gpu() -> None:
+    hopper, settings = replace(CARD, capability=(9, 0)), Settings(default_model="large-v3")
+
+    def form(settings: Settings, **told: Any) -> str:
+        count = slots_of(hopper, Devices(gpus=(hopper,), device="cuda", host=HOST), status(**told), settings)
+        assert count is not None
+        return count.reason.partition(" cross-attention")[0].rpartition("(")[2]
+
+    assert form(settings) == "absorbed"
+    assert form(settings, forms={"float16": "cached"}) == "cached", "its Python has no Triton"
+    assert form(settings, forms={"float16": "cached"}, models=("turbo/bfloat16",)) == "absorbed"
+    cached = settings.model_copy(update={"cross_attention": "cached"})
+    assert form(cached, forms={"float16": "absorbed"}) == "absorbed", "its machine has other settings"
 
 
 @pytest.mark.parametrize(

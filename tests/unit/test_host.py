@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from scheduler.host import read_host
+from shared.host import read_host
 
 GIB = 2**30
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from shared.memory import CUDA_CONTEXT_BYTES, ELEMENT_BYTES, ENCODER_ROWS, Form, form_of, memory_of
+from shared.memory import CUDA_CONTEXT_BYTES, ELEMENT_BYTES, ENCODER_ROWS, Form, form_of, forms_of, memory_of
 from shared.models import MODELS, parameters
 from shared.settings import CrossAttention, Precision
 
@@ -67,9 +67,25 @@ def test_segment_duration_costs_host_memory_only() -> None:
     short = memory_of(MODELS["base"], "float16", device="cuda", segment_duration=30)
     long = memory_of(MODELS["base"], "float16", device="cuda", segment_duration=3600)
     assert replace(long, host=short.host) == short
-    audio = (3600 - 30) * 16_000 * 4
-    spectrum = (3600 - 30) * 100 * (201 * 12 + 80 * 4)
-    assert long.host - short.host == audio + spectrum
+    audio = (3600 - 30) * 16_000 * (2 + 4)
+    mel = (3600 - 30) * 100 * 80 * 4
+    assert long.host - short.host == audio + mel
+
+
+@pytest.mark.parametrize(
+    ("name", "seconds", "measured"),
+    [  # MB at most a slot, 4 to 64 threads that read segments and make their spectrograms (docs/node.md)
+        ("base", 30, 11.8),
+        ("base", 60, 16.0),
+        ("base", 300, 46.6),
+        ("base", 900, 116.2),
+        ("large-v3", 30, 12.8),
+        ("large-v3", 300, 54.3),
+    ],
+)
+def test_a_slot_holds_no_more_of_the_hosts_memory_than_is_counted(name: str, seconds: float, measured: float) -> None:
+    host = memory_of(MODELS[name], "float16", device="cuda", segment_duration=seconds).host
+    assert measured < host / MB < 1.2 * measured
 
 
 def test_the_parts_add_up() -> None:
@@ -133,3 +149,4 @@ def test_the_form_is_what_is_asked_else_what_the_gpu_is_good_at(
     asked: CrossAttention, precision: Precision, capability: tuple[int, int] | None, form: Form
 ) -> None:
     assert form_of(asked, ELEMENT_BYTES[precision], capability) == form
+    assert forms_of(asked, capability)[precision] == form

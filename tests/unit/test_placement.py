@@ -214,6 +214,30 @@ def test_a_model_that_fits_no_gpu_fails_and_names_what_would() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("forms", "fits"),
+    [({"float16": "absorbed"}, True), ({"float16": "cached"}, False), ({"float32": "absorbed"}, False), ({}, False)],
+)
+def test_a_model_is_judged_in_the_form_that_the_gpus_engine_uses(forms: dict[str, str], fits: bool) -> None:
+    """Where large-v3 with one slot fits as absorbed, and as cached it does not."""
+    large = demand("large-v3")
+    between = int((large.on_gpu["absorbed"] + large.on_gpu["cached"]) / 2 / (1 - MARGIN))
+    tight = gpu(free_bytes=between, total_bytes=between, forms=forms)
+    assert fits_now(large, tight, MARGIN) == fits
+    assert (never(large, [tight.status], MARGIN) is None) == fits
+    placement = Placement([tight], margin=MARGIN)
+    assert isinstance(placement.place(large), GpuStatus if fits else Refusal)
+    if fits:
+        assert tight.engine_bytes == large.on_gpu["absorbed"]
+
+
+def test_a_cpu_is_judged_in_the_form_that_its_engine_uses_in_float32() -> None:
+    large = demand("large-v3")
+    told = {"float16": "cached", "float32": "absorbed"}
+    assert large.needed(status(device="cpu", forms=told)) == large.on_cpu["absorbed"]
+    assert large.needed(status(device="cpu")) == large.on_cpu["cached"]
+
+
 def test_a_model_that_fits_one_gpu_of_the_fleet_may_wait_for_it() -> None:
     fleet = [status("a", total_bytes=4 * GIB), status("b", total_bytes=8 * GIB, ready=False, free_bytes=0)]
     assert never(demand("large-v3"), fleet, MARGIN) is None

@@ -7,12 +7,12 @@ import random
 import pytest
 
 from scheduler import simulate
-from scheduler.simulate_fleet import demands, make_backlog, make_fleet, make_jobs
+from scheduler.simulate_fleet import make_backlog, make_fleet, make_jobs, model_memories
 from scheduler.simulate_plot import plot
 from scheduler.simulate_policies import FairDispatch, RandomQueues, SharedQueue
 from scheduler.simulate_run import Figures, Simulation, quantile
 
-MEMORIES = {demand.loaded_name("cuda"): demand.on_gpu for demand in demands().values()}
+MEMORIES = model_memories()
 
 
 def run(policy: str, *, seed: int = 3, backlog_hours: int = 0) -> Figures:

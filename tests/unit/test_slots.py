@@ -183,6 +183,21 @@ def test_a_body_that_raises_does_not_cost_its_slot(caplog: pytest.LogCaptureFixt
     assert "outside of the task" in caplog.text
 
 
+def test_a_thread_that_could_not_be_started_is_started_later(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    slots = Slots(1)
+    with monkeypatch.context() as exhausted:
+        exhausted.setattr(threading.Thread, "start", fail)
+        with pytest.raises(RuntimeError):
+            slots.submit(gate.body)
+    slots.submit(gate.body)
+    until(lambda: slots.busy == 1, 5)
+    gate.open.set()
+    assert slots.drain(SlotLost(), grace=5, patience=0)
+
+
 def test_drain_waits_for_running_tasks_and_hands_back_those_that_wait() -> None:
     slots, running, waiting = Slots(1), Gate(), Gate()
     slots.submit(running.body)

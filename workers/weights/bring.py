@@ -18,13 +18,22 @@ def bring(model: str, model_dir: Path) -> Path:
         return path
     if model not in MODELS:
         raise ModelUnavailable(model=model, reason=f"{path} is no whole checkpoint of openai-whisper")
-    path.parent.mkdir(parents=True, exist_ok=True)
     _say(f"{model} is not in {model_dir}: fetching it")
+    try:
+        _fetch(model, path)
+    except OSError as error:
+        problem = f"{path.parent} cannot take it ({error.strerror})"
+        mend = "mend that, or choose another directory with WHISPER_FLEET_MODEL_DIR"
+        raise ModelUnavailable(model=model, reason=f"{problem}: {mend}") from error
+    return path
+
+
+def _fetch(model: str, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         download(canonical(model), path)
     except Unreachable as error:
         _from_elsewhere(model, path, error)
-    return path
 
 
 def _from_elsewhere(model: str, path: Path, why: Unreachable) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import urllib.request
 from http.client import HTTPException
@@ -14,6 +15,8 @@ from rich.progress import Progress
 
 _TIMEOUT_SECONDS = 10.0
 _CHUNK_BYTES = 2**20
+#: What goes wrong with the disk, not on the way to the server.
+_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Unreachable(Exception):
@@ -21,7 +24,10 @@ class Unreachable(Exception):
 
 
 def download(model: str, target: Path) -> None:
-    """Fetches a model's checkpoint to `target`, which exists afterwards only if it is whole."""
+    """Fetches a model's checkpoint to `target`, which exists afterwards only if it is whole.
+
+    Raises Unreachable, or OSError where the directory cannot take it.
+    """
     url = whisper._MODELS[model]
     expected = url.split("/")[-2]  # OpenAI's addresses carry the SHA-256
     with NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
@@ -32,6 +38,8 @@ def download(model: str, target: Path) -> None:
                 raise Unreachable(f"{url} gave other bytes than its checksum says")
             unfinished.replace(target)
         except (OSError, HTTPException) as error:
+            if isinstance(error, OSError) and error.errno in _DISK:
+                raise
             raise Unreachable(getattr(error, "reason", None) or error) from error
         finally:
             unfinished.unlink(missing_ok=True)
