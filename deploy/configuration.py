@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import resource
 import shlex
 import sys
 from collections.abc import Sequence
@@ -11,6 +14,7 @@ from pathlib import Path
 from deploy import tied
 from deploy.home import Home
 from deploy.programs import Program
+from shared.errors import SetupError
 
 #: A process that ends sooner than this after its start is started again with growing pauses.
 _START_SECONDS = 2
@@ -35,7 +39,7 @@ def redis_config(home: Home, port: int, password: str) -> str:
             "bind 127.0.0.1",
             f"port {port}",
             f"requirepass {password}",
-            f'dir "{home.redis}"',
+            f"dir {json.dumps(str(home.redis), ensure_ascii=False)}",  # its way of quoting is JSON's
             "appendonly yes",
             "appendfsync everysec",
             'save ""',
@@ -59,6 +63,8 @@ def _supervisord(home: Home) -> str:
         "logfile_backups": 2,
         "pidfile": home.supervisor_pid,
         "childlogdir": home.logs,
+        # It raises its own limit to this, its default, and refuses to start where it may not.
+        "minfds": min(1024, resource.getrlimit(resource.RLIMIT_NOFILE)[1]),
     }
     if os.geteuid() == 0:
         options["user"] = "root"  # says that this is meant
@@ -78,7 +84,8 @@ def _program(program: Program, home: Home) -> str:
         "stopasgroup": "false",
         "killasgroup": "true",
         "redirect_stderr": "true",
-        "stdout_logfile": home.logs / f"{program.name}.log",
+        # Of this option supervisor expands what it has expanded.
+        "stdout_logfile": str(home.logs / f"{program.name}.log").replace("%", "%%"),
         "stdout_logfile_maxbytes": "10MB",
         "stdout_logfile_backups": 3,
     }
@@ -88,6 +95,10 @@ def _program(program: Program, home: Home) -> str:
 
 
 def _section(name: str, options: dict[str, object]) -> str:
-    """An ini section; supervisor would expand a single %."""
+    """An ini section; supervisor would expand a single %. SetupError for what it cannot be told."""
+    for value in map(str, options.values()):
+        if re.search(r"\s[;#]|[\r\n]", value):
+            mend = f"{value!r} has a line break, or a ; or # after a blank: rename the folder"
+            raise SetupError(what="a path that supervisord reads to its end", mend=mend)
     lines = [f"{key}={str(value).replace('%', '%%')}" for key, value in options.items()]
     return "\n".join([f"[{name}]", *lines, ""])

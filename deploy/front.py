@@ -14,7 +14,7 @@ import psutil
 
 from deploy import programs
 from deploy.configuration import redis_config, supervisor_config, tied_to_parent
-from deploy.home import REDIS_URL, Home, flower_port
+from deploy.home import REDIS_URL, Home, flower_port, write_private
 from scheduler.devices import read_devices
 from shared import binaries
 from shared.settings import Settings
@@ -59,7 +59,7 @@ class Front:
     def _configure(self) -> None:
         redis = None
         if self._redis_address:
-            self.home.redis_config.write_text(redis_config(self.home, *self._redis_address))
+            write_private(self.home.redis_config, redis_config(self.home, *self._redis_address))
             self.home.tell_redis_url(self.redis_url)
             redis = programs.redis(binaries.redis_server(), self.home.redis_config)
         fleet = programs.fleet(

@@ -17,6 +17,8 @@ from shared.settings import Settings, load_settings
 
 _FLOWER_PORT = 5555
 REDIS_URL = "WHISPER_FLEET_REDIS_URL"
+#: All that a fleet puts into `run`; what else lies there is not ours (VAR_DIR may be /var).
+_RUN_FILES = ("supervisord.*", "redis.*", "beat-schedule*", "engine-*.sock")
 
 
 class Home:
@@ -37,10 +39,10 @@ class Home:
     @contextlib.contextmanager
     def taken(self) -> Iterator[None]:
         """Holds the home for one fleet; SetupError when another one is up in it."""
-        for folder in (self.var, self.logs, self.run, self.redis, self.output):
+        for folder in (self.var, self.logs, self.output):
             folder.mkdir(parents=True, exist_ok=True)
-        self.redis.chmod(0o700)
-        self.run.chmod(0o700)
+        for folder in (self.run, self.redis):
+            folder.mkdir(mode=0o700, exist_ok=True)
         with (self.var / "lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -57,19 +59,20 @@ class Home:
 
     def empty_run(self) -> None:
         """Pid files, sockets and configuration of a fleet that is not up any more."""
-        for entry in self.run.iterdir():
-            entry.unlink()
+        for names in _RUN_FILES:
+            for file in self.run.glob(names):
+                file.unlink()
 
     def embedded_redis_address(self) -> tuple[int, str]:
         """Port and password, the same as last time if the port is still free: clients keep their URL."""
         port = free_port(_remembered(self.redis / "port", "0"))
         password = _remembered(self.redis / "password", secrets.token_urlsafe(24))
-        _write_private(self.redis / "port", str(port))
+        write_private(self.redis / "port", str(port))
         return port, password
 
     def tell_redis_url(self, url: str) -> None:
         """For the commands that people type in another terminal."""
-        _write_private(self.redis_url, url)
+        write_private(self.redis_url, url)
 
     def _outlive_predecessor(self) -> None:
         """A fleet whose front was killed may still be stopping: wait for its supervisor."""
@@ -105,13 +108,15 @@ def free_port(preferred: str) -> int:
 
 
 def _remembered(file: Path, fresh: str) -> str:
-    """What the file says; `fresh`, written there, the first time."""
+    """What the file says; `fresh`, written there, the first time, or after a full disk left it empty."""
     with contextlib.suppress(OSError):
-        return file.read_text()
-    _write_private(file, fresh)
+        if said := file.read_text():
+            return said
+    write_private(file, fresh)
     return fresh
 
 
-def _write_private(file: Path, text: str) -> None:
+def write_private(file: Path, text: str) -> None:
+    """For what holds the password."""
     file.touch(mode=0o600)
     file.write_text(text)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import re
 import socket
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from shared.errors import BadSetting, SetupError
+
+_PREFIX = "WHISPER_FLEET_"
+_LIST = 'a list is JSON, such as ["/data", "/media"]'
 Precision = Literal["float16", "bfloat16", "float32"]
 #: How encoded audio is kept and attended to; auto: as `shared.memory.form_of` says for the GPU.
 CrossAttention = Literal["auto", "cached", "absorbed"]
@@ -20,24 +27,51 @@ def _host_name() -> str:
     return socket.gethostname().split(".")[0].lower()
 
 
+def _redis_url(url: str) -> str:
+    """What redis-py, Celery's broker and its result backend all understand."""
+    if not re.fullmatch(r"rediss?://[^/?#\s]*(/\d*)?(\?\S+)?", url):
+        form = "should be redis://[:password@]host[:port][/database]"
+        raise ValueError(f"{form}, with %2F, %3F and %23 for / ? and # in a password")
+    if url.startswith("rediss") and not re.search(r"[?&]ssl_cert_reqs=(required|optional|none)\b", url):
+        raise ValueError("rediss:// needs ?ssl_cert_reqs=required")
+    if urlsplit(url).port == 0:  # itself a ValueError where it is no port
+        raise ValueError("Port out of range 1-65535")
+    return url
+
+
+def _at_home(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ValueError("nobody knows here whose home is meant") from None
+
+
+_Path = Annotated[Path, AfterValidator(_at_home)]
+
+
 class Settings(BaseSettings):
-    """Every setting of the fleet; WHISPER_FLEET_<NAME> in the environment overrides the default."""
+    """Every setting of the fleet; WHISPER_FLEET_<NAME> in the environment overrides the default, if not empty."""
 
     model_config = SettingsConfigDict(
-        env_prefix="WHISPER_FLEET_", frozen=True, protected_namespaces=(), populate_by_name=True
+        env_prefix=_PREFIX,
+        env_ignore_empty=True,
+        frozen=True,
+        protected_namespaces=(),
+        coerce_numbers_to_str=True,  # EXCLUDE_GPUS=[0]
+        allow_inf_nan=False,
     )
 
     # Where things are
-    redis_url: str = "redis://127.0.0.1:6379/0"
+    redis_url: Annotated[str, AfterValidator(_redis_url)] = "redis://127.0.0.1:6379/0"
     host: str = Field(default_factory=_host_name, pattern=r"^[A-Za-z0-9_-]+$")
     #: The embedded Redis, spool, sockets, logs and default outputs live below this directory.
-    var_dir: Path = Path("var")
+    var_dir: _Path = Path("var")
     #: Whisper checkpoints, `<name>.pt`; openai-whisper's own cache directory by default.
     model_dir: Path = Path("~/.cache/whisper")
     #: Decoded audio of planned segments; put it on storage that all hosts share to decode each file once.
-    spool_dir: Path | None = None
+    spool_dir: _Path | None = None
     #: Path of ffmpeg; None: from PATH, else the one that imageio-ffmpeg brings.
-    ffmpeg: Path | None = None
+    ffmpeg: _Path | None = None
 
     # Jobs
     default_model: str = "base"
@@ -46,7 +80,7 @@ class Settings(BaseSettings):
     segment_duration: float = Field(default=300.0, ge=30.0, le=3600.0)  # seconds
     max_attempts: int = Field(default=3, ge=1)
     #: Directories that file_path and output_path must be below; empty: any that the process may use.
-    media_roots: tuple[Path, ...] = ()
+    media_roots: tuple[_Path, ...] = ()
     #: URL prefixes that file_path may start with; empty: URLs are refused.
     url_prefixes: tuple[str, ...] = ()
     #: URL prefixes that callback_url may start with; empty: callbacks are refused.
@@ -58,12 +92,12 @@ class Settings(BaseSettings):
     memory_safety_margin: float = Field(default=0.2, ge=0.0, lt=1.0)
     min_concurrent_tasks: int = Field(default=1, ge=0)
     max_concurrent_limit: int = Field(default=64, ge=1)
-    #: How many slots of a GPU one physical core can feed with decoded audio and spectrograms.
-    slots_per_core: int = Field(default=8, ge=1)
+    #: How many slots of a GPU one physical core can feed with spectrograms (measured: docs/benchmarks.md, CPU).
+    slots_per_core: int = Field(default=32, ge=1)
     exclude_gpus: tuple[str, ...] = ()  # indices or UUIDs
 
-    #: CUDA's own variable, without our prefix: GPUs that it hides are not the fleet's.
-    cuda_visible_devices: str | None = Field(default=None, validation_alias="CUDA_VISIBLE_DEVICES")
+    #: CUDA's own variable, without our prefix: GPUs that it hides are not the fleet's; empty, it hides all.
+    cuda_visible_devices: str | None = Field(default_factory=lambda: os.environ.get("CUDA_VISIBLE_DEVICES"))
 
     # Rhythm, in seconds
     autoscale_interval: float = Field(default=5.0, gt=0)
@@ -91,7 +125,15 @@ class Settings(BaseSettings):
     gpu_uuid: str | None = None
     #: What a node computes on; auto: a GPU where NVIDIA's driver runs.
     device: Literal["auto", "cuda", "cpu"] = "auto"
-    log_level: str = "INFO"
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(str.upper)] = "INFO"
+
+    @field_validator("heartbeat_timeout")
+    @classmethod
+    def _outlasts_a_pause(cls, timeout: float, others: ValidationInfo) -> float:
+        """Else a GPU counts as dead between two heartbeats, and its segments are taken from it."""
+        if timeout <= others.data.get("heartbeat_interval", 0.0):
+            raise ValueError("should be longer than WHISPER_FLEET_HEARTBEAT_INTERVAL")
+        return timeout
 
     @property
     def spool(self) -> Path:
@@ -100,11 +142,28 @@ class Settings(BaseSettings):
 
     @property
     def models(self) -> Path:
-        """The model directory with `~` resolved."""
-        return self.model_dir.expanduser()
+        """The model directory with `~` resolved; SetupError where nobody knows what `~` is."""
+        try:
+            return self.model_dir.expanduser()
+        except RuntimeError:
+            raise SetupError(what="a home directory", mend="set WHISPER_FLEET_MODEL_DIR") from None
 
 
 @lru_cache(maxsize=1)
 def load_settings() -> Settings:
-    """The settings of this process, read from the environment the first time."""
-    return Settings()
+    """The settings of this process, read from the environment the first time; BadSetting names what is wrong."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name, reason = first["loc"][0], first["msg"].removeprefix("Value error, ")
+        reason = _LIST if first["type"] == "tuple_type" else reason
+    except SettingsError as error:  # what is no JSON at all
+        name, reason = str(error).split('"')[1], _LIST
+    raise BadSetting(name=f"{_PREFIX}{str(name).upper()}", reason=reason)
+
+
+def unknown_names() -> list[str]:
+    """Variables with our prefix that are no setting: mistyped, most likely, and without effect."""
+    ours = [name for name in os.environ if name.upper().startswith(_PREFIX)]
+    return sorted(name for name in ours if name.upper().removeprefix(_PREFIX).lower() not in Settings.model_fields)

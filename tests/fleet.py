@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import time
@@ -19,6 +20,7 @@ from deploy import programs
 from shared import queues
 from shared.fleet import Fleet
 from shared.settings import Settings
+from tests.processes import descendants
 from tests.waiting import until
 
 HOST = "testhost"
@@ -41,7 +43,7 @@ class RunningFleet:
         self.settings = Settings(**own)
         self.environment = {
             **os.environ,
-            **{f"WHISPER_FLEET_{name.upper()}": str(value) for name, value in own.items()},
+            **{f"WHISPER_FLEET_{name.upper()}": _in_environment(value) for name, value in own.items()},
         }
         self.redis = Redis.from_url(redis_url)
         self.app = Celery("client", broker=redis_url, backend=redis_url, set_as_current=False)
@@ -78,7 +80,7 @@ class RunningFleet:
     def stop(self) -> None:
         """A warm shutdown; nothing stays."""
         running = [process for process in self.processes.values() if process.poll() is None]
-        children = [child for process in running for child in _children(process.pid)]
+        children = [child for process in running for child in descendants(process.pid)]
         for process in running:
             process.terminate()
         for process in running:
@@ -102,8 +104,8 @@ class RunningFleet:
         self.app.close()
 
 
-def _children(pid: int) -> list[psutil.Process]:
-    return psutil.Process(pid).children(recursive=True)
+def _in_environment(value: object) -> str:
+    return json.dumps(value) if isinstance(value, list) else str(value)
 
 
 @contextmanager

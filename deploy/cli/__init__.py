@@ -34,7 +34,8 @@ for command in (submit, status, result, cancel, doctor, slots, up, run):
 def main() -> None:
     """Runs a command; what can go wrong ends as one sentence and exit code 1, Ctrl-C as 130."""
     for name in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(name, _stop)
+        if signal.getsignal(name) is not signal.SIG_IGN:  # as after nohup, which is to outlive its terminal
+            signal.signal(name, _stop)
     try:
         commands(standalone_mode=False)
     except click.ClickException as error:
@@ -48,6 +49,8 @@ def main() -> None:
         sys.exit(f"Redis at {_where()} refuses us ({error}): is WHISPER_FLEET_REDIS_URL right?")
     except (RedisError, OperationalError, CeleryOperationalError) as error:
         sys.exit(f"Redis at {_where()} does not answer ({error}): start a fleet with `make up`.")
+    except OSError as error:  # a folder that is full or not ours
+        sys.exit(f"{error.filename or type(error).__name__}: {error.strerror or error}")
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

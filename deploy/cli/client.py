@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
-from celery import Celery
-from celery.result import AsyncResult
 from redis import Redis
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
 from shared.client import FleetClient
-from shared.errors import FleetError, JobNotFinished
+from shared.errors import FleetError, JobNotFinished, JobNotFound
 from shared.ledger_records import JobRecord
 from shared.settings import Settings
 from shared.wire import JobProgress
@@ -37,7 +36,6 @@ class JobClient:
         url = settings.redis_url
         with Redis.from_url(url, retry=Retry(ConstantBackoff(0.5), 6), socket_connect_timeout=5.0) as redis:
             redis.ping()
-        self._app = Celery("whisper_fleet", broker=url, backend=url, set_as_current=False)
         self._fleet = FleetClient(settings)
 
     def submit(self, **asked: Any) -> str:
@@ -46,8 +44,8 @@ class JobClient:
         return self._fleet.submit(**given)
 
     def outcome(self, job: str) -> Outcome | None:
-        """How the job ended; None while it has not."""
-        answer = self._answer(job)
+        """How the job ended; None while it has not. Raises JobNotFound."""
+        answer = self._fleet.answer(job)
         if not answer.ready():
             return None
         if answer.successful():
@@ -63,8 +61,9 @@ class JobClient:
 
     def progress(self, job: str) -> JobProgress | None:
         """How far the job is; None before an intake has drawn it."""
-        info = self._answer(job).info
-        return JobProgress.model_validate(info) if isinstance(info, dict) and "stage" in info else None
+        info = self._fleet.answer(job).info
+        is_told = isinstance(info, dict) and "stage" in info
+        return JobProgress.model_validate(info, extra="ignore") if is_told else None
 
     def record(self, job: str) -> JobRecord:
         """The ledger's record; raises JobNotFound."""
@@ -72,14 +71,15 @@ class JobClient:
 
     def newest(self, most: int) -> list[JobRecord]:
         """The last jobs that came in, the newest first."""
-        return [self.record(job) for job in self._fleet.ledger.jobs(0, most - 1)]
+        records = []
+        for job in self._fleet.ledger.jobs(0, most - 1):
+            with suppress(JobNotFound):  # forgotten, but not swept yet
+                records.append(self.record(job))
+        return records
 
     def cancel(self, job: str) -> bool:
         """Ends a job that runs or waits; False when it had ended. Raises JobNotFound."""
         return self._fleet.cancel(job)
-
-    def _answer(self, job: str) -> AsyncResult[Any]:
-        return AsyncResult(job, app=self._app)
 
 
 def _words(error: object, state: str) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import click
 from redis import Redis
@@ -15,13 +17,13 @@ from rich.console import Console
 from rich.markup import escape
 
 from deploy.home import use_embedded_redis
-from scheduler.devices import Devices, read_devices, slots_of
+from scheduler.devices import Devices, problem_of, read_devices, slots_of
 from scheduler.nvml import GpuReading
 from shared import binaries
 from shared.errors import FleetError
 from shared.fleet import Fleet
 from shared.models import MODELS, canonical, resolve
-from shared.settings import Settings
+from shared.settings import Settings, unknown_names
 from shared.units import readable_bytes
 from shared.wire import GpuStatus
 
@@ -40,20 +42,36 @@ class Finding:
 def doctor() -> None:
     """Tell what is here, what is wrong and how to mend it; exit code 1 if a fleet cannot run."""
     settings = use_embedded_redis()
-    checks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (_redis, _ffmpeg, device_findings, _models)
-    findings = [finding for check in checks for finding in check(settings)]
+    findings = [finding for check in _CHECKS for finding in check(settings)]
     report(findings)
     if any(finding.kind == "bad" for finding in findings):
         sys.exit(1)
 
 
-def _redis(settings: Settings) -> Iterator[Finding]:
+def _names(_: Settings) -> Iterator[Finding]:
+    for name in unknown_names():
+        yield Finding("note", f"{name} is no setting and has no effect: see shared/settings.py")
+
+
+def _folder(settings: Settings) -> Iterator[Finding]:
+    """Whether `var` can be made, or written to."""
+    var = settings.var_dir.absolute()
+    nearest = next(folder for folder in (var, *var.parents) if folder.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        mend = "mend that, or choose another folder with WHISPER_FLEET_VAR_DIR"
+        yield Finding("bad", f"{nearest} is no folder that can be written to: {mend}")
+
+
+def redis_findings(settings: Settings) -> Iterator[Finding]:
+    """Whether Redis answers, keeps what it is given, and has the same time as this machine."""
     where = settings.redis_url.rsplit("@", 1)[-1]
     try:
         with Redis.from_url(settings.redis_url, socket_connect_timeout=2.0, socket_timeout=2.0) as redis:
             version = redis.info("server")["redis_version"]
             policy = redis.info("memory")["maxmemory_policy"]
             persistent = bool(redis.info("persistence")["aof_enabled"])
+            seconds, microseconds = cast("tuple[int, int]", redis.time())
+            ahead = time.time() - seconds - microseconds / 1e6
     except RedisError as error:
         yield from _no_redis(settings, where, error)
         return
@@ -63,6 +81,9 @@ def _redis(settings: Settings) -> Iterator[Finding]:
         yield Finding("bad", f"Redis may throw jobs away (maxmemory-policy is {policy}): {mend}")
     if not persistent:
         yield Finding("note", "Redis forgets all jobs when it stops: set appendonly yes")
+    if abs(ahead) > settings.heartbeat_timeout / 2:  # to others its GPUs would seem silent
+        off = f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'}"
+        yield Finding("bad", f"the clock here is {off} that of Redis' machine: have both follow a time server")
 
 
 def _no_redis(settings: Settings, where: str, error: RedisError) -> Iterator[Finding]:
@@ -112,7 +133,7 @@ def _device(gpu: GpuReading, devices: Devices, status: GpuStatus | None, setting
     name = f"{devices.device}:{gpu.index} {gpu.name or 'unknown'}"
     count = slots_of(gpu, devices, status, settings)
     if count is None:
-        return Finding("bad", f"{name} cannot be used: {gpu.problem}")
+        return Finding("bad", f"{name} cannot be used: {problem_of(gpu, devices, status)}")
     live = "" if status is None else f" ({status.slots} live, {status.busy} busy)"
     return Finding("good" if count.slots else "bad", f"{name}: {count.reason}{live}")
 
@@ -143,3 +164,13 @@ def _models(settings: Settings) -> Iterator[Finding]:
     if settings.default_model not in whole:
         text = f"the default model {settings.default_model} is not in {settings.models}: `make up` fetches it"
         yield Finding("note", text)
+
+
+_CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
+    _names,
+    _folder,
+    redis_findings,
+    _ffmpeg,
+    device_findings,
+    _models,
+)

@@ -93,8 +93,9 @@ def _prepare(model: str, settings: Settings) -> None:
 
 
 def _wait_until_ready(front: Front, console: Console) -> list[GpuStatus]:
-    """The GPUs that take work, as soon as there is one; SetupError with a node's last words if none comes."""
+    """The GPUs that take work, as soon as there is one; SetupError with the log's last words if none comes."""
     since, deadline = time.time(), time.monotonic() + _READY_SECONDS
+    redis_answers = False
     settings = load_settings()
     with connect(front.redis_url) as redis, console.status("Starting the fleet"):
         while time.monotonic() < deadline:
@@ -103,16 +104,19 @@ def _wait_until_ready(front: Front, console: Console) -> list[GpuStatus]:
                 gpus = Fleet(redis).gpus(time.time(), settings.heartbeat_timeout)
             except RedisError:
                 continue
+            redis_answers = True
             ready = [gpu for gpu in gpus if gpu.ready and gpu.heartbeat > since]
             if ready:
                 return ready
-    raise SetupError(what="a GPU node that is ready", mend=_last_words(front.home))
+    missing = "a GPU node that is ready" if redis_answers else "a Redis that answers"
+    raise SetupError(what=missing, mend=_last_words(front.home, redis_answers))
 
 
-def _last_words(home: Home) -> str:
-    """The end of the node's log."""
-    logs = sorted(home.logs.glob("gpu*.log"))
+def _last_words(home: Home, redis_answers: bool) -> str:
+    """The end of the log of the embedded Redis, if that is what did not come up, else of a node's."""
+    is_embedded = home.redis_url.exists()
+    logs = sorted(home.logs.glob("redis.log" if is_embedded and not redis_answers else "gpu*.log"))
     if not logs:
         return f"see {home.logs / 'supervisord.log'}"
     lines = logs[0].read_text(errors="replace").splitlines()[-15:]
-    return "\n".join([f"see {home.logs}, which ends with", *lines])
+    return "\n".join([f"see {logs[0]}, which ends with", *lines])

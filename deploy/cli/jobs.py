@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from deploy.cli.client import JobClient
@@ -41,6 +42,8 @@ def submit(files: tuple[str, ...], wait: bool, options: tuple[str, ...], **asked
     asked["output_path"] = str(output.absolute()) if output else None
     asked["formats"] = list(asked["formats"]) or None
     asked |= dict(_option(option) for option in options)
+    if taken := asked.keys() & {"file_path", "job"}:
+        raise click.BadParameter(f"{min(taken)} is no option: FILES says what to send")
     jobs = {client.submit(file_path=_absolute(file), **asked): file for file in files}
     if not wait:
         for job, file in jobs.items():
@@ -61,7 +64,8 @@ def status(job: str | None) -> None:
         table.add_column(heading, min_width=least, no_wrap=job is None, overflow="fold" if job else "ellipsis")
     for record in records:
         file = record.request.file_path
-        table.add_row(record.job, record.state, _how_far(record, job is None), file if job else PurePath(file).name)
+        told = (record.job, record.state, _how_far(record, job is None), file if job else PurePath(file).name)
+        table.add_row(*map(escape, told))
     Console().print(table if records else "no jobs")
 
 
@@ -74,7 +78,7 @@ def result(job: str, as_json: bool) -> None:
     if outcome.transcript is None:
         sys.exit(outcome.error)
     everything = json.dumps(outcome.transcript, ensure_ascii=False, indent=2)
-    click.echo(everything if as_json else outcome.transcript["text"])
+    click.echo(everything if as_json else outcome.transcript["text"].strip())
 
 
 @click.command()

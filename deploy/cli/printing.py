@@ -14,6 +14,6 @@ def print_transcript(name: str, outcome: Outcome, console: Console) -> None:
     if outcome.transcript is None:
         console.print(f"[red]{escape(outcome.error or 'failed')}[/red]", soft_wrap=True)
         return
-    console.print(outcome.transcript["text"] or "(silence)", markup=False, highlight=False, soft_wrap=True)
+    console.print(outcome.transcript["text"].strip() or "(silence)", markup=False, highlight=False, soft_wrap=True)
     for file in outcome.transcript["output_files"]:
         console.print(f"  {escape(file)}", style="dim", highlight=False, soft_wrap=True)

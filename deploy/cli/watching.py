@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from deploy.cli.client import JobClient, Outcome
@@ -26,7 +27,7 @@ def watch_to_the_end(client: JobClient, jobs: Mapping[str, str], console: Consol
 def watch(client: JobClient, jobs: Mapping[str, str], console: Console) -> dict[str, Outcome]:
     """Shows `jobs` (id -> name) until each has ended; how each ended, by id."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
         TimeElapsedColumn(),
@@ -53,7 +54,7 @@ def _look(client: JobClient, job: str, bars: Progress, bar: TaskID, outcomes: di
     progress = client.progress(job)
     if progress is not None:
         done, total = progress.seconds_done, progress.seconds_total
-        bars.update(bar, total=total, completed=done, stage=stage_of(progress))
+        bars.update(bar, total=total, completed=done, stage=escape(stage_of(progress)))
 
 
 def stage_of(progress: JobProgress) -> str:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import whisper
 
 from tests.end_to_end.speech_files import convert, pause, samples, word_errors, words, write_wav
 from tests.fleet import RunningFleet
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(400)]
+
+#: Of a segment; probabilities differ in the last digits, for many windows are computed at once.
+SAME = ("id", "seek", "start", "end", "text", "tokens", "temperature")
 
 FORMATS = {
     "talk.mp3": ("-ac", "2", "-ar", "44100"),
@@ -43,6 +49,27 @@ def test_the_five_clips_are_heard_with_at_most_two_percent_of_words_wrong(
         assert json.loads(written[f"{clip.stem}.json"].read_text())["segments"] == result["segments"]
         assert result["language"] == "en"
         assert set(result["timings"]) >= {"waited", "decoded_audio", "transcribed", "total"}
+
+
+def test_a_job_gives_what_whisper_itself_gives(
+    fleet: RunningFleet, speech: dict[Path, str], tmp_path: Path, base_model: Path
+) -> None:
+    file = write_wav(tmp_path / "two_windows.wav", pause(1).join(samples(clip) for clip in speech))
+    result = fleet.submit(file_path=file, word_timestamps=True).get(timeout=300)
+    model = whisper.load_model(str(base_model), device="cpu")
+    model.set_alignment_heads(whisper._ALIGNMENT_HEADS["base"])
+    audio = np.frombuffer(samples(file), np.int16).astype(np.float32) / 32768
+    expected = whisper.transcribe(model, audio, fp16=False, word_timestamps=True)
+    assert (result["text"], result["language"]) == (expected["text"], expected["language"])
+    assert len(result["segments"]) == len(expected["segments"]) > 1
+    for ours, own in zip(result["segments"], expected["segments"], strict=True):
+        assert {name: ours[name] for name in SAME} == {name: own[name] for name in SAME}
+        assert timed(ours) == timed(own)
+
+
+def timed(segment: dict[str, Any]) -> list[tuple[str, float, float]]:
+    """When each word of a segment was said."""
+    return [(word["word"], word["start"], word["end"]) for word in segment["words"]]
 
 
 def test_every_usual_format_is_heard(fleet: RunningFleet, speech: dict[Path, str], tmp_path: Path) -> None:

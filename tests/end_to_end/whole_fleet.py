@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -30,6 +31,12 @@ PROGRAMS = {
 }
 
 
+def _as_in_a_terminal() -> None:
+    """Shells leave these ignored in what they start with `&` or nohup: so tests may be started, but no fleet here."""
+    for name in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(name, signal.SIG_DFL)
+
+
 class WholeFleet:
     """A command that starts a fleet, and what belongs to it."""
 
@@ -42,7 +49,12 @@ class WholeFleet:
         call = [COMMAND, *command]
         with self.log.open("w") as log:
             self.front = subprocess.Popen(
-                call, cwd=REPOSITORY, env=self.environment, stdout=log, stderr=subprocess.STDOUT
+                call,
+                cwd=REPOSITORY,
+                env=self.environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                preexec_fn=_as_in_a_terminal,
             )
 
     def told(self) -> str:

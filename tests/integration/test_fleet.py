@@ -65,6 +65,20 @@ def test_an_odd_node_does_not_blind_the_fleet(redis: Redis, caplog: pytest.LogCa
     assert "cannot be read" in caplog.text
 
 
+def test_a_node_that_does_not_know_the_forms_of_cross_attention_is_read(redis: Redis) -> None:
+    fleet = Fleet(redis)
+    fleet.beat(status(0, 100.0))
+    redis.set(keys.gpu("h.0"), status(0, 100.0).model_dump_json(exclude={"forms"}))
+    assert fleet.all()[0].forms == {}
+
+
+def test_a_node_of_a_newer_version_is_up_for_an_older_reader(redis: Redis) -> None:
+    fleet = Fleet(redis)
+    fleet.beat(status(0, 100.0))
+    redis.set(keys.gpu("h.0"), status(0, 100.0).to_json()[:-1] + ',"brand_new":{"of":[1]}}')
+    assert fleet.gpus(101.0, 10.0) == [status(0, 100.0)]
+
+
 def test_a_reader_that_asks_again_sees_what_changed_meanwhile(redis: Redis) -> None:
     reader, nodes = Fleet(redis), Fleet(redis)
     for index in (2, 0, 1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from whisper.model import ModelDimensions, Whisper
 
 from shared.errors import ModelUnavailable, UnknownModel
 from workers.weights import bring as bringing
+from workers.weights import download as downloading
 from workers.weights.bring import bring
 from workers.weights.ct2 import read_model
 from workers.weights.download import Unreachable
@@ -20,9 +22,15 @@ from workers.weights.openai_format import to_openai
 
 @pytest.fixture(scope="module")
 def model() -> Whisper:
-    """A small Whisper with random float16 weights."""
-    torch.manual_seed(1)
-    return Whisper(ModelDimensions(80, 1500, 64, 1, 2, 51865, 448, 64, 1, 2)).half()
+    """A small Whisper with random float16 weights.
+
+    All are drawn here: whisper leaves the decoder's positions as the memory was, and a NaN there equals nothing.
+    """
+    model = Whisper(ModelDimensions(80, 1500, 64, 1, 2, 51865, 448, 64, 1, 2))
+    generator = torch.Generator().manual_seed(1)
+    for weights in model.parameters():
+        torch.nn.init.normal_(weights, generator=generator)
+    return model.half()
 
 
 def as_ct2(model: Whisper) -> dict[str, np.ndarray]:
@@ -127,3 +135,19 @@ def test_without_a_network_only_base_can_be_had(tmp_path: Path, monkeypatch: pyt
         bring("small", tmp_path)
     with pytest.raises(UnknownModel):
         bring("huge", tmp_path)
+
+
+def test_a_directory_that_cannot_take_a_model_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ModelUnavailable, match=r"file/models cannot take it \(Not a directory\).*MODEL_DIR"):
+        bring("base", tmp_path / "file" / "models")
+
+
+def test_a_full_disk_is_no_server_out_of_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(url: str, file: object) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(downloading, "_copy", full)
+    with pytest.raises(ModelUnavailable, match=r"cannot take it \(No space left"):
+        bring("base", tmp_path)
+    assert list(tmp_path.iterdir()) == []
