@@ -21,7 +21,6 @@ from scheduler.autoscaler import Autoscaler
 from scheduler.devices import Devices
 from scheduler.dispatcher import Dispatcher
 from scheduler.fairness import FairOrder
-from scheduler.host import HostReading, read_host
 from scheduler.matching import match
 from scheduler.nvml import GpuReading
 from scheduler.placement import Placement, Refusal, demand_of, gpu_load
@@ -29,6 +28,7 @@ from scheduler.services import make_services
 from shared import keys, queues
 from shared.connect import connect
 from shared.fleet import Fleet
+from shared.host import HostReading, read_host
 from shared.ledger import Ledger
 from shared.settings import Settings
 from shared.wire import (

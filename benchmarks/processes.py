@@ -9,8 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 from deploy.home import free_port
-from shared import binaries
+from shared import binaries, queues
 from shared.connect import connect
 
 #: The host's name in the fleet of a benchmark.
@@ -56,6 +58,20 @@ def nodes(url: str, workers: Sequence[Sequence[str]], directory: Path, **setting
                 process.terminate()
             for process in processes:
                 process.wait()
+
+
+def node_and_scheduler(app: str, slots: int, *, schedulers: int = 2) -> list[list[str]]:
+    """Arguments of a GPU node with so many slots and this Celery app, and of a scheduler with so many processes."""
+    gpu = queues.gpu_queue(queues.gpu_id(HOST, 0))
+    node = ["-A", app, "worker", "-P", "custom", "-n", queues.gpu_node(HOST, 0), "-c", str(slots)]
+    scheduler = ["-A", "scheduler.app", "worker", "-c", str(schedulers), "-n", queues.scheduler_node(HOST)]
+    return [[*node, "-Q", gpu], [*scheduler, "-Q", queues.SCHEDULER_QUEUE, "-I", "scheduler.tasks"]]
+
+
+def processor_seconds(process: psutil.Process) -> float:
+    """Seconds of processor time that a process has used so far."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 def _variables(settings: Mapping[str, object]) -> dict[str, str]:

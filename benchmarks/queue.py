@@ -21,7 +21,7 @@ from typing import Any
 from celery import Celery
 from redis import Redis
 
-from benchmarks.processes import HOST, nodes, redis_server
+from benchmarks.processes import HOST, node_and_scheduler, nodes, redis_server
 from shared import queues
 from shared.connect import connect
 from shared.fleet import Fleet
@@ -42,7 +42,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
         url = stack.enter_context(redis_server(Path(directory)))
-        stack.enter_context(nodes(url, _workers(options.slots), Path(directory)))
+        stack.enter_context(nodes(url, node_and_scheduler("benchmarks.noop_app", options.slots), Path(directory)))
         redis = connect(url)
         app = Celery(broker=url, backend=url, set_as_current=False)
         _await_workers(app)
@@ -97,16 +97,6 @@ def _commands(redis: Redis) -> int:
     """Commands that Redis has run since it started, those inside of scripts too."""
     stats: dict[str, dict[str, Any]] = redis.info("commandstats")
     return sum(int(one["calls"]) for one in stats.values())
-
-
-def _workers(slots: int) -> list[list[str]]:
-    """A node with so many slots, and a scheduler."""
-    node = ["-A", "benchmarks.noop_app", "worker", "-P", "custom", "-n", _NODE, "-c", str(slots)]
-    scheduler = ["-A", "scheduler.app", "worker", "-c", "2", "-n", queues.scheduler_node(HOST)]
-    return [
-        [*node, "-Q", queues.gpu_queue(_GPU)],
-        [*scheduler, "-Q", queues.SCHEDULER_QUEUE, "-I", "scheduler.tasks"],
-    ]
 
 
 def _await_workers(app: Celery) -> None:

@@ -36,7 +36,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("var/gpu"), help="a folder for figures and log")
     parser.add_argument("--checkpoint", type=Path, help="a real model, for exactness and start; without it: neither")
-    parser.add_argument("--speech", type=Path, help="a folder of `speech`; without it the shipped clips")
+    parser.add_argument("--speech", nargs="+", metavar="FOLDER[:LANGUAGE]", help="else the shipped clips")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--minutes", type=float, default=9.0)
     parser.add_argument("--parts", nargs="+", help="names of parts, in this order")
@@ -59,8 +59,8 @@ def plan(arguments: argparse.Namespace) -> list[Part]:
     rows, batches = ("1,64,256", "64,128,256") if on_gpu else ("1,2", "1,2")
     tokens = () if on_gpu else ("--tokens", "4")
     sizes = "8,9,10,11,12,13,14,16,18,20,24" if on_gpu else "1,2"
-    speech = ("--speech", str(arguments.speech)) if arguments.speech else ()
-    exact = () if on_gpu else ("--windows", "2", "--slots", "2", "--control", "2")
+    speech = ("--speech", *arguments.speech) if arguments.speech else ()
+    exact = () if on_gpu else ("--windows", "2", "--slots", "2", "--control", "2", "--by-part", "2")
     real = ("--checkpoint", str(arguments.checkpoint))
     profiled = ("base:256", "turbo:256", "large-v3:64") if on_gpu else ("tiny:2",)
     compiled = ("turbo:256", "large-v3:64", "large-v3:256", "turbo:64") if on_gpu else ("tiny:1",)
@@ -82,6 +82,8 @@ def plan(arguments: argparse.Namespace) -> list[Part]:
         Part("stock", (*others, "stock", "--models", *models, "--processes", "1", "16" if on_gpu else "2"), 90),
         Part("transformers", (*others, "transformers", "--points", *all_batches), 70),
         *(with_model[1:] if arguments.checkpoint else []),
+        Part("reproducible", ("speed", *tokens, "--reproducible", "--models",
+                              *(("base:256", "large-v3:64") if on_gpu else ("tiny:1",))), 60),
         Part("compiled", (*others, "transformers", "--cache", "static", "--points", *compiled), 120),
         *(Part(f"memory-{name}", ("speed", "--tokens", "8", "--models", f"{name}:{slots}"), 60)
           for name in memory),

@@ -2,44 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from whisper.decoding import DecodingOptions, DecodingTask
-from whisper.normalizers import EnglishTextNormalizer
+from whisper.normalizers import BasicTextNormalizer, EnglishTextNormalizer
 
 #: Two logits of stock that are nearer than this are a tie to float16.
 TIE = 0.05
 
 
 class Stock:
-    """Stock whisper, which remembers all logits that it chose from when it decoded one window at a time."""
+    """Stock whisper on windows of known languages; remembers the logits that it chose from one window at a time.
 
-    def __init__(self, model: Any, options: DecodingOptions) -> None:
-        self._model, self._options = model, options
-        self._task = DecodingTask(model, options)
-        self._begin: int = self._task.tokenizer.timestamp_begin
-        self._end: int = self._task.tokenizer.eot
+    Windows are spectrograms, or audio features, which whisper then does not encode again.
+    """
+
+    def __init__(self, model: Any, languages: Sequence[str], *, fp16: bool) -> None:
+        self._model, self._languages = model, languages
+        self._options = {one: DecodingOptions(language=one, temperature=0.0, fp16=fp16) for one in languages}
+        self._tasks = {language: DecodingTask(model, options) for language, options in self._options.items()}
+        tokenizer = self._tasks[languages[0]].tokenizer
+        self._begin: int = tokenizer.timestamp_begin
+        self._end: int = tokenizer.eot
         self._seen: list[Tensor] = []  # of each window: [steps, vocabulary], before any rule
 
-    def alone(self, mels: Sequence[Tensor]) -> list[Any]:
+    def alone(self, windows: Sequence[Tensor]) -> list[Any]:
         """One window after the other, as `whisper.transcribe` does."""
         results: list[Any] = []
-        for mel in mels:
-            task, steps = DecodingTask(self._model, self._options), _Recorder()
+        for window, language in zip(windows, self._languages, strict=True):
+            task, steps = DecodingTask(self._model, self._options[language]), _Recorder()
             task.logit_filters.insert(0, steps)
-            results += task.run(mel[None])
-            self._seen.append(torch.cat(steps.logits).to(mel.dtype))
+            results += task.run(window[None])
+            self._seen.append(torch.cat(steps.logits).to(window.dtype))
         return results
 
-    def together(self, mels: Sequence[Tensor], size: int) -> list[Any]:
-        """So many windows in one batch: how much that alone changes."""
+    def together(self, windows: Sequence[Tensor], size: int) -> list[Any]:
+        """So many windows of one language in one batch: how much that alone changes."""
         results: list[Any] = []
-        for start in range(0, len(mels), size):
-            results += DecodingTask(self._model, self._options).run(torch.stack(list(mels[start : start + size])))
+        for language, own in itertools.groupby(zip(self._languages, windows, strict=True), lambda pair: pair[0]):
+            for batch in _batches([window for _, window in own], size):
+                results += DecodingTask(self._model, self._options[language]).run(batch)
         return results
+
+    def features(self, mels: Sequence[Tensor], size: int) -> list[Tensor]:
+        """Audio features of so many windows encoded at once."""
+        return [one for batch in _batches(mels, size) for one in self._model.encoder(batch)]
 
     def margin(self, window: int, plain: list[int], other: list[int]) -> float:
         """How far apart stock's logits were where `other` took another token than `plain`, which stock took.
@@ -50,8 +61,9 @@ class Stock:
         one, two = [*plain, self._end], [*other, self._end]
         at = next(index for index, (a, b) in enumerate(zip(one, two, strict=False)) if a != b)
         raw = self._seen[window][at].float()[None].clone()
-        tokens = torch.tensor([[*self._task.initial_tokens, *plain[:at]]], device=raw.device)
-        *general, about_times = self._task.logit_filters
+        task = self._tasks[self._languages[window]]
+        tokens = torch.tensor([[*task.initial_tokens, *plain[:at]]], device=raw.device)
+        *general, about_times = task.logit_filters
         for rule in general:
             rule.apply(raw, tokens)
         allowed = raw.clone()
@@ -61,6 +73,11 @@ class Stock:
             times = allowed[0, self._begin :].logsumexp(-1) if allowed[0, time].isfinite() else allowed[0, time]
             return float((times - raw[0, text]).abs())
         return float(allowed[0, one[at]] - allowed[0, two[at]])
+
+
+def _batches(windows: Sequence[Tensor], size: int) -> Iterator[Tensor]:
+    for start in range(0, len(windows), size):
+        yield torch.stack(list(windows[start : start + size]))
 
 
 class _Recorder:
@@ -85,11 +102,12 @@ def compare(stock: Stock, plain: list[Any], other: list[Any]) -> dict[str, Any]:
     }
 
 
-def word_errors(texts: list[str], results: list[Any]) -> float:
-    """Word error rate in percent, after whisper's own normaliser."""
-    normal = EnglishTextNormalizer()
+def word_errors(texts: list[str], languages: Sequence[str], results: list[Any]) -> float:
+    """Word error rate in percent, after whisper's own normalisers."""
+    english, other = EnglishTextNormalizer(), BasicTextNormalizer()
     errors, words = 0, 0
-    for text, result in zip(texts, results, strict=True):
+    for text, language, result in zip(texts, languages, results, strict=True):
+        normal = english if language == "en" else other
         reference = normal(text).split()
         errors += distance(reference, normal(result.text).split())
         words += len(reference)

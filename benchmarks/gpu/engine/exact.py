@@ -1,17 +1,20 @@
 """How equal the engine is to stock `whisper.decode` in fp16 on this GPU, window by window, with a real model.
 
 Stock decodes all windows one by one, then in batches against itself (the control: what float16 alone changes), and
-the engine decodes them with many at once. `--speech` is a folder of `speech`; without it the shipped clips
-are mixed. About 100 s on an H200 for 96 windows of base.
+the engine decodes them with many at once. Between them stands stock with one part in batches, encoder or decoder, and
+the other window by window: which of the two changes how much. `--speech` names folders of `speech` or `recordings`,
+each with its language; without it the shipped clips are mixed.
 
-    python -m benchmarks.gpu.engine.exact --checkpoint base.pt --speech speech --windows 96 --out exact.json
+    python -m benchmarks.gpu.engine.exact --checkpoint base.pt --speech speech:en parole:fr --out exact.json
 """
 
 from __future__ import annotations
 
+import argparse
 import random
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +23,6 @@ import numpy as np
 import torch
 import whisper
 from torch import Tensor
-from whisper.decoding import DecodingOptions
 
 from benchmarks.gpu.engine import setup
 from benchmarks.gpu.engine.compare import Stock, compare, word_errors
@@ -32,50 +34,79 @@ from workers.engine.checkpoint import open_checkpoint
 def main() -> None:
     parser = setup.parser_of(__doc__)
     parser.add_argument("--checkpoint", type=Path, required=True)
-    parser.add_argument("--speech", type=Path)
-    parser.add_argument("--windows", type=int, default=96)
+    parser.add_argument("--speech", nargs="+", metavar="FOLDER[:LANGUAGE]")
+    parser.add_argument("--windows", type=int, default=96, help="at most, of each folder")
     parser.add_argument("--slots", type=int, default=64)
     parser.add_argument("--control", type=int, nargs="*", default=[4, 16, 64], help="batches of stock against itself")
+    parser.add_argument("--by-part", type=int, nargs="*", default=[64], help="batches of one part of stock alone")
     parser.add_argument("--cross-attention", nargs="+", choices=setup.FORMS, default=["cached", "absorbed"])
     arguments = parser.parse_args()
-    spoken = spoken_windows(arguments.speech, arguments.windows) if arguments.speech else mixed(arguments.windows)
+    heard = heard_windows(arguments.speech or [], arguments.windows)
     stock_model = whisper.load_model(str(arguments.checkpoint), device=arguments.device)
     dtype = setup.dtype_of(arguments.device)
-    mels = [mel_of(samples, stock_model.dims.n_mels).to(arguments.device, dtype) for samples, _ in spoken]
-    report = measure(stock_model, mels, [text for _, text in spoken], arguments)
-    report["minutes"] = round(sum(len(samples) for samples, _ in spoken) / RATE / 60, 1)
+    mels = [mel_of(one.samples, stock_model.dims.n_mels).to(arguments.device, dtype) for one in heard]
+    report = measure(stock_model, mels, heard, arguments)
+    report["minutes"] = round(sum(len(one.samples) for one in heard) / RATE / 60, 1)
     show(report)
     setup.write(arguments.out, arguments.device, report)
 
 
-def measure(model: Any, mels: list[Tensor], texts: list[str], arguments: Any) -> dict[str, Any]:
-    """Stock alone, stock in batches and the engine in each form, all on the same windows."""
-    on_gpu = arguments.device == "cuda"
-    stock = Stock(model, DecodingOptions(language="en", temperature=0.0, fp16=on_gpu))
-    stock.together(mels[:1], 1)  # loads libraries
+@dataclass(frozen=True)
+class Heard:
+    """A window with what was said in it."""
+
+    samples: Samples
+    text: str
+    language: str
+
+
+def heard_windows(folders: list[str], most: int) -> list[Heard]:
+    """At most so many windows of each folder; without folders, the shipped clips."""
+    if not folders:
+        return [Heard(samples, text, "en") for samples, text in mixed(most)]
+    parts = [(Path(name), language or "en") for name, _, language in (one.partition(":") for one in folders)]
+    return [Heard(*spoken, language) for folder, language in parts for spoken in spoken_windows(folder, most)]
+
+
+def measure(model: Any, mels: list[Tensor], heard: list[Heard], arguments: argparse.Namespace) -> dict[str, Any]:
+    """Stock alone, stock in batches, whole and by part, and the engine in each form, all on the same windows."""
+    texts, languages = [one.text for one in heard], [one.language for one in heard]
+    stock = Stock(model, languages, fp16=arguments.device == "cuda")
+    stock.features(mels[:1], 1)  # loads libraries
     plain, seconds = timed(arguments.device, lambda: stock.alone(mels))
     rows: list[dict[str, Any]] = []
 
     def add(what: str, results: list[Any], seconds: float) -> None:
         alike = {} if results is plain else compare(stock, plain, results)
-        rows.append({"what": what, "seconds": seconds, **alike, "wer_percent": word_errors(texts, results)})
+        errors = word_errors(texts, languages, results)
+        rows.append({"what": what, "seconds": seconds, **alike, "wer_percent": errors})
         print(rows[-1], flush=True)
+
+    def add_timed(what: str, work: Callable[[], list[Any]]) -> None:
+        add(what, *timed(arguments.device, work))
 
     add("stock, one by one", plain, seconds)
     for size in arguments.control:
-        add(f"stock in batches of {size}", *timed(arguments.device, partial(stock.together, mels, size)))
+        add_timed(f"stock in batches of {size}", partial(stock.together, mels, size))
+    one_by_one = stock.features(mels, 1) if arguments.by_part else []
+    for size in arguments.by_part:
+        encoded = stock.features(mels, size)
+        add_timed(f"stock, its encoder alone in batches of {size}", partial(stock.together, encoded, 1))
+        add_timed(f"stock, its decoder alone in batches of {size}", partial(stock.together, one_by_one, size))
     for form in arguments.cross_attention:
         what = f"engine, {form}, {arguments.slots} slots"
-        add(what, *timed(arguments.device, partial(engine, mels, arguments, form)))
+        add_timed(what, partial(engine, mels, languages, arguments, form))
     tokens = sum(len(one.tokens) for one in plain)
     return {"windows": len(mels), "tokens": tokens, "rows": rows}
 
 
-def engine(mels: list[Tensor], arguments: Any, form: CrossAttention) -> list[Any]:
+def engine(mels: list[Tensor], languages: list[str], arguments: argparse.Namespace, form: CrossAttention) -> list[Any]:
     """What the engine decodes the windows to, with as many at once as it has slots."""
     checkpoint = open_checkpoint(str(arguments.checkpoint.absolute()), Path())
     loaded = setup.load(checkpoint, arguments.slots, device=arguments.device, form=form)
-    asked = [setup.request(loaded, mel.cpu()) for mel in mels]
+    asked = [
+        setup.request(loaded, mel.cpu(), language=language) for mel, language in zip(mels, languages, strict=True)
+    ]
     setup.run(loaded, asked)
     results = [one.future.result()[0] for one in asked]
     setup.unload(loaded)

@@ -61,8 +61,7 @@ def random_file(name: str, folder: Path, device: str) -> Path:
 def start_to_answer(file: Path, device: str, tokens: int, folder: Path, cache: Path) -> dict[str, float]:
     """Seconds since the process was started until its socket answers, the model is open, windows are answered."""
     socket = folder / "engine.sock"
-    command = [sys.executable, "-m", "workers.engine", "--log-level", "WARNING", "serve", "--device", device,
-               "--socket", str(socket), "--model-dir", str(folder)]  # fmt: skip
+    command = serve_command(socket, device)
     environment = {**os.environ, "TRITON_CACHE_DIR": str(cache)}
     started = time.perf_counter()
     with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE) as engine:
@@ -80,6 +79,12 @@ def start_to_answer(file: Path, device: str, tokens: int, folder: Path, cache: P
             engine.terminate()
     return {"answers_s": round(answered, 2), "open_s": round(opened, 2),
             "first_window_s": round(windows[0], 2), "second_window_s": round(windows[1] - windows[0], 3)}  # fmt: skip
+
+
+def serve_command(socket: Path, device: str, slots: int = 1) -> list[str]:
+    """The engine's command line; models lie beside the socket."""
+    return [sys.executable, "-m", "workers.engine", "--log-level", "WARNING", "serve", "--device", device,
+            "--slots", str(slots), "--socket", str(socket), "--model-dir", str(socket.parent)]  # fmt: skip
 
 
 def answering(client: EngineClient, engine: subprocess.Popen[bytes]) -> EngineClient:

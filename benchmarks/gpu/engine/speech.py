@@ -15,7 +15,7 @@ import shlex
 import subprocess
 import tempfile
 import wave
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -42,18 +42,24 @@ def main() -> None:
     parser.add_argument("--format", choices=("opus", "flac", "wav"), default="opus")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
     texts = windows_of(arguments.text, arguments.windows)
-    voices, lines, samples_made = arguments.voice or _VOICES, [], 0
+    voices = arguments.voice or _VOICES
     with ThreadPoolExecutor(2) as pool:
         made = pool.map(lambda number: one_window(number, texts[number], voices), range(len(texts)))
-        for number, (samples, text) in enumerate(made):
-            name = f"window-{number:03}.{arguments.format}"
-            write(arguments.out / name, samples)
-            lines.append(f"{name}\t{text}\n")
-            samples_made += len(samples)
-    (arguments.out / "transcripts.tsv").write_text("".join(lines))
-    size = sum(path.stat().st_size for path in arguments.out.iterdir())
+        keep(made, arguments.out, arguments.format)
+
+
+def keep(windows: Iterable[tuple[Samples, str]], folder: Path, kind: str) -> None:
+    """Write the windows and their texts into a folder, as `spoken_windows` reads them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines, samples_made = [], 0
+    for number, (samples, text) in enumerate(windows):
+        name = f"window-{number:03}.{kind}"
+        write(folder / name, samples)
+        lines.append(f"{name}\t{text}\n")
+        samples_made += len(samples)
+    (folder / "transcripts.tsv").write_text("".join(lines))
+    size = sum(path.stat().st_size for path in folder.iterdir())
     print(f"{len(lines)} windows, {samples_made / RATE / 60:.1f} minutes, {size / 2**20:.1f} MiB")
 
 
@@ -78,8 +84,8 @@ def sentences_of(text: str) -> Iterator[str]:
 
 
 def one_window(number: int, sentences: list[str], voices: list[str]) -> tuple[Samples, str]:
-    """18 to 27 seconds of speech at some loudness and noise, and its text."""
-    chance, noise = random.Random(number), np.random.default_rng(number)
+    """18 to 27 seconds of speech, and its text."""
+    chance = random.Random(number)
     pieces, text = shipped(number)
     for sentence in sentences:
         if sum(map(len, pieces)) > (LONGEST_S - 3) * RATE:
@@ -91,9 +97,15 @@ def one_window(number: int, sentences: list[str], voices: list[str]) -> tuple[Sa
     samples = np.concatenate(pieces)[: int(LONGEST_S * RATE)]
     if len(samples) < SHORTEST_S * RATE:
         raise SystemExit(f"window {number} has only {len(samples) / RATE:.1f} s: give it more text")
+    return as_heard(samples, number), " ".join(text)
+
+
+def as_heard(samples: Samples, number: int) -> Samples:
+    """At some loudness, with some noise or none."""
+    chance, noise = random.Random(number), np.random.default_rng(number)
     samples = samples * (chance.uniform(0.2, 0.9) / max(float(np.abs(samples).max()), 1e-3))
     samples += noise.normal(0, chance.choice((0.0, 0.0005, 0.002)), len(samples))
-    return samples.clip(-1, 1).astype(np.float32), " ".join(text)
+    return samples.clip(-1, 1).astype(np.float32)
 
 
 def shipped(number: int) -> tuple[list[Samples], list[str]]:
@@ -146,8 +158,8 @@ def samples_of(pcm: bytes) -> Samples:
     return np.frombuffer(pcm, np.int16).astype(np.float32) / np.float32(32768)
 
 
-def spoken_windows(folder: Path, count: int) -> list[tuple[Samples, str]]:
-    """Samples and text of the first windows of a folder that this program made, or of any folder like it."""
+def spoken_windows(folder: Path, count: int | None = None) -> list[tuple[Samples, str]]:
+    """Samples and text of the first windows, or of all, of a folder that this program made or of any folder like it."""
     lines = (folder / "transcripts.tsv").read_text().splitlines()[:count]
     return [(read(folder / name), text) for name, text in (line.split("\t") for line in lines)]
 
