@@ -52,7 +52,7 @@ class Nodes:
         self.log = self.directory / "node.log"
 
     def start(self, slots: int = 1, **settings: object) -> subprocess.Popen[bytes]:
-        """A node whose engine answers."""
+        """A node whose engine answers, and which answers itself: what is broadcast before it listens is lost."""
         own = {
             "REDIS_URL": self.redis_url,
             "HOST": HOST,
@@ -76,6 +76,7 @@ class Nodes:
         self.processes.append(process)
         until(lambda: self.is_ready(began) or process.poll() is not None, 60)
         assert process.poll() is None, self.log.read_text()
+        until(lambda: self.app.control.ping([NODE], timeout=0.5))
         return process
 
     def status(self) -> GpuStatus | None:
@@ -158,8 +159,6 @@ class Nodes:
         _, alive = psutil.wait_procs(children, timeout=10)
         self.app.close()
         assert not alive, f"left behind: {alive}"
-
-
 
 
 def stop(process: subprocess.Popen[bytes], timeout: float = 30.0) -> int:
