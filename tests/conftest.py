@@ -34,7 +34,10 @@ def free_port() -> int:
 
 
 class RedisServer:
-    """A Redis with an append-only file as in production, that a test may kill and start again."""
+    """A Redis that a test may kill and start again: what it has answered to is in its append-only file.
+
+    In production the file is flushed every second, and while one flush lasts nothing more is written.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.port = free_port()
@@ -44,7 +47,7 @@ class RedisServer:
 
     def start(self) -> None:
         command = [binaries.redis_server(), "--port", str(self.port), "--bind", "127.0.0.1"]
-        options = ["--dir", self._directory, "--appendonly", "yes", "--save", ""]
+        options = ["--dir", self._directory, "--appendonly", "yes", "--appendfsync", "no", "--save", ""]
         self._process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL)
         _wait_for(self.url)
 

@@ -86,10 +86,14 @@ class Nodes:
         status = self.status()
         return status is not None and status.ready and status.started >= since
 
-    def engine(self) -> psutil.Process:
+    def engine_pid(self) -> int:
+        """By the registry, which may be a moment behind."""
         status = self.status()
         assert status is not None and status.engine_pid is not None
-        return psutil.Process(status.engine_pid)
+        return status.engine_pid
+
+    def engine(self) -> psutil.Process:
+        return psutil.Process(self.engine_pid())
 
     def job(self, request: TranscribeRequest, cuts: Sequence[float]) -> str:
         """A planned job with a segment between each two cuts, in seconds."""

@@ -14,6 +14,7 @@ from celery.exceptions import TimeoutError as CeleryTimeoutError
 from shared import binaries, errors
 from tests.conftest import SPEECH
 from tests.fleet import RunningFleet, fleet_of
+from tests.waiting import until
 
 pytestmark = pytest.mark.integration
 
@@ -82,6 +83,7 @@ def test_a_job_waits_as_long_as_no_gpu_is_up(intake: RunningFleet) -> None:
     with pytest.raises(errors.UnknownModel):
         job.get(timeout=60)
     job = intake.submit(file_path=CLIP)
+    until(lambda: job.state == "PROGRESS" and job.info["seconds_total"])
     with pytest.raises(CeleryTimeoutError):
         job.get(timeout=5)
     assert job.state == "PROGRESS"

@@ -16,6 +16,7 @@ from shared.settings import Settings
 from shared.wire import JobState
 from tests.conftest import RedisServer
 from tests.integration.ledgers import request
+from tests.waiting import until
 
 pytestmark = pytest.mark.integration
 
@@ -54,9 +55,9 @@ def test_a_job_is_cancelled_though_the_message_that_tells_of_it_was_not_sent(wit
 def test_whoever_watches_a_job_waits_for_redis(client: FleetClient, redis_server: RedisServer) -> None:
     client.ledger.accept("j", request(), time.time())
     stages: list[str] = []
-    watching = threading.Thread(target=lambda: stages.extend(shown.stage for shown in client.watch("j", 0.05)))
+    watching = threading.Thread(target=lambda: [stages.append(shown.stage) for shown in client.watch("j", 0.05)])
     watching.start()
-    time.sleep(1.1)  # until the append-only file is written
+    until(lambda: stages)
     redis_server.kill()
     time.sleep(1.0)
     redis_server.start()

@@ -180,7 +180,7 @@ def test_an_engine_that_is_killed_comes_back_and_its_segments_run_again(nodes: N
     engine.kill()
     until(lambda: nodes.waiting(job) == [0, 1])
     assert nodes.attempts(job) == {2}
-    until(lambda: nodes.is_ready() and nodes.engine().pid != engine.pid)
+    until(lambda: nodes.is_ready() and nodes.engine_pid() != engine.pid)
     nodes.assign(job, 0)
     nodes.assign(job, 1)
     until(lambda: runs(nodes, job))
