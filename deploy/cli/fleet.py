@@ -93,7 +93,7 @@ def _prepare(model: str, settings: Settings) -> None:
 
 
 def _wait_until_ready(front: Front, console: Console) -> list[GpuStatus]:
-    """The GPUs that take work, as soon as there is one; SetupError with the log's last words if none comes."""
+    """This machine's GPUs that take work, once there is one; SetupError with the log's last words if none comes."""
     since, deadline = time.time(), time.monotonic() + _READY_SECONDS
     redis_answers = False
     settings = load_settings()
@@ -105,11 +105,16 @@ def _wait_until_ready(front: Front, console: Console) -> list[GpuStatus]:
             except RedisError:
                 continue
             redis_answers = True
-            ready = [gpu for gpu in gpus if gpu.ready and gpu.heartbeat > since]
+            ready = _ready_here(gpus, settings.host, since)
             if ready:
                 return ready
     missing = "a GPU node that is ready" if redis_answers else "a Redis that answers"
     raise SetupError(what=missing, mend=_last_words(front.home, redis_answers))
+
+
+def _ready_here(gpus: Sequence[GpuStatus], host: str, since: float) -> list[GpuStatus]:
+    """Those of this machine that said so since it was started: of a fleet of several, others are up long before."""
+    return [gpu for gpu in gpus if gpu.host == host and gpu.ready and gpu.heartbeat > since]
 
 
 def _last_words(home: Home, redis_answers: bool) -> str:
