@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError
 from rich.console import Console
 
 from deploy.cli.client import JobClient
@@ -18,7 +18,7 @@ from deploy.front import Front, fleet_up
 from deploy.home import Home, use_embedded_redis
 from deploy.weights import bring_weights
 from shared import binaries
-from shared.connect import connect
+from shared.connect import AWAY, connect_hastily
 from shared.errors import SetupError
 from shared.fleet import Fleet
 from shared.settings import Settings, load_settings
@@ -97,12 +97,14 @@ def _wait_until_ready(front: Front, console: Console) -> list[GpuStatus]:
     since, deadline = time.time(), time.monotonic() + _READY_SECONDS
     redis_answers = False
     settings = load_settings()
-    with connect(front.redis_url) as redis, console.status("Starting the fleet"):
+    with connect_hastily(front.redis_url) as redis, console.status("Starting the fleet"):
         while time.monotonic() < deadline:
             time.sleep(_LOOK_SECONDS)
             try:
                 gpus = Fleet(redis).gpus(time.time(), settings.heartbeat_timeout)
-            except RedisError:
+            except AuthenticationError:  # no Redis that is away
+                raise
+            except AWAY:
                 continue
             redis_answers = True
             ready = _ready_here(gpus, settings.host, since)
