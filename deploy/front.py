@@ -15,6 +15,7 @@ import psutil
 from deploy import programs
 from deploy.configuration import redis_config, supervisor_config, tied_to_parent
 from deploy.home import REDIS_URL, Home, flower_port, write_private
+from deploy.namesake import refuse_namesake
 from scheduler.devices import read_devices
 from shared import binaries
 from shared.settings import Settings
@@ -32,8 +33,8 @@ class Front:
 
     def __init__(self, home: Home, settings: Settings) -> None:
         self.home = home
-        self._embedded = "redis_url" not in settings.model_fields_set
-        self._redis_address = home.embedded_redis_address() if self._embedded else None
+        self.is_embedded = "redis_url" not in settings.model_fields_set
+        self._redis_address = home.embedded_redis_address() if self.is_embedded else None
         self.redis_url = _url(self._redis_address) if self._redis_address else settings.redis_url
         self._flower_port = flower_port()
         self.flower_url = f"http://127.0.0.1:{self._flower_port}"
@@ -113,6 +114,8 @@ def fleet_up(settings: Settings) -> Iterator[Front]:
     home = Home(settings)
     with home.taken():
         front = Front(home, settings)
+        if not front.is_embedded:
+            refuse_namesake(front.redis_url, settings)
         front.start()
         try:
             yield front

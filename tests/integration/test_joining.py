@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -11,10 +12,16 @@ from redis import Redis
 from redis.exceptions import AuthenticationError, ResponseError
 from rich.console import Console
 
+from deploy import namesake
 from deploy.cli import fleet
 from deploy.front import Front
 from deploy.home import Home
+from deploy.namesake import refuse_namesake
+from shared.errors import SetupError
+from shared.fleet import Fleet
 from shared.settings import Settings
+from tests.conftest import free_port
+from tests.statuses import gpu
 
 pytestmark = pytest.mark.integration
 
@@ -38,3 +45,37 @@ def test_nor_is_a_database_that_redis_does_not_have(front: Front, monkeypatch: p
     nowhere = SimpleNamespace(redis_url=front.redis_url.replace("/0", "/99"), home=front.home)
     with pytest.raises(ResponseError, match="out of range"):
         fleet._wait_until_ready(cast(Front, nowhere), Console())
+
+
+def beat(redis: Redis, host: str = "here") -> None:
+    """Of a GPU of that host."""
+    Fleet(redis).beat(gpu(host, heartbeat=time.time()))
+
+
+def named(redis_url: str, tmp_path: Path) -> Settings:
+    return Settings(redis_url=redis_url, var_dir=tmp_path, host="here", heartbeat_interval=0.1, heartbeat_timeout=0.5)
+
+
+def test_a_second_machine_of_one_name_is_refused(
+    redis_url: str, redis: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would take the first one's segments from it."""
+    settings = named(redis_url, tmp_path)
+    beat(redis)
+    monkeypatch.setattr(namesake.time, "sleep", lambda _: beat(redis))
+    with pytest.raises(SetupError, match=r"here\.0 is up elsewhere: set WHISPER_FLEET_HOST"):
+        refuse_namesake(redis_url, settings)
+
+
+def test_a_machine_that_was_killed_may_come_back_under_its_name(
+    redis_url: str, redis: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = named(redis_url, tmp_path)
+    beat(redis)
+    sleep = time.sleep
+    monkeypatch.setattr(namesake.time, "sleep", lambda seconds: (beat(redis, "other"), sleep(seconds)))
+    refuse_namesake(redis_url, settings)
+
+
+def test_a_name_is_asked_about_only_where_redis_answers(tmp_path: Path) -> None:
+    refuse_namesake(f"redis://127.0.0.1:{free_port()}/0", named("redis://127.0.0.1", tmp_path))

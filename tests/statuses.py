@@ -1,14 +1,14 @@
-"""What a machine looks at when it joins a fleet that is up on others."""
+"""What GPUs tell the registry, for tests to which hosts and heartbeats matter."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from deploy.cli.fleet import _ready_here
 from shared.wire import GpuStatus
 
 
 def gpu(host: str, **changes: Any) -> GpuStatus:
+    """What the first GPU of that host tells the registry."""
     plain: dict[str, Any] = {
         "id": f"{host}.0",
         "host": host,
@@ -25,12 +25,3 @@ def gpu(host: str, **changes: Any) -> GpuStatus:
         "heartbeat": 110.0,
     }
     return GpuStatus(**(plain | changes))
-
-
-def test_a_machine_is_up_when_its_own_gpu_is_whatever_others_are() -> None:
-    assert _ready_here([gpu("other")], "here", since=100.0) == []
-    assert _ready_here([gpu("other"), gpu("here")], "here", since=100.0) == [gpu("here")]
-
-
-def test_what_a_gpu_said_before_the_start_does_not_count() -> None:
-    assert _ready_here([gpu("here", heartbeat=99.0), gpu("here", ready=False)], "here", since=100.0) == []
