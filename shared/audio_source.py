@@ -31,7 +31,7 @@ def check_file(file_path: str, settings: Settings) -> Path:
     try:
         found = path.stat()
     except (FileNotFoundError, NotADirectoryError):
-        raise FileMissing(path=file_path) from None
+        raise FileMissing(path=file_path, host=settings.host) from None
     except OSError:
         raise UnreadableFile(path=file_path) from None
     if not stat.S_ISREG(found.st_mode):

@@ -46,7 +46,7 @@ class RequestError(FleetError):
 
 
 class FileMissing(RequestError):
-    """{path} does not exist: check the path, and that the intake and GPU machines mount it there too."""
+    """{path} does not exist on {host}: check the path, and that the intake and GPU machines mount it there too."""
 
 
 class NotAFile(RequestError):

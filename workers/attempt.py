@@ -212,7 +212,10 @@ class Attempt:
             self._ended("handed over", why)
 
     def _fail(self, error: Exception) -> NoReturn:
-        if self._node.ledger.fail(self._message.job, type(error).__name__, str(error), time.time()):
+        told = str(error)
+        if isinstance(error, ModelUnavailable):  # by an engine, which knows no name of its machine
+            told += f" ({self._node.settings.host})"
+        if self._node.ledger.fail(self._message.job, type(error).__name__, told, time.time()):
             self._publish_assemble()
         raise error
 

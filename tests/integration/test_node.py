@@ -80,15 +80,15 @@ def test_the_registry_tells_the_form_of_cross_attention(nodes: Nodes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "error_type"),
+    ("wrong", "error_type", "told"),
     [
-        ({"file_path": "/does/not/exist.wav"}, "FileMissing"),
-        ({"model_name": "large-v3"}, "ModelUnavailable"),
-        ({"options": {"temperature": 0.0, "length_penalty": 7.0}}, "EngineRequestInvalid"),
+        ({"file_path": "/does/not/exist.wav"}, "FileMissing", "testhost"),
+        ({"model_name": "large-v3"}, "ModelUnavailable", "testhost"),
+        ({"options": {"temperature": 0.0, "length_penalty": 7.0}}, "EngineRequestInvalid", "length_penalty"),
     ],
 )
 def test_a_request_that_cannot_be_carried_out_fails_its_job_at_once(
-    nodes: Nodes, speech: dict[Path, str], wrong: dict[str, object], error_type: str
+    nodes: Nodes, speech: dict[Path, str], wrong: dict[str, object], error_type: str, told: str
 ) -> None:
     nodes.start()
     fields = {"file_path": str(next(iter(speech))), "model_name": str(nodes.model), "language": "en", **wrong}
@@ -96,6 +96,7 @@ def test_a_request_that_cannot_be_carried_out_fails_its_job_at_once(
     nodes.assign(job, 0)
     until(lambda: nodes.record(job).state == JobState.FAILED)
     assert nodes.record(job).error_type == error_type
+    assert told in (nodes.record(job).error or "")  # which of the fleet's machines lacks it, too
     assert_announced_once(nodes)
 
 

@@ -8,8 +8,8 @@ from shared import errors
 
 
 def test_the_docstring_is_the_message() -> None:
-    with pytest.raises(errors.FileMissing, match=r"^/a\.wav does not exist: check the path"):
-        raise errors.FileMissing(path="/a.wav")
+    with pytest.raises(errors.FileMissing, match=r"^/a\.wav does not exist on box: check the path"):
+        raise errors.FileMissing(path="/a.wav", host="box")
 
 
 def test_an_error_can_be_made_again_from_its_message() -> None:
