@@ -10,7 +10,7 @@ from types import FrameType
 import click
 from celery.exceptions import OperationalError as CeleryOperationalError
 from kombu.exceptions import OperationalError
-from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from deploy.cli.doctor import doctor
 from deploy.cli.fleet import run, up
@@ -47,6 +47,8 @@ def main() -> None:
         sys.exit(f"{type(error).__name__}: {error}")
     except AuthenticationError as error:
         sys.exit(f"Redis at {_where()} refuses us ({error}): is WHISPER_FLEET_REDIS_URL right?")
+    except ResponseError as error:  # it is full, or a replica, or lacks the database
+        sys.exit(f"Redis at {_where()} answers, but refuses ({error}): see `whisper-fleet doctor`.")
     except (RedisError, OperationalError, CeleryOperationalError) as error:
         sys.exit(f"Redis at {_where()} does not answer ({error}): start a fleet with `make up`.")
     except OSError as error:  # a folder that is full or not ours

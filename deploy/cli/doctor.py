@@ -6,9 +6,9 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import click
 from redis import Redis
@@ -68,7 +68,7 @@ def redis_findings(settings: Settings) -> Iterator[Finding]:
     try:
         with Redis.from_url(settings.redis_url, socket_connect_timeout=2.0, socket_timeout=2.0) as redis:
             version = redis.info("server")["redis_version"]
-            policy = redis.info("memory")["maxmemory_policy"]
+            memory = redis.info("memory")
             persistent = bool(redis.info("persistence")["aof_enabled"])
             seconds, microseconds = cast("tuple[int, int]", redis.time())
             ahead = time.time() - seconds - microseconds / 1e6
@@ -76,14 +76,24 @@ def redis_findings(settings: Settings) -> Iterator[Finding]:
         yield from _no_redis(settings, where, error)
         return
     yield Finding("good", f"Redis {version} answers at {where}")
-    if policy != "noeviction":
-        mend = "set maxmemory-policy noeviction"
-        yield Finding("bad", f"Redis may throw jobs away (maxmemory-policy is {policy}): {mend}")
+    yield from _memory_findings(memory)
     if not persistent:
         yield Finding("note", "Redis forgets all jobs when it stops: set appendonly yes")
     if abs(ahead) > settings.heartbeat_timeout / 2:  # to others its GPUs would seem silent
         off = f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'}"
         yield Finding("bad", f"the clock here is {off} that of Redis' machine: have both follow a time server")
+
+
+def _memory_findings(memory: Mapping[str, Any]) -> Iterator[Finding]:
+    """Whether Redis keeps all that it is given, and has room for more."""
+    policy, used, most = memory["maxmemory_policy"], memory["used_memory"], memory["maxmemory"]
+    if policy != "noeviction":
+        mend = "set maxmemory-policy noeviction"
+        yield Finding("bad", f"Redis may throw jobs away (maxmemory-policy is {policy}): {mend}")
+    elif 0 < most <= used:  # 0: as much as there is
+        mend = "raise maxmemory, or have jobs forgotten sooner with WHISPER_FLEET_JOB_RETENTION"
+        full = f"{readable_bytes(used)} used, maxmemory is {readable_bytes(most)}"
+        yield Finding("bad", f"Redis is full and takes nothing in ({full}): {mend}")
 
 
 def _no_redis(settings: Settings, where: str, error: RedisError) -> Iterator[Finding]:

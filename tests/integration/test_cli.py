@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from redis import Redis
 from rich.console import Console
 
-from deploy.cli import jobs
+from deploy.cli import jobs, main
 from deploy.cli.client import JobClient, Outcome
 from deploy.cli.doctor import redis_findings
 from deploy.cli.watching import watch
@@ -48,6 +48,22 @@ def test_the_list_of_jobs_leaves_out_one_that_was_forgotten_just_now(settings: S
         ledger.accept(job, request(), 1.0)
     redis.delete(keys.job("forgotten"))
     assert "known" in status() and "forgotten" not in status()
+
+
+def test_the_doctor_sees_that_redis_is_full(settings: Settings, redis: Redis) -> None:
+    assert not [finding for finding in redis_findings(settings) if finding.kind == "bad"]
+    redis.config_set("maxmemory", "1")
+    assert [finding.kind for finding in redis_findings(settings) if "is full" in finding.text] == ["bad"]
+
+
+def test_a_redis_that_refuses_is_not_taken_for_one_that_is_away(
+    settings: Settings, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    redis.config_set("maxmemory", "1")
+    monkeypatch.setattr("sys.argv", ["whisper-fleet", "submit", "/a.wav"])
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    with pytest.raises(SystemExit, match=r"answers, but refuses .*OOM"):
+        main()
 
 
 def test_names_and_errors_with_brackets_are_printed_as_they_are(settings: Settings, redis: Redis) -> None:
