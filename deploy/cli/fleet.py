@@ -13,6 +13,7 @@ from redis.exceptions import AuthenticationError
 from rich.console import Console
 
 from deploy.cli.client import JobClient
+from deploy.cli.doctor import redis_findings, report
 from deploy.cli.watching import watch_to_the_end
 from deploy.front import Front, fleet_up
 from deploy.home import Home, use_embedded_redis
@@ -67,6 +68,8 @@ def up(model: str) -> None:
     _prepare(model, settings)
     with fleet_up(settings) as front:
         gpus = _wait_until_ready(front, console)
+        if not front.is_embedded:  # nobody but its keeper has set it up
+            report(finding for finding in redis_findings(settings) if finding.kind != "good")
         for gpu in gpus:
             console.print(f"[green]●[/green] {gpu.id}  {gpu.name}  {gpu.node}")
         console.print(f"Flower   {front.flower_url}")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
+from click.testing import CliRunner
 from redis import Redis
 from redis.exceptions import AuthenticationError, ResponseError
 from rich.console import Console
@@ -79,3 +81,25 @@ def test_a_machine_that_was_killed_may_come_back_under_its_name(
 
 def test_a_name_is_asked_about_only_where_redis_answers(tmp_path: Path) -> None:
     refuse_namesake(f"redis://127.0.0.1:{free_port()}/0", named("redis://127.0.0.1", tmp_path))
+
+
+@pytest.mark.parametrize(("is_embedded", "is_said"), [(False, True), (True, False)])
+def test_up_says_what_an_outside_redis_may_lose(
+    redis_url: str,
+    redis: Redis,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_embedded: bool,
+    is_said: bool,
+) -> None:
+    redis.config_set("maxmemory-policy", "allkeys-lru")
+    front = SimpleNamespace(
+        is_embedded=is_embedded, redis_url=redis_url, flower_url="", home=Home(named(redis_url, tmp_path))
+    )
+    monkeypatch.setattr(fleet, "load_settings", lambda: named(redis_url, tmp_path))
+    monkeypatch.setattr(fleet, "_prepare", lambda *_: None)
+    monkeypatch.setattr(fleet, "fleet_up", lambda _: contextlib.nullcontext(front))
+    monkeypatch.setattr(fleet, "_wait_until_ready", lambda *_: [gpu("here")])
+    monkeypatch.setattr("signal.pause", lambda: None)
+    told = CliRunner().invoke(fleet.up, catch_exceptions=False).output
+    assert ("set maxmemory-policy noeviction" in told) == is_said and "here.0" in told
