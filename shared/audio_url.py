@@ -59,3 +59,5 @@ def _copy(url: str, file: IO[bytes], room: int, settings: Settings) -> None:
             if room < 0:
                 raise UrlUnavailable(url=url, reason="the spool has no room for it")
             file.write(chunk)
+        if answer.length:  # what was announced and did not come: read() does not mind, a transcript would end early
+            raise UrlUnavailable(url=url, reason=f"the connection ended {answer.length} bytes before the file")

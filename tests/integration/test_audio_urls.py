@@ -20,9 +20,15 @@ pytestmark = pytest.mark.integration
 
 
 class Redirecting(http.server.SimpleHTTPRequestHandler):
-    """Serves a folder; below /away everything lies elsewhere."""
+    """Serves a folder; below /away everything lies elsewhere, and of what is below /torn half is sent."""
 
     def do_GET(self) -> None:
+        if self.path.startswith("/torn"):
+            self.send_response(200)
+            self.send_header("Content-Length", str(CLIP.stat().st_size))
+            self.end_headers()
+            self.wfile.write(CLIP.read_bytes()[:100_000])
+            return
         if self.path.startswith("/media/away"):
             self.send_response(302)
             self.send_header("Location", "/private/speech.wav")
@@ -85,3 +91,11 @@ def test_a_url_may_have_characters_that_are_not_ascii(tmp_path: Path) -> None:
         settings = Settings(spool_dir=tmp_path / "spool", url_prefixes=(site,))
         for url in (f"{site}/Grüße 1.wav", f"{site}/Gr%C3%BC%C3%9Fe%201.wav"):
             assert plan_audio(url, "job", 300.0, settings).duration > 7
+
+
+def test_a_download_that_breaks_off_is_no_shorter_file(tmp_path: Path) -> None:
+    with served(tmp_path) as site:
+        settings = Settings(spool_dir=tmp_path / "spool", url_prefixes=(site,))
+        with pytest.raises(errors.UrlUnavailable, match="the connection ended 127244 bytes before"):
+            plan_audio(f"{site}/torn/speech.wav", "job", 300.0, settings)
+    assert list((tmp_path / "spool").iterdir()) == []
