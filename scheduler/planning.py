@@ -16,8 +16,9 @@ from scheduler.services import Services
 from scheduler.writers import Target, target_of
 from shared.audio import Spool, plan_audio, real_path_below
 from shared.connect import AWAY
-from shared.errors import JobNotFound
+from shared.errors import BadOption, JobNotFound
 from shared.ledger_records import lane_of
+from shared.models import resolve
 from shared.requests import Known, parse_request
 from shared.settings import Settings
 from shared.wire import JobProgress, JobState, Need, TranscribeRequest
@@ -80,6 +81,8 @@ class Planner:
             check_callback(request.callback_url, self._settings)
         if target := target_of(request):
             check_target(target, self._settings)
+        if request.language:
+            check_language(request.language, request.model_name, self._settings)
         self._check_fit(lane_of(request).need)
 
     def _check_fit(self, need: Need) -> None:
@@ -102,6 +105,17 @@ def known_of(settings: Settings) -> Known:
         segment_duration=settings.segment_duration,
         languages=LANGUAGE_CODES,
     )
+
+
+def check_language(language: str, model_name: str, settings: Settings) -> None:
+    """BadOption for a language that came to Whisper after the model: there it ends as a Python error.
+
+    A model that knows English alone takes any language for English, as it does in Whisper.
+    """
+    dims = resolve(model_name, settings.models)
+    if dims.is_multilingual and language not in list(LANGUAGES)[: dims.num_languages]:
+        reason = f"the model {model_name} does not know {language!r}, but large-v3 and turbo do"
+        raise BadOption(name="language", reason=reason)
 
 
 def check_target(target: Target, settings: Settings) -> Path:

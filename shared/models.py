@@ -33,6 +33,11 @@ class ModelDims:
     def is_multilingual(self) -> bool:
         return self.n_vocab >= 51865
 
+    @property
+    def num_languages(self) -> int:
+        """How many of whisper's languages it has tokens for: the first ones of its list."""
+        return self.n_vocab - 51765 - self.is_multilingual
+
 
 def _dims(
     state: int, heads: int, layers: int, *, vocab: int = 51865, mels: int = 80, text_layers: int | None = None

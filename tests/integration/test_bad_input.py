@@ -55,6 +55,7 @@ def test_every_kind_of_bad_input_is_refused_at_once(intake: RunningFleet, tmp_pa
         ({"file_path": silence(tmp_path / "short.wav", 0.05)}, errors.AudioTooShort, "at least"),
         ({"file_path": CLIP, "model_name": "enormous"}, errors.UnknownModel, "use one of"),
         ({"file_path": CLIP, "language": "klingon"}, errors.UnknownLanguage, "use a code"),
+        ({"file_path": CLIP, "language": "Cantonese"}, errors.BadOption, "large-v3"),
         ({"file_path": CLIP, "priority": 10}, errors.BadPriority, "from 0"),
         ({"file_path": CLIP, "priority": "high"}, errors.BadPriority, "from 0"),
         ({"file_path": CLIP, "output_path": tmp_path / "a_file" / "x"}, errors.OutputNotWritable, "choose"),
