@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -14,11 +15,16 @@ _FRAMES = 100
 
 
 def merge(plans: Sequence[SegmentPlan], results: Sequence[SegmentResult]) -> dict[str, Any]:
-    """The result that whisper.transcribe() would have given for the whole: text, segments, language."""
+    """The result that whisper.transcribe() would have given for the whole: text, segments, language.
+
+    A window that is not full is silence to whisper from there on, into which it puts the end of what it heard, by up
+    to seconds. In the middle of a file nothing is silent there: what comes next would begin before that end.
+    """
     segments: list[dict[str, Any]] = []
     for plan, result in zip(plans, results, strict=True):
+        latest = math.inf if plan is plans[-1] else plan.end
         for segment in result.segments:
-            segments.append(_moved(segment, plan.start, len(segments)))
+            segments.append(_moved(segment, plan.start, latest, len(segments)))
     text = "".join(result.text for result in results)
     return {"text": text, "segments": segments, "language": spoken_language(plans, results)}
 
@@ -43,15 +49,15 @@ def timings(record: JobRecord, results: Sequence[SegmentResult], now: float) -> 
     }
 
 
-def _moved(segment: dict[str, Any], start: float, number: int) -> dict[str, Any]:
-    """A segment of whisper's with its times relative to the file, and numbered through."""
-    moved = {**segment, "id": number, **_shifted(segment, start)}
+def _moved(segment: dict[str, Any], start: float, latest: float, number: int) -> dict[str, Any]:
+    """A segment of whisper's with its times relative to the file, none after `latest`, and numbered through."""
+    moved = {**segment, "id": number, **_shifted(segment, start, latest)}
     if "seek" in segment:
         moved["seek"] = segment["seek"] + round(start * _FRAMES)
     if "words" in segment:
-        moved["words"] = [{**word, **_shifted(word, start)} for word in segment["words"]]
+        moved["words"] = [{**word, **_shifted(word, start, latest)} for word in segment["words"]]
     return moved
 
 
-def _shifted(span: dict[str, Any], start: float) -> dict[str, float]:
-    return {edge: round(span[edge] + start, 3) for edge in ("start", "end")}
+def _shifted(span: dict[str, Any], start: float, latest: float) -> dict[str, float]:
+    return {edge: round(min(span[edge] + start, latest), 3) for edge in ("start", "end")}

@@ -37,6 +37,15 @@ def test_times_become_relative_to_the_file_and_numbers_run_through() -> None:
     assert whole["text"] == " One. Two."  # as whisper begins it
 
 
+def test_nothing_lasts_into_the_next_piece() -> None:
+    words = [{"word": " One.", "start": 2.1, "end": 2.5, "probability": 0.5}]
+    whole = merged(piece(0, 0.0, 2.00004, " One.", words=words), piece(1, 2.00004, 4.0, " Two."))
+    first, second = whole["segments"]
+    assert (first["start"], first["end"]) == (1.0, 2.0)
+    assert (first["words"][0]["start"], first["words"][0]["end"]) == (2.0, 2.0)
+    assert (second["start"], second["end"]) == (3.0, 4.5)  # at the file's end it is as whisper gives it
+
+
 def test_what_whisper_gave_is_not_changed() -> None:
     plan, result = piece(1, 100.0, 200.0, " Two.")
     merge([plan], [result])
