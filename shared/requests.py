@@ -125,6 +125,15 @@ def as_keywords(request: TranscribeRequest) -> dict[str, Any]:
     return {**fields, **options}
 
 
+def takes(name: str, value: Any) -> bool:
+    """Whether it is an option of Whisper's that may have this value."""
+    try:
+        WHISPER_OPTIONS[name].validate_python(value)
+    except (KeyError, ValidationError):
+        return False
+    return True
+
+
 def _hint(name: str) -> str:
     close = difflib.get_close_matches(name.lower(), [*_OWN_FIELDS, *WHISPER_OPTIONS], n=1, cutoff=0.6)
     return f" (did you mean {close[0]!r}?)" if close else ""

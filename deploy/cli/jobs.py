@@ -17,7 +17,7 @@ from deploy.cli.client import JobClient
 from deploy.cli.watching import stage_of, watch_to_the_end
 from deploy.home import use_embedded_redis
 from shared.ledger_records import JobRecord
-from shared.requests import FORMATS
+from shared.requests import FORMATS, takes
 from shared.wire import JobState
 
 _NEWEST = 20
@@ -105,11 +105,13 @@ def _absolute(file: str) -> str:
 
 
 def _option(text: str) -> tuple[str, Any]:
-    """`beam_size=5` as a name and a value: JSON where it is JSON, else a text."""
+    """`beam_size=5` as a name and a value: JSON where it is JSON that the option takes, else a text."""
     name, separator, value = text.partition("=")
     if not separator:
         raise click.BadParameter(f"{text!r} is not NAME=VALUE")
     try:
-        return name, json.loads(value)
+        read = json.loads(value)
     except json.JSONDecodeError:
         return name, value
+    # A text may look like a number: a prompt of 1984, or -1 as Whisper itself spells suppress_tokens.
+    return name, value if takes(name, value) and not takes(name, read) else read

@@ -83,6 +83,21 @@ def test_an_option_does_not_stand_in_for_the_files(settings: Settings, redis: Re
     assert LedgerByHand(redis).jobs() == []
 
 
+def options_of(redis: Redis, *spelled: str) -> dict[str, Any]:
+    """Whisper's options in the ledger after they were given on the command line."""
+    given = [part for option in spelled for part in ("--option", option)]
+    answer = CliRunner().invoke(jobs.submit, ["/a.wav", *given], catch_exceptions=False)
+    assert answer.exit_code == 0
+    ledger = LedgerByHand(redis)
+    (job,) = ledger.jobs()
+    return ledger.job(job).request.options
+
+
+def test_an_option_that_is_a_text_may_look_like_a_number(settings: Settings, redis: Redis) -> None:
+    asked = {"suppress_tokens": "-1", "initial_prompt": "1984", "temperature": 0.0}
+    assert options_of(redis, "suppress_tokens=-1", "initial_prompt=1984", "temperature=0") == asked
+
+
 class Done:
     """A client whose job shows progress once, and then is done."""
 
