@@ -39,9 +39,8 @@ class JobClient:
         self._fleet = FleetClient(settings)
 
     def submit(self, **asked: Any) -> str:
-        """Sends a job and returns its id; options that are None are left out. Raises a RequestError."""
-        given = {name: value for name, value in asked.items() if value is not None}
-        return self._fleet.submit(**given)
+        """Sends a job and returns its id; raises a RequestError."""
+        return self._fleet.submit(**asked)
 
     def outcome(self, job: str) -> Outcome | None:
         """How the job ended; None while it has not. Raises JobNotFound."""

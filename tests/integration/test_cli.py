@@ -98,6 +98,10 @@ def test_an_option_that_is_a_text_may_look_like_a_number(settings: Settings, red
     assert options_of(redis, "suppress_tokens=-1", "initial_prompt=1984", "temperature=0") == asked
 
 
+def test_a_threshold_can_be_switched_off(settings: Settings, redis: Redis) -> None:
+    assert options_of(redis, "no_speech_threshold=null") == {"no_speech_threshold": None}
+
+
 class Done:
     """A client whose job shows progress once, and then is done."""
 
