@@ -39,12 +39,14 @@ _TOLERATED_SECONDS = 0.1
 def plan_audio(file_path: str, job: str, segment_duration: float, settings: Settings) -> JobPlan:
     """Decodes the file once and divides it at pauses; several segments are spooled while there is room.
 
-    Memory is bounded by one segment. Raises a RequestError when the file cannot be transcribed.
+    So is a single one that came from a URL, which may have expired when a slot reads it. Memory is bounded by one
+    segment. Raises a RequestError when the file cannot be transcribed.
     """
     spool = Spool(settings)
     try:
         with _local(file_path, settings) as path:
-            plan = _plan(stream_pcm(path, settings, called=file_path), job, segment_duration, spool)
+            pcm = stream_pcm(path, settings, called=file_path)
+            plan = _plan(pcm, job, segment_duration, spool, worth=1 if is_url(file_path) else 2)
         if plan.duration < MINIMUM_SECONDS:
             raise AudioTooShort(path=file_path, seconds=plan.duration, minimum=MINIMUM_SECONDS)
     except BaseException:
@@ -82,22 +84,22 @@ def _local(file_path: str, settings: Settings) -> Iterator[Path]:
         yield check_file(file_path, settings)
 
 
-def _plan(pcm: PcmStream, job: str, segment_duration: float, spool: Spool) -> JobPlan:
+def _plan(pcm: PcmStream, job: str, segment_duration: float, spool: Spool, *, worth: int) -> JobPlan:
     segments: list[SegmentPlan] = []
     position = 0
     with contextlib.closing(pcm):
         pieces = cut_into_segments(pcm, segment_duration)
-        for index, (length, name) in enumerate(_spooled(pieces, job, spool)):
+        for index, (length, name) in enumerate(_spooled(pieces, job, spool, worth)):
             start, position = position, position + length
             times = {"start": start / SAMPLE_RATE, "end": position / SAMPLE_RATE}
             segments.append(SegmentPlan(index=index, spool=name, **times))
     return JobPlan(duration=position / SAMPLE_RATE, segments=tuple(segments))
 
 
-def _spooled(pieces: Iterator[bytes], job: str, spool: Spool) -> Iterator[tuple[int, str | None]]:
-    """Each segment's length in samples and its name in the spool; a single segment is not worth spooling."""
-    opening = list(itertools.islice(pieces, 2))
-    room = spool.room() if len(opening) > 1 else 0
+def _spooled(pieces: Iterator[bytes], job: str, spool: Spool, worth: int) -> Iterator[tuple[int, str | None]]:
+    """Each segment's length in samples and its name in the spool, if there are as many as are `worth` spooling."""
+    opening = list(itertools.islice(pieces, worth))
+    room = spool.room() if len(opening) == worth else 0
     for index, piece in enumerate(itertools.chain(opening, pieces)):
         name = spool.write(job, index, piece) if len(piece) <= room else None
         room = room - len(piece) if name else 0

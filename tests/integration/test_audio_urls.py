@@ -99,3 +99,13 @@ def test_a_download_that_breaks_off_is_no_shorter_file(tmp_path: Path) -> None:
         with pytest.raises(errors.UrlUnavailable, match="the connection ended 127244 bytes before"):
             plan_audio(f"{site}/torn/speech.wav", "job", 300.0, settings)
     assert list((tmp_path / "spool").iterdir()) == []
+
+
+def test_a_url_is_fetched_once_because_it_may_expire(tmp_path: Path) -> None:
+    speech = tmp_path / "speech.wav"
+    speech.write_bytes(CLIP.read_bytes())
+    with served(tmp_path) as site:
+        settings = Settings(spool_dir=tmp_path / "spool", url_prefixes=(site,))
+        plan = plan_audio(f"{site}/speech.wav", "job", 300.0, settings)
+        speech.unlink()
+        assert len(read_segment(f"{site}/speech.wav", plan.segments[0], settings)) == 113_600
