@@ -86,13 +86,16 @@ class Planner:
         self._check_fit(lane_of(request).need)
 
     def _check_fit(self, need: Need) -> None:
-        """A fleet without any GPU up may yet grow: only one that is up can say that it never fits."""
-        demand = demand_of(need, self._settings.models)
-        up = self._services.fleet.gpus(time.time(), self._settings.heartbeat_timeout)
+        """A fleet without any GPU up may yet grow: only one that is up can say that it never fits.
+
+        A GPU that is silent, or left a while ago, may be on its way back, as in a restart host by host.
+        """
+        demand, now = demand_of(need, self._settings.models), time.time()
+        up = self._services.fleet.gpus(now, self._settings.heartbeat_timeout)
         margin = self._settings.memory_safety_margin
         if not up or never(demand, up, margin) is None:
             return
-        error = never(demand, self._services.fleet.all(), margin)
+        error = never(demand, self._services.fleet.lately(now), margin)
         if error is not None:
             raise error
 

@@ -16,6 +16,9 @@ from shared.wire import GpuStatus
 
 _log = logging.getLogger(__name__)
 
+#: Seconds in which a GPU that left may well come back: its machine is upgraded, or starts anew.
+_BACK = 3600
+
 
 class Fleet:
     """The GPUs that ever joined; Redis errors pass through as they are.
@@ -53,7 +56,14 @@ class Fleet:
 
     def leave(self, gpu_id: str) -> None:
         """Take a GPU out of the registry."""
-        run(self._redis, "leave", gpu_id)
+        run(self._redis, "leave", gpu_id, _BACK)
+
+    def lately(self, now: float) -> list[GpuStatus]:
+        """All, and those that left within the hour, by id: what they alone can do is not impossible."""
+        told = cast("list[bytes]", self._redis.zrange(keys.GPUS_LEFT, now - _BACK, "+inf", byscore=True))
+        left = [status for words in told if (status := _read(words)) is not None]
+        known = {gpu.id: gpu for gpu in [*left, *self.all()]}
+        return [known[gpu] for gpu in sorted(known)]
 
     def _catch_up(self) -> bool:
         """Read what beat since the last time; False when that does not tell all: a GPU left, or Redis forgot."""

@@ -6,10 +6,13 @@ PREFIX = "fleet"
 
 # --- registry ------------------------------------------------------------------------------------------
 #: zset GPU -> the registry's version when it sent its last heartbeat; the janitor removes those long dead.
-#: Writer: shared.fleet, by scripts, as of the two that follow.
+#: Writer: shared.fleet, by scripts, as of the three that follow.
 GPUS = f"{PREFIX}:registry"
 #: counter, goes up with every heartbeat of the fleet.
 GPUS_VERSION = f"{PREFIX}:registry_version"
+
+#: zset GpuStatus as JSON, of GPUs that left -> their last heartbeat; expires an hour after the last one left.
+GPUS_LEFT = f"{PREFIX}:left"
 
 
 def gpu(gpu_id: str) -> str:
@@ -118,6 +121,7 @@ def ledger_names() -> dict[str, str]:
     return {
         "gpus": GPUS,
         "gpus_version": GPUS_VERSION,
+        "left": GPUS_LEFT,
         "gpu": gpu(""),
         "jobs": JOBS,
         "counts": COUNTS,

@@ -53,7 +53,28 @@ def test_a_gpu_that_leaves_is_forgotten(redis: Redis) -> None:
     fleet.leave("h.0")
     fleet.leave("h.7")
     assert fleet.all() == []
-    assert redis.keys() == [keys.GPUS_VERSION.encode()]
+    assert set(redis.keys()) == {keys.GPUS_VERSION.encode(), keys.GPUS_LEFT.encode()}
+    assert 0 < redis.ttl(keys.GPUS_LEFT) <= 3600
+
+
+def test_a_gpu_that_left_is_told_of_for_an_hour(redis: Redis) -> None:
+    fleet = Fleet(redis)
+    for index, heartbeat in enumerate((100.0, 2000.0, 2000.0)):
+        fleet.beat(status(index, heartbeat))
+    fleet.leave("h.0")
+    fleet.leave("h.1")
+    assert [gpu.id for gpu in fleet.lately(3000.0)] == ["h.0", "h.1", "h.2"]
+    assert [gpu.id for gpu in fleet.lately(4000.0)] == ["h.1", "h.2"]
+    fleet.beat(status(1, 4000.0))
+    assert fleet.lately(4000.0) == [status(1, 4000.0), status(2, 2000.0)]
+
+
+def test_those_that_left_long_ago_are_forgotten_when_others_leave(redis: Redis) -> None:
+    fleet = Fleet(redis)
+    for index, heartbeat in enumerate((100.0, 5000.0)):
+        fleet.beat(status(index, heartbeat))
+        fleet.leave(f"h.{index}")
+    assert redis.zcard(keys.GPUS_LEFT) == 1
 
 
 def test_an_odd_node_does_not_blind_the_fleet(redis: Redis, caplog: pytest.LogCaptureFixture) -> None:

@@ -24,7 +24,7 @@ from scheduler.services import Services, make_services
 from shared import binaries, keys
 from shared.audio import Spool
 from shared.connect import connect_hastily
-from shared.errors import AssemblyFailed, CorruptAudio
+from shared.errors import AssemblyFailed, CorruptAudio, UnknownGpu
 from shared.ledger import Ledger
 from shared.settings import Settings
 from shared.wire import JobPlan, JobState
@@ -32,6 +32,7 @@ from tests.conftest import SPEECH, RedisServer
 from tests.fleet import fleet_of
 from tests.integration.ledgers import LedgerByHand, plan, result
 from tests.processes import descendants, has_ended, is_named
+from tests.statuses import gpu
 from tests.waiting import until
 
 pytestmark = pytest.mark.integration
@@ -233,3 +234,13 @@ def test_an_intake_that_waits_for_redis_stops_when_it_is_told_to(
         fleet.processes["intake"].wait(10)  # supervisord's patience
         redis_server.start()
         assert job.state == "PROGRESS"
+
+
+def test_a_job_for_a_gpu_that_is_being_restarted_waits_for_it(fleet: Services) -> None:
+    """Its node says goodbye, and is back in a minute; one that nobody ever had is refused."""
+    for host in ("here", "restarted"):
+        fleet.fleet.beat(gpu(host, heartbeat=time.time()))
+    fleet.fleet.leave("restarted.0")
+    assert Planner(fleet).take_in("j", {"file_path": str(CLIP), "gpu_ids": ["restarted:0"]})
+    with pytest.raises(UnknownGpu, match="here:0, restarted:0"):
+        Planner(fleet).take_in("k", {"file_path": str(CLIP), "gpu_ids": ["nobodys:0"]})
