@@ -13,6 +13,7 @@ from scheduler.callbacks import check_callback
 from scheduler.claims import claimed
 from scheduler.placement import demand_of, never
 from scheduler.services import Services
+from scheduler.waits import Waits
 from scheduler.writers import Target, target_of
 from shared.audio import Spool, plan_audio, real_path_below
 from shared.connect import AWAY
@@ -72,7 +73,9 @@ class Planner:
             if self._ledger.job(job).state.is_final:  # else another was faster, and its plan names the same audio
                 Spool(self._settings).drop(job)
             return False
-        self._services.show(job, self._ledger.job(job).progress(time.time()))
+        why = Waits(self._services).reason(lane_of(request).lane)
+        progress = self._ledger.job(job).progress(time.time())
+        self._services.show(job, progress.model_copy(update={"message": why}))
         return True
 
     def _check(self, request: TranscribeRequest) -> None:

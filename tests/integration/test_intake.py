@@ -18,6 +18,7 @@ from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from scheduler import intake
+from scheduler.dispatcher import Dispatcher
 from scheduler.planning import Planner
 from scheduler.recovery import Recovery
 from scheduler.services import Services, make_services
@@ -244,3 +245,13 @@ def test_a_job_for_a_gpu_that_is_being_restarted_waits_for_it(fleet: Services) -
     assert Planner(fleet).take_in("j", {"file_path": str(CLIP), "gpu_ids": ["restarted:0"]})
     with pytest.raises(UnknownGpu, match="here:0, restarted:0"):
         Planner(fleet).take_in("k", {"file_path": str(CLIP), "gpu_ids": ["nobodys:0"]})
+
+
+def test_a_job_is_told_why_it_waits_though_those_before_it_were(fleet: Services) -> None:
+    asked = {"file_path": str(CLIP), "gpu_ids": ["here:0"]}
+    fleet.fleet.beat(gpu("here", heartbeat=0.0))
+    fleet.fleet.beat(gpu("other", heartbeat=time.time(), slots=4))
+    for job in ("first", "second"):
+        assert Planner(fleet).take_in(job, asked)
+        Dispatcher(fleet).dispatch()
+        assert "no GPU that is up matches" in fleet.app.AsyncResult(job).info["message"]
