@@ -13,7 +13,6 @@ from scheduler.callbacks import check_callback
 from scheduler.claims import claimed
 from scheduler.placement import demand_of, never
 from scheduler.services import Services
-from scheduler.waits import Waits
 from scheduler.writers import Target, target_of
 from shared.audio import Spool, plan_audio, real_path_below
 from shared.connect import AWAY
@@ -73,7 +72,8 @@ class Planner:
             if self._ledger.job(job).state.is_final:  # else another was faster, and its plan names the same audio
                 Spool(self._settings).drop(job)
             return False
-        why = Waits(self._services).reason(lane_of(request).lane)
+        # The dispatcher tells only those who are in the lane when a reason is new.
+        why = self._ledger.why_waits(lane_of(request).lane)
         progress = self._ledger.job(job).progress(time.time())
         self._services.show(job, progress.model_copy(update={"message": why}))
         return True

@@ -30,11 +30,6 @@ class Waits:
         if told is None or text(cast("bytes", told)) != reason:
             self._show(lane, reason, now)
 
-    def reason(self, lane: str) -> str | None:
-        """What the lane's jobs were told of late: who comes into it later is not told by `tell`."""
-        told = cast("bytes | None", self._services.redis.get(keys.lane_wait(lane)))
-        return None if told is None else text(told)
-
     def _show(self, lane: Lane, reason: str, now: float) -> None:
         for waiting in lane.jobs:
             try:

@@ -14,13 +14,12 @@ from celery.exceptions import TimeoutError as ResultTimeout
 from celery.result import AsyncResult
 from kombu.exceptions import OperationalError
 
-from shared import keys, queues
+from shared import queues
 from shared.connect import connect
 from shared.errors import BadOption, JobNotFinished, JobNotFound
 from shared.fleet import Fleet
 from shared.ledger import Ledger
 from shared.ledger_records import JobRecord, lane_of
-from shared.ledger_scripts import text
 from shared.requests import Known, as_keywords, parse_request
 from shared.settings import Settings, load_settings
 from shared.wire import GpuStatus, JobProgress, JobState
@@ -58,8 +57,8 @@ class FleetClient:
         record = self.ledger.job(job)
         progress = record.progress(time.time())
         if record.state is JobState.RUNNING and record.started is None:
-            reason = cast("bytes | None", self._redis.get(keys.lane_wait(lane_of(record.request).lane)))
-            return progress.model_copy(update={"message": text(reason) if reason else None})
+            why = self.ledger.why_waits(lane_of(record.request).lane)
+            return progress.model_copy(update={"message": why})
         if record.state in (JobState.FAILED, JobState.CANCELLED):
             return progress.model_copy(update={"message": record.error})
         return progress

@@ -188,6 +188,11 @@ class Ledger:
         """How many segments are assigned to, or run on, each of these GPUs."""
         return [int(count) for count in text(run(self._redis, "loads", " ".join(gpus))).split()]
 
+    def why_waits(self, lane: str) -> str | None:
+        """What the dispatcher said of late of a lane from which no GPU takes anything."""
+        said = cast("bytes | None", self._redis.get(keys.lane_wait(lane)))
+        return None if said is None else text(said)
+
     def depth(self) -> dict[int, tuple[int, int]]:
         """By priority: how many jobs wait for a GPU, and how many segments they wait with."""
         depth: dict[int, tuple[int, int]] = {}
