@@ -1,27 +1,29 @@
-"""What GPUs tell the registry, for tests to which hosts and heartbeats matter."""
+"""What GPUs tell the registry, with what a test does not care about made up."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from shared import queues
 from shared.wire import GpuStatus
 
 
-def gpu(host: str, **changes: Any) -> GpuStatus:
-    """What the first GPU of that host tells the registry."""
+def gpu_status(host: str = "host", index: int = 0, **changes: Any) -> GpuStatus:
+    """An idle GPU of four slots, of which no memory is known."""
+    name = queues.gpu_id(host, index)
     plain: dict[str, Any] = {
-        "id": f"{host}.0",
+        "id": name,
         "host": host,
-        "index": 0,
-        "uuid": "GPU-0",
+        "index": index,
+        "uuid": f"GPU-{host}-{index}",
         "name": "L4",
         "device": "cuda",
-        "node": f"gpu0@{host}",
-        "queue": f"gpu.{host}.0",
-        "slots": 1,
+        "node": queues.gpu_node(host, index),
+        "queue": queues.gpu_queue(name),
+        "slots": 4,
         "busy": 0,
         "ready": True,
-        "started": 100.0,
-        "heartbeat": 110.0,
+        "started": 0.0,
+        "heartbeat": 0.0,
     }
     return GpuStatus(**(plain | changes))

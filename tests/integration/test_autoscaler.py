@@ -22,8 +22,9 @@ from shared import keys, queues
 from shared.fleet import Fleet
 from shared.host import HostReading
 from shared.settings import Settings
-from shared.wire import GpuStatus, SlotDecision
+from shared.wire import SlotDecision
 from tests.integration.pool_node import HOST, NODE, Node
+from tests.statuses import gpu_status
 from tests.waiting import until
 
 pytestmark = pytest.mark.integration
@@ -59,22 +60,13 @@ def size(app: Celery) -> int | None:
 
 def beat(redis: Redis, now: float) -> None:
     Fleet(redis).beat(
-        GpuStatus(
-            id=queues.gpu_id(HOST, 0),
-            host=HOST,
-            index=0,
+        gpu_status(
+            HOST,
             uuid="GPU-0",
-            name="a GPU",
-            device="cuda",
-            node=NODE,
-            queue=queues.gpu_queue(queues.gpu_id(HOST, 0)),
             slots=1,
-            busy=0,
             total_bytes=24 * GIB,
-            free_bytes=None,
             models=("large-v3/float16",),
             forms={"float16": "absorbed"},
-            ready=True,
             started=now,
             heartbeat=now,
         )

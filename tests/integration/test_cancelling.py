@@ -12,10 +12,11 @@ from celery.exceptions import TaskRevokedError
 
 from shared import keys
 from shared.client import FleetClient, QueueManager, TranscriptionProcessor
-from shared.wire import GpuStatus, JobState, SegmentMessage
+from shared.wire import JobState, SegmentMessage
 from tests.conftest import SPEECH, RedisServer
 from tests.fleet import HOST, RunningFleet, fleet_of
 from tests.integration.ledgers import result
+from tests.statuses import gpu_status
 from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
@@ -54,13 +55,7 @@ def client(fleet: RunningFleet) -> Iterator[FleetClient]:
 def join(client: FleetClient, slots: int = 4) -> None:
     """A GPU with free slots comes up."""
     now = time.time()
-    client._fleet.beat(
-        GpuStatus(
-            id=GPU, host=HOST, index=0, uuid="cpu", name="cpu", device="cpu", node=f"gpu0@{HOST}",
-            queue=f"gpu.{GPU}", slots=slots, busy=0, total_bytes=None, free_bytes=None, ready=True,
-            started=now, heartbeat=now,
-        )
-    )  # fmt: skip
+    client._fleet.beat(gpu_status(HOST, device="cpu", uuid="cpu", slots=slots, started=now, heartbeat=now))
 
 
 def handed_out(fleet: RunningFleet) -> SegmentMessage:

@@ -55,7 +55,12 @@ def test_a_job_is_cancelled_though_the_message_that_tells_of_it_was_not_sent(wit
 def test_whoever_watches_a_job_waits_for_redis(client: FleetClient, redis_server: RedisServer) -> None:
     client.ledger.accept("j", request(), time.time())
     stages: list[str] = []
-    watching = threading.Thread(target=lambda: [stages.append(shown.stage) for shown in client.watch("j", 0.05)])
+
+    def watch() -> None:
+        for shown in client.watch("j", 0.05):
+            stages.append(shown.stage)
+
+    watching = threading.Thread(target=watch)
     watching.start()
     until(lambda: stages)
     redis_server.kill()

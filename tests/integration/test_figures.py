@@ -15,9 +15,10 @@ from scheduler.figures import FigureReader
 from shared import keys, queues
 from shared.fleet import Fleet
 from shared.settings import Settings
-from shared.wire import GpuStatus, JobState, SlotDecision
+from shared.wire import JobState, SlotDecision
 from tests.fleet import HOST, RunningFleet, fleet_of
 from tests.integration.ledgers import GPU, LedgerByHand, result
+from tests.statuses import gpu_status
 from tests.waiting import until
 
 pytestmark = pytest.mark.integration
@@ -37,23 +38,7 @@ def reader(redis: Redis, redis_url: str) -> FigureReader:
 
 def beat(redis: Redis, gpu: str, heartbeat: float) -> None:
     host, _, index = gpu.partition(".")
-    Fleet(redis).beat(
-        GpuStatus(
-            id=gpu,
-            host=host,
-            index=int(index),
-            uuid=f"GPU-{gpu}",
-            name="L4",
-            device="cuda",
-            node=queues.gpu_node(host, int(index)),
-            queue=queues.gpu_queue(gpu),
-            slots=4,
-            busy=1,
-            ready=True,
-            started=0.0,
-            heartbeat=heartbeat,
-        )
-    )
+    Fleet(redis).beat(gpu_status(host, int(index), uuid=f"GPU-{gpu}", busy=1, heartbeat=heartbeat))
 
 
 def test_an_empty_fleet_has_figures(reader: FigureReader) -> None:

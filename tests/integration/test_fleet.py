@@ -8,26 +8,13 @@ from redis import Redis
 from shared import keys
 from shared.fleet import Fleet
 from shared.wire import GpuStatus
+from tests.statuses import gpu_status
 
 pytestmark = pytest.mark.integration
 
 
 def status(index: int, heartbeat: float) -> GpuStatus:
-    return GpuStatus(
-        id=f"h.{index}",
-        host="h",
-        index=index,
-        uuid=f"GPU-{index}",
-        name="a GPU",
-        device="cuda",
-        node=f"gpu{index}@h",
-        queue=f"gpu.h.{index}",
-        slots=4,
-        busy=1,
-        ready=True,
-        started=0.0,
-        heartbeat=heartbeat,
-    )
+    return gpu_status("h", index, heartbeat=heartbeat)
 
 
 def test_a_status_comes_back_as_it_was_beaten_with_the_unknown_unknown(redis: Redis) -> None:

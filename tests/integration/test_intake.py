@@ -33,7 +33,7 @@ from tests.conftest import SPEECH, RedisServer
 from tests.fleet import fleet_of
 from tests.integration.ledgers import LedgerByHand, plan, result
 from tests.processes import descendants, has_ended, is_named
-from tests.statuses import gpu
+from tests.statuses import gpu_status
 from tests.waiting import until
 
 pytestmark = pytest.mark.integration
@@ -240,7 +240,7 @@ def test_an_intake_that_waits_for_redis_stops_when_it_is_told_to(
 def test_a_job_for_a_gpu_that_is_being_restarted_waits_for_it(fleet: Services) -> None:
     """Its node says goodbye, and is back in a minute; one that nobody ever had is refused."""
     for host in ("here", "restarted"):
-        fleet.fleet.beat(gpu(host, heartbeat=time.time()))
+        fleet.fleet.beat(gpu_status(host, heartbeat=time.time()))
     fleet.fleet.leave("restarted.0")
     assert Planner(fleet).take_in("j", {"file_path": str(CLIP), "gpu_ids": ["restarted:0"]})
     with pytest.raises(UnknownGpu, match="here:0, restarted:0"):
@@ -249,8 +249,8 @@ def test_a_job_for_a_gpu_that_is_being_restarted_waits_for_it(fleet: Services) -
 
 def test_a_job_is_told_why_it_waits_though_those_before_it_were(fleet: Services) -> None:
     asked = {"file_path": str(CLIP), "gpu_ids": ["here:0"]}
-    fleet.fleet.beat(gpu("here", heartbeat=0.0))
-    fleet.fleet.beat(gpu("other", heartbeat=time.time(), slots=4))
+    fleet.fleet.beat(gpu_status("here", heartbeat=0.0))
+    fleet.fleet.beat(gpu_status("other", heartbeat=time.time(), slots=4))
     for job in ("first", "second"):
         assert Planner(fleet).take_in(job, asked)
         Dispatcher(fleet).dispatch()

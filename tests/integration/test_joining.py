@@ -23,7 +23,7 @@ from shared.errors import SetupError
 from shared.fleet import Fleet
 from shared.settings import Settings
 from tests.conftest import free_port
-from tests.statuses import gpu
+from tests.statuses import gpu_status
 
 pytestmark = pytest.mark.integration
 
@@ -51,7 +51,7 @@ def test_nor_is_a_database_that_redis_does_not_have(front: Front, monkeypatch: p
 
 def beat(redis: Redis, host: str = "here") -> None:
     """Of a GPU of that host."""
-    Fleet(redis).beat(gpu(host, heartbeat=time.time()))
+    Fleet(redis).beat(gpu_status(host, heartbeat=time.time()))
 
 
 def named(redis_url: str, tmp_path: Path) -> Settings:
@@ -99,7 +99,7 @@ def test_up_says_what_an_outside_redis_may_lose(
     monkeypatch.setattr(fleet, "load_settings", lambda: named(redis_url, tmp_path))
     monkeypatch.setattr(fleet, "_prepare", lambda *_: None)
     monkeypatch.setattr(fleet, "fleet_up", lambda _: contextlib.nullcontext(front))
-    monkeypatch.setattr(fleet, "_wait_until_ready", lambda *_: [gpu("here")])
+    monkeypatch.setattr(fleet, "_wait_until_ready", lambda *_: [gpu_status("here")])
     monkeypatch.setattr("signal.pause", lambda: None)
     told = CliRunner().invoke(fleet.up, catch_exceptions=False).output
     assert ("set maxmemory-policy noeviction" in told) == is_said and "here.0" in told

@@ -14,8 +14,9 @@ from scheduler.recovery import Recovery
 from scheduler.services import Services, make_services
 from shared import keys, queues
 from shared.settings import Settings
-from shared.wire import GpuStatus, JobState
+from shared.wire import JobState
 from tests.integration.ledgers import GPU, LedgerByHand, plan, request, result
+from tests.statuses import gpu_status
 
 pytestmark = pytest.mark.integration
 
@@ -33,13 +34,7 @@ def fleet(redis_url: str, tmp_path) -> Services:
 
 def alive(fleet: Services, now: float) -> None:
     """The GPU's heartbeat."""
-    fleet.fleet.beat(
-        GpuStatus(
-            id=GPU, host="host", index=0, uuid="cpu", name="cpu", device="cpu", node="gpu0@host",
-            queue=queues.gpu_queue(GPU), slots=4, busy=0, total_bytes=None, free_bytes=None, ready=True,
-            started=0.0, heartbeat=now,
-        )
-    )  # fmt: skip
+    fleet.fleet.beat(gpu_status(device="cpu", uuid="cpu", heartbeat=now))
 
 
 def sent(redis: Redis, queue: str) -> int:

@@ -15,6 +15,7 @@ from shared.memory import CUDA_CONTEXT_BYTES, memory_of
 from shared.models import MODELS
 from shared.settings import Settings
 from shared.wire import GpuStatus
+from tests.statuses import gpu_status
 
 GIB = 2**30
 HOST = HostReading(total_bytes=64 * GIB, free_bytes=48 * GIB, cores=8)
@@ -23,22 +24,7 @@ SETTINGS = Settings()
 
 
 def status(**changes: Any) -> GpuStatus:
-    plain: dict[str, Any] = {
-        "id": "h.0",
-        "host": "h",
-        "index": 0,
-        "uuid": "GPU-0",
-        "name": "L4",
-        "device": "cuda",
-        "node": "gpu0@h",
-        "queue": "gpu.h.0",
-        "slots": 4,
-        "busy": 0,
-        "ready": True,
-        "started": 0.0,
-        "heartbeat": 0.0,
-    }
-    return GpuStatus(**(plain | changes))
+    return gpu_status("h", **({"uuid": CARD.uuid} | changes))
 
 
 @pytest.fixture

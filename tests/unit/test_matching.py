@@ -7,7 +7,8 @@ from pathlib import Path
 from scheduler.fairness import FairOrder
 from scheduler.matching import match
 from scheduler.placement import Demand, GpuLoad, Placement, Refusal, demand_of
-from shared.wire import GpuStatus, Lane, Need, WaitingJob
+from shared.wire import Lane, Need, WaitingJob
+from tests.statuses import gpu_status
 
 GIB = 2**30
 NOW = 1000.0
@@ -25,24 +26,14 @@ def demand(lane: Lane) -> Demand:
 
 def gpus(free_gib: float) -> Placement:
     free = int(free_gib * GIB)
-    status = GpuStatus(
-        id="a.0",
-        host="a",
-        index=0,
-        uuid="GPU-a",
-        name="L4",
-        device="cuda",
-        node="gpu0@a",
-        queue="gpu.a.0",
+    status = gpu_status(
+        "a",
         slots=3,
         busy=1,
         total_bytes=24 * GIB,
         free_bytes=free,
         engine_bytes=24 * GIB - free,
         models=("base/float16",),
-        ready=True,
-        started=0.0,
-        heartbeat=0.0,
     )
     return Placement([GpuLoad(status, 1)], margin=0.2)
 

@@ -10,26 +10,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from scheduler.figures import Figures, GpuFigures
 from scheduler.metrics import FleetMetrics
-from shared.wire import GpuStatus
+from tests.statuses import gpu_status
 
-GPU = GpuStatus(
-    id="host.0",
-    host="host",
-    index=0,
-    uuid="GPU-0",
-    name="L4",
-    device="cuda",
-    node="gpu0@host",
-    queue="gpu.host.0",
-    slots=8,
-    busy=5,
-    total_bytes=24_000,
-    free_bytes=6_000,
-    engine_bytes=17_000,
-    ready=True,
-    started=0.0,
-    heartbeat=0.0,
-)
+GPU = gpu_status(uuid="GPU-0", slots=8, busy=5, total_bytes=24_000, free_bytes=6_000, engine_bytes=17_000)
 FIGURES = Figures(
     gpus=(GpuFigures(status=GPU, is_up=True, taken=7, wanted=10),),
     depth={2: (1, 30), 5: (3, 12)},

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from deploy.cli.fleet import _ready_here
 from deploy.namesake import who_moved
-from tests.statuses import gpu
+from shared.wire import GpuStatus
+from tests.statuses import gpu_status
+
+
+def gpu(host: str, *, heartbeat: float = 110.0, ready: bool = True) -> GpuStatus:
+    return gpu_status(host, heartbeat=heartbeat, ready=ready)
 
 
 def test_a_machine_is_up_when_its_own_gpu_is_whatever_others_are() -> None:

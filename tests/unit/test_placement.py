@@ -22,6 +22,7 @@ from scheduler.placement import (
 )
 from shared.errors import ModelDoesNotFit, UnknownGpu
 from shared.wire import GpuStatus, Need
+from tests.statuses import gpu_status
 
 GIB = 2**30
 MARGIN = 0.2
@@ -33,24 +34,8 @@ def demand(model: str = "base", *gpu_ids: str, precision: Any = "float16", rows:
 
 
 def status(host: str = "a", index: int = 0, **changes: Any) -> GpuStatus:
-    plain: dict[str, Any] = {
-        "id": f"{host}.{index}",
-        "host": host,
-        "index": index,
-        "uuid": f"GPU-{host}-{index}",
-        "name": "L4",
-        "device": "cuda",
-        "node": f"gpu{index}@{host}",
-        "queue": f"gpu.{host}.{index}",
-        "slots": 4,
-        "busy": 0,
-        "total_bytes": 24 * GIB,
-        "free_bytes": 20 * GIB,
-        "ready": True,
-        "started": 0.0,
-        "heartbeat": 0.0,
-    }
-    return GpuStatus(**(plain | changes))
+    memory = {"total_bytes": 24 * GIB, "free_bytes": 20 * GIB}
+    return gpu_status(host, index, **(memory | changes))
 
 
 def gpu(host: str = "a", index: int = 0, *, taken: int = 0, **changes: Any) -> GpuLoad:
