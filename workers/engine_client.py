@@ -6,6 +6,7 @@ import contextlib
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -89,7 +90,9 @@ class EngineSession:
         self._dtype = getattr(torch, opened.precision)
         self.precision = opened.precision
         self.dims = ModelDimensions(**opened.dims)
-        self.alignment_heads = _sparse(self.dims, opened.alignment_heads)
+        self.alignment_heads = _sparse(
+            self.dims.n_text_layer, self.dims.n_text_head, tuple(opened.alignment_heads)
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -243,9 +246,10 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _sparse(dims: ModelDimensions, heads: list[tuple[int, int]]) -> Tensor:
+@lru_cache(maxsize=32)  # of a model that does not name its own they are half of all, and every segment asks
+def _sparse(layers: int, heads_a_layer: int, heads: tuple[tuple[int, int], ...]) -> Tensor:
     """Whisper keeps its alignment heads as a sparse mask [layers, heads]."""
-    mask = torch.zeros(dims.n_text_layer, dims.n_text_head, dtype=torch.bool)
+    mask = torch.zeros(layers, heads_a_layer, dtype=torch.bool)
     for layer, head in heads:
         mask[layer, head] = True
     return mask.to_sparse()

@@ -71,7 +71,9 @@ class Slots:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         # Reentrant, because Celery stops the pool from within signal handlers of the same thread.
-        self._changed = threading.Condition(threading.RLock())
+        self._lock = threading.RLock()
+        # Apart, so that of hundreds of threads without work one task wakes one.
+        self._given, self._ended = threading.Condition(self._lock), threading.Condition(self._lock)
         self._waiting: deque[Slot] = deque()
         self._running: dict[int, Slot] = {}
         self._threads = 0
@@ -91,16 +93,17 @@ class Slots:
     def submit(self, body: Callable[[Slot], None]) -> Slot:
         """Run `body` as soon as a slot is free."""
         slot = Slot(body)
-        with self._changed:
+        with self._lock:
             if self._closing is not None:
                 slot.stop(self._closing)
             self._waiting.append(slot)
             self._staff()
+            self._given.notify()
         return slot
 
     def grow(self, n: int) -> None:
         """Add `n` slots at once."""
-        with self._changed:
+        with self._lock:
             if n < 1:
                 raise PoolError(slots=self.limit, change=f"{n} larger")
             self.limit += n
@@ -108,15 +111,15 @@ class Slots:
 
     def shrink(self, n: int) -> None:
         """Take `n` slots away: free ones now, busy ones as their tasks end."""
-        with self._changed:
+        with self._lock:
             if n < 1 or n >= self.limit:
                 raise PoolError(slots=self.limit, change=f"{n} smaller")
             self.limit -= n
-            self._changed.notify_all()
+            self._given.notify_all()
 
     def stop(self, number: int, why: AttemptError) -> None:
         """Stop the task in slot `number` at its next check; no effect when it has ended."""
-        with self._changed:
+        with self._lock:
             slot = self._running.get(number)
         if slot is not None:
             slot.stop(why)
@@ -127,7 +130,7 @@ class Slots:
         What has not started is stopped with `why` at once, what runs may go on for `grace` seconds and is
         stopped then. After another `patience` seconds the threads are left behind: they are daemons.
         """
-        with self._changed:
+        with self._lock:
             self._closing = why
             self._grace_ends = min(self._grace_ends, time.monotonic() + grace)
             for slot in self._waiting:
@@ -146,17 +149,16 @@ class Slots:
             left = ends() - time.monotonic()
             if left <= 0:
                 return False
-            self._changed.wait(min(left, 0.5))
+            self._ended.wait(min(left, 0.5))
         return True
 
     def _staff(self) -> None:
-        """Start the threads that are missing, and wake the others."""
+        """Start the threads that are missing."""
         idle = self._threads - len(self._running)
         room = len(self._waiting) if self._closing is not None else self.limit - self._threads
         for _ in range(min(room, len(self._waiting) - idle)):
             threading.Thread(target=self._work, name=f"slot-thread-{self._threads + 1}", daemon=True).start()
             self._threads += 1  # not before: the system may refuse another thread
-        self._changed.notify_all()
 
     def _work(self) -> None:
         while (slot := self._next()) is not None:
@@ -171,7 +173,7 @@ class Slots:
 
     def _next(self) -> Slot | None:
         """The next task for the calling thread; None: there are more threads than slots, it ends."""
-        with self._changed:
+        with self._lock:
             while True:
                 if self._threads > self.limit and not (self._closing is not None and self._waiting):
                     self._threads -= 1
@@ -180,9 +182,9 @@ class Slots:
                     slot = self._waiting.popleft()
                     self._running[slot.number] = slot
                     return slot
-                self._changed.wait()
+                self._given.wait()
 
     def _release(self, slot: Slot) -> None:
-        with self._changed:
+        with self._lock:
             del self._running[slot.number]
-            self._changed.notify_all()
+            self._ended.notify_all()
