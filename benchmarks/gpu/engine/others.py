@@ -4,8 +4,8 @@ Stock openai-whisper in one and in several processes that share the GPU, all of 
 transformers at fixed batch sizes, without any timestamp rule, its features on the GPU beforehand. `static` is its
 static cache with compiled steps, `dynamic` its default. The JSON is rewritten after each point.
 
-    python -m benchmarks.gpu.engine.others stock --models base turbo large-v3 --processes 1 16 --out stock.json
-    python -m benchmarks.gpu.engine.others transformers --points turbo:64,128,256 --out transformers.json
+    python -m benchmarks.gpu.engine.others --out stock.json stock --models base turbo large-v3 --processes 1 16
+    python -m benchmarks.gpu.engine.others --out transformers.json transformers --points turbo:64,128,256
 """
 
 from __future__ import annotations

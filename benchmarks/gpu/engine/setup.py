@@ -15,8 +15,9 @@ from typing import Any, get_args
 
 import torch
 from torch import Tensor
-from whisper.model import AudioEncoder, ModelDimensions, TextDecoder
+from whisper.model import ModelDimensions
 
+from benchmarks.gpu.random_weights import random_weights
 from shared.models import MODELS
 from shared.settings import CrossAttention
 from workers.engine.batcher import Batcher
@@ -75,18 +76,10 @@ def dims_of(name: str) -> ModelDimensions:
 
 def random_checkpoint(name: str, device: str = "cuda") -> Checkpoint:
     """A model of the official size whose weights mean nothing."""
-    torch.manual_seed(0)
-    d = dims_of(name)
-    with torch.device("meta"):
-        encoder = AudioEncoder(d.n_mels, d.n_audio_ctx, d.n_audio_state, d.n_audio_head, d.n_audio_layer)
-        decoder = TextDecoder(d.n_vocab, d.n_text_ctx, d.n_text_state, d.n_text_head, d.n_text_layer)
-    parts = torch.nn.ModuleDict({"encoder": encoder, "decoder": decoder})
-    weights = {}
-    for key, value in parts.state_dict().items():
-        scales = key.endswith("weight") and value.ndim == 1
-        random = torch.randn(value.shape, device=device, dtype=torch.float16) * 0.02
-        weights[key] = random + 1 if scales else random
-    return Checkpoint(name=name, dims=d, weights=weights, alignment_heads=alignment_heads(name, d))
+    dims = dims_of(name)
+    return Checkpoint(
+        name=name, dims=dims, weights=random_weights(dims, device), alignment_heads=alignment_heads(name, dims)
+    )
 
 
 def load(

@@ -28,6 +28,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.gpu.fleet.deep import deep_queue
 from benchmarks.gpu.fleet.identity import identities
 from benchmarks.gpu.fleet.live import LiveFleet
 from benchmarks.gpu.fleet.model import save_random_checkpoint, write_speech
@@ -82,7 +83,8 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     default = Path(os.environ.get("OUT", "gpu-results"))
     parser.add_argument("--out", type=Path, default=default, help="folder for scheduler.json and the pictures")
-    parser.add_argument("--parts", default="abc", help="a: 60 GiB at once, b: 2 GiB at a time, c: two GPUs")
+    parser.add_argument("--parts", default="abc", help="a: 60 GiB at once, b: 2 GiB a time, c: two GPUs, d: deep queue")
+    parser.add_argument("--jobs", type=int, help="of part d, all at once")
     parser.add_argument("--checkpoint", type=Path, help="real weights; else random ones of --shape")
     parser.add_argument("--shape", default="large-v3", help="a model's name; its size is what matters")
     parser.add_argument("--slots", type=int, default=256, help="MAX_CONCURRENT_LIMIT")
@@ -116,7 +118,7 @@ def _measure(options: argparse.Namespace, folder: Path, report: dict[str, Any]) 
             report["ready_s"] = round(fleet.await_ready(gpus, 75), 1)
             bench = _bench(options, fleet, model, speech, stub)
             for part in options.parts:
-                report["parts"][part] = _part(part, bench, gpus)
+                report["parts"][part] = _part(part, bench, gpus, options)
                 report.setdefault("identity", identities(fleet))  # of the first part: the last one kills a node
         except BaseException:
             report["logs"] = fleet.log_ends()
@@ -129,7 +131,7 @@ def _measure(options: argparse.Namespace, folder: Path, report: dict[str, Any]) 
             (options.out / picture).write_text(plot(report["parts"][part]))
 
 
-def _part(part: str, bench: Bench, gpus: int) -> dict[str, Any]:
+def _part(part: str, bench: Bench, gpus: int, options: argparse.Namespace) -> dict[str, Any]:
     """A part that breaks says why, and the next goes on."""
     began = time.monotonic()
     try:
@@ -140,6 +142,8 @@ def _part(part: str, bench: Bench, gpus: int) -> dict[str, Any]:
                 found = until_little_is_left(bench)
             case "c" if gpus >= 2:
                 found = two_gpus(bench, bench.plan.jobs)
+            case "d":
+                found = deep_queue(bench, options.jobs or 5 * bench.plan.jobs, options.minutes * 60)
             case _:
                 found = {"skipped": f"it needs two GPUs, here {gpus}"}
     except Exception:
@@ -241,6 +245,8 @@ def _print(report: dict[str, Any]) -> None:
     for name, part in report["parts"].items():
         if "skipped" in part or "broke" in part:
             print(f"{name}  {'skipped: ' + part['skipped'] if 'skipped' in part else 'BROKE, see the JSON'}")
+        if "figures" in part:
+            print(f"{name}  {part['figures']}")
         for check in part.get("checks", ()):
             mark = "ok    " if check["holds"] else "MISSED"
             print(f"{name}  {mark}  {check['what']:<46} {check['seen']}  (wanted: {check['wanted']})")

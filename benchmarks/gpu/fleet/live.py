@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from shared.settings import Settings
 from shared.wire import GpuStatus, SlotDecision
 
 _REPOSITORY = Path(__file__).parents[3]
+#: A word of its command line, and what a process is.
+_KINDS = (("workers.engine", "engine"), ("gpu", "node"), ("intake", "intake"), ("scheduler", "scheduler"))
 _UP = "from deploy.cli import main; main()"
 
 
@@ -105,6 +107,13 @@ class LiveFleet:
         name = queues.gpu_node(self.settings.host, index)
         ours = [one for one in psutil.process_iter() if name in _words(one) and "tied.py" not in str(_words(one))]
         return next((one for one in ours if _is_ours(one, self._own)), None)
+
+    def processes(self) -> Iterator[tuple[psutil.Process, str]]:
+        """All processes of this fleet, each with what it is."""
+        for process in psutil.process_iter():
+            if process.pid != os.getpid() and _is_ours(process, self._own):
+                words = " ".join(Path(word).name for word in _words(process))
+                yield process, next((kind for sign, kind in _KINDS if sign in words), "other")
 
     def mentions(self, pattern: str) -> int:
         """How many lines in the GPU nodes' logs hold a pattern."""

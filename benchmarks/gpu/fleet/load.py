@@ -93,6 +93,16 @@ class Load:
         """As of the last look."""
         return sum(one.segments_done for one in [*self._ended.values(), *self._open.values()])
 
+    @property
+    def segments_total(self) -> int:
+        """Of the jobs that were cut, as of the last look."""
+        return sum(one.segments_total or 0 for one in [*self._ended.values(), *self._open.values()])
+
+    @property
+    def jobs_cut(self) -> int:
+        """As of the last look."""
+        return sum(one.segments_total is not None for one in [*self._ended.values(), *self._open.values()])
+
     def outcome(self) -> Outcome:
         """The ledger's account, and what the clients were told."""
         records = [*self.look().values(), *self._open.values()]

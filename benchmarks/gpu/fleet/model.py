@@ -7,8 +7,9 @@ import wave
 from pathlib import Path
 
 import torch
-from whisper.model import AudioEncoder, ModelDimensions, TextDecoder
+from whisper.model import ModelDimensions
 
+from benchmarks.gpu.random_weights import random_weights
 from shared.models import MODELS
 
 _SPEECH = Path(__file__).parents[3] / "tests" / "data" / "speech"
@@ -19,25 +20,9 @@ _STUB = ModelDimensions(80, 1500, 64, 1, 2, 51865, 448, 64, 1, 2)
 
 def save_random_checkpoint(shape: str, path: Path, device: str) -> None:
     """A checkpoint in float16 of an official model's shape, or of `stub`, whose weights mean nothing."""
-    torch.manual_seed(0)
     dims = _STUB if shape == "stub" else ModelDimensions(**vars(MODELS[shape]))
-    weights = {name: _random(name, value, device) for name, value in _parts(dims).state_dict().items()}
+    weights = {name: value.cpu() for name, value in random_weights(dims, device).items()}
     torch.save({"dims": vars(dims), "model_state_dict": weights}, path)
-
-
-def _parts(d: ModelDimensions) -> torch.nn.Module:
-    """The model's layout without memory behind it."""
-    with torch.device("meta"):
-        encoder = AudioEncoder(d.n_mels, d.n_audio_ctx, d.n_audio_state, d.n_audio_head, d.n_audio_layer)
-        decoder = TextDecoder(d.n_vocab, d.n_text_ctx, d.n_text_state, d.n_text_head, d.n_text_layer)
-    return torch.nn.ModuleDict({"encoder": encoder, "decoder": decoder})
-
-
-def _random(name: str, like: torch.Tensor, device: str) -> torch.Tensor:
-    """Small numbers, around one for what scales a layer norm: on a GPU that is a matter of a second."""
-    drawn = torch.randn(like.shape, device=device, dtype=torch.float16) * 0.02
-    scales = name.endswith("weight") and like.ndim == 1
-    return (drawn + 1 if scales else drawn).cpu()
 
 
 def write_speech(path: Path, seconds: float) -> None:

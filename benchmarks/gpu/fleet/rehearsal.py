@@ -16,6 +16,12 @@ from shared.fleet import Fleet
 from tests.unit.nvml_stub import Gpu, Scenario, build
 
 _LOOK_SECONDS = 0.2
+#: Python runs it as it starts: an engine that is told to compute on a GPU computes on the CPU. Its node, and so the
+#: scheduler, goes on to speak of a GPU.
+_SITE = """import sys
+if "workers.engine" in sys.orig_argv and "cuda" in sys.argv:
+    sys.argv[sys.argv.index("cuda")] = "cpu"
+"""
 
 
 class StubHost:
@@ -31,9 +37,15 @@ class StubHost:
         self._scenario = folder / "scenario"
         self._stop = threading.Event()
         self._watcher: threading.Thread | None = None
-        libraries = [str(folder), *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
+        (folder / "sitecustomize.py").write_text(_SITE)
         #: What the fleet's processes, and this one before it loads NVML, need in their environment.
-        self.environment = {"NVML_STUB": str(self._scenario), "LD_LIBRARY_PATH": ":".join(libraries)}
+        self.environment = {
+            "NVML_STUB": str(self._scenario),
+            "LD_LIBRARY_PATH": _before("LD_LIBRARY_PATH", folder),
+            "PYTHONPATH": _before("PYTHONPATH", folder),
+            "WHISPER_FLEET_DEVICE": "cuda",
+            "OMP_WAIT_POLICY": "PASSIVE",
+        }
         self.tell()
 
     def tell(self) -> None:
@@ -71,6 +83,11 @@ class StubHost:
             for status in statuses:
                 self.engines[status.index] = status.engine_bytes or 0
             self.tell()
+
+
+def _before(name: str, folder: Path) -> str:
+    """A variable that lists folders, with this one in front."""
+    return ":".join([str(folder), *filter(None, [os.environ.get(name)])])
 
 
 class StubTenant:

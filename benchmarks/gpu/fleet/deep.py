@@ -1,0 +1,83 @@
+"""Part d of the benchmark of the scheduler: what the whole fleet makes of one GPU while jobs enough are waiting.
+
+Parts a and b keep a few jobs going on, which end together and leave slots empty until intake has cut the next ones.
+Here all jobs are sent at once, as somebody with an archive does, and the middle of the run is measured.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import psutil
+
+from benchmarks.gpu.fleet.live import LiveFleet, until
+from benchmarks.gpu.fleet.load import Load
+from benchmarks.gpu.fleet.neighbour import Bench, Check
+from benchmarks.gpu.fleet.samples import Sample, Watch
+
+#: The middle of all segments: slots and model are there, and the last jobs are still far.
+_FROM, _TO = 0.25, 0.75
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """How far things are at a moment of the run."""
+
+    at: float  # seconds since sampling began
+    segments: int
+    cpu_seconds: Counter[str]  # of each kind of process since it was started
+
+
+def deep_queue(bench: Bench, jobs: int, job_seconds: float) -> dict[str, Any]:
+    """So many jobs at once; rows at work, times realtime and cores in the middle of their segments."""
+    load, nobody = bench.load(), bench.new_tenant(0)
+    try:
+        with Watch(bench.fleet, 0, load, nobody, aside=0) as watch:
+            load.add(jobs)
+            until("a job to be cut", lambda: load.jobs_cut, bench.plan.warm)
+            total = jobs * load.segments_total // load.jobs_cut
+            begin = _mark(bench.fleet, watch, load, _FROM * total)
+            end = _mark(bench.fleet, watch, load, _TO * total)
+            load.end(bench.plan.drain * 4)
+    finally:
+        nobody.close()
+    outcome = load.outcome()
+    middle = [sample for sample in watch.samples if begin.at <= sample.at <= end.at]
+    whole = f"{outcome.done} of {outcome.jobs} jobs, {outcome.segments_done} of {outcome.segments} segments"
+    check = Check(what="deep queue: done", wanted="all", seen=whole, holds=outcome.is_whole)
+    figures = _figures(begin, end, middle, job_seconds * jobs / total)
+    return {"checks": [asdict(check)], "outcome": asdict(outcome), "figures": figures, **watch.as_dict()}
+
+
+def _mark(fleet: LiveFleet, watch: Watch, load: Load, segments: float) -> _Mark:
+    """The moment at which so many segments are done; segments of one length end together, so it may be more."""
+    until("segments", lambda: load.segments_done >= segments, 300)
+    return _Mark(watch.now, load.segments_done, _cpu_seconds(fleet))
+
+
+def _cpu_seconds(fleet: LiveFleet) -> Counter[str]:
+    """What each kind of process has used, with its children that have ended."""
+    used: Counter[str] = Counter()
+    for process, kind in fleet.processes():
+        try:
+            used[kind] += sum(process.cpu_times()[:4])
+        except psutil.Error:
+            continue  # it has just ended
+    return used
+
+
+def _figures(begin: _Mark, end: _Mark, middle: list[Sample], segment_seconds: float) -> dict[str, Any]:
+    lasted = end.at - begin.at
+    seen = [sample for sample in middle if sample.rows is not None and sample.busy is not None]
+    cores = {kind: round((used - begin.cpu_seconds[kind]) / lasted, 2) for kind, used in end.cpu_seconds.items()}
+    return {
+        "seconds": round(lasted, 1),
+        "times_realtime": round((end.segments - begin.segments) * segment_seconds / lasted),
+        "by_the_engine": round(statistics.fmean(sample.times_realtime or 0 for sample in seen)),
+        "rows": round(statistics.fmean(sample.rows or 0 for sample in seen), 1),
+        "busy": round(statistics.fmean(sample.busy or 0 for sample in seen), 1),
+        "cores": dict(sorted(cores.items())),
+    }
