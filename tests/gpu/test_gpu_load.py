@@ -172,5 +172,5 @@ def test_plain_transcripts_of_speech_are_sane(
 
 def shared_words(heard: str, spoken: str) -> float:
     """Share of the spoken words that were heard."""
-    words = [{word.strip(".,;:!?\"'").lower() for word in text.split()} for text in (heard, spoken)]
+    words = [{word.strip(".,;:!?\"'").lower() for word in text.replace("-", " ").split()} for text in (heard, spoken)]
     return len(words[0] & words[1]) / len(words[1])
