@@ -66,6 +66,32 @@ def test_grow_starts_waiting_tasks_at_once(gate: Gate) -> None:
     until(lambda: len(gate.ended) == 4)
 
 
+def test_a_task_wakes_one_of_many_idle_threads(monkeypatch: pytest.MonkeyPatch, gate: Gate) -> None:
+    woken = Counter[str]()
+
+    class Counting(threading.Condition):
+        def wait(self, timeout: float | None = None) -> bool:
+            was_notified = super().wait(timeout)
+            woken["threads"] += was_notified
+            return was_notified
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading, "Condition", Counting)
+        slots = Slots(50)
+    for _ in range(50):
+        slots.submit(gate.body)
+    gate.wait_started(50)
+    gate.open.set()
+    until(lambda: len(gate.ended) == 50)
+    for _ in range(20):
+        one = Gate()
+        slots.submit(one.body)
+        one.wait_started(1)
+        one.open.set()
+        until(lambda: not slots.busy)
+    assert woken["threads"] <= 20
+
+
 def test_shrink_lets_busy_slots_finish_and_starts_no_new_ones(gate: Gate) -> None:
     slots = Slots(3)
     first, second = Gate(), Gate()
