@@ -2,8 +2,10 @@
 
 It starts the fleet as `whisper-fleet up` does, sends it jobs through Celery alone, and samples NVML, the registry,
 the autoscaler's decisions and the engine twice a second. With two GPUs it also looks at both. Under 8 minutes.
+Part d, which runs only when asked for, measures what the whole fleet makes of a GPU while jobs enough are waiting.
 
     python -m benchmarks.gpu.fleet --out results
+    python -m benchmarks.gpu.fleet --out results --parts d --jobs 90
     python -m benchmarks.gpu.fleet --out results --parts a --checkpoint base.pt
     python -m benchmarks.gpu.fleet --out results --rehearse 2     # no GPU: engines on the CPU, a stub of NVML
 """
