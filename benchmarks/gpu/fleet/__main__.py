@@ -44,6 +44,7 @@ from scheduler.nvml import NvmlReading, read_gpus
 _GIB = 2**30
 _REAL = Plan(
     jobs=24,
+    deep=120,
     card=88 * _GIB,
     takes=60 * _GIB,
     step=2 * _GIB,
@@ -57,7 +58,7 @@ _REAL = Plan(
 )
 _STUB_TOTAL = 11 * _GIB // 4
 _STUB_SIZES = {"card": 7 * _GIB // 4, "takes": 3 * _GIB // 4, "step": _GIB // 4, "leaves": _GIB // 4}
-_REHEARSED = replace(_REAL, jobs=12, quiet=6.0, drain=120.0, **_STUB_SIZES)
+_REHEARSED = replace(_REAL, jobs=12, deep=20, quiet=6.0, drain=120.0, **_STUB_SIZES)
 #: Random weights never come to an end by themselves: so many tokens a window, and no second temperature.
 _FORCED = {"temperature": 0.0, "sample_len": 100, "without_timestamps": True}
 
@@ -120,7 +121,7 @@ def _measure(options: argparse.Namespace, folder: Path, report: dict[str, Any]) 
             report["ready_s"] = round(fleet.await_ready(gpus, 75), 1)
             bench = _bench(options, fleet, model, speech, stub)
             for part in options.parts:
-                report["parts"][part] = _part(part, bench, gpus, options)
+                report["parts"][part] = _part(part, bench, gpus)
                 report.setdefault("identity", identities(fleet))  # of the first part: the last one kills a node
         except BaseException:
             report["logs"] = fleet.log_ends()
@@ -133,7 +134,7 @@ def _measure(options: argparse.Namespace, folder: Path, report: dict[str, Any]) 
             (options.out / picture).write_text(plot(report["parts"][part]))
 
 
-def _part(part: str, bench: Bench, gpus: int, options: argparse.Namespace) -> dict[str, Any]:
+def _part(part: str, bench: Bench, gpus: int) -> dict[str, Any]:
     """A part that breaks says why, and the next goes on."""
     began = time.monotonic()
     try:
@@ -145,7 +146,7 @@ def _part(part: str, bench: Bench, gpus: int, options: argparse.Namespace) -> di
             case "c" if gpus >= 2:
                 found = two_gpus(bench, bench.plan.jobs)
             case "d":
-                found = deep_queue(bench, options.jobs or 5 * bench.plan.jobs, options.minutes * 60)
+                found = deep_queue(bench, bench.plan.deep)
             case _:
                 found = {"skipped": f"it needs two GPUs, here {gpus}"}
     except Exception:
@@ -212,6 +213,8 @@ def _bench(
         return ProcessTenant({**fleet.environment, **sees})
 
     plan = _REHEARSED if stub is not None else _REAL
+    if options.jobs:
+        plan = replace(plan, deep=options.jobs)
     if options.takes:
         plan = replace(plan, takes=int(options.takes * _GIB))
     if options.card:

@@ -7,7 +7,7 @@ Here all jobs are sent at once, as somebody with an archive does, and the middle
 from __future__ import annotations
 
 import statistics
-from collections import Counter
+from collections import defaultdict
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from benchmarks.gpu.fleet.live import LiveFleet, until
 from benchmarks.gpu.fleet.load import Load
 from benchmarks.gpu.fleet.neighbour import Bench, Check
 from benchmarks.gpu.fleet.samples import Sample, Watch
+from benchmarks.processes import processor_seconds
 
 #: The middle of all segments: slots and model are there, and the last jobs are still far.
 _FROM, _TO = 0.25, 0.75
@@ -28,42 +29,49 @@ class _Mark:
 
     at: float  # seconds since sampling began
     segments: int
-    cpu_seconds: Counter[str]  # of each kind of process since it was started
+    used: defaultdict[str, float]  # seconds of processor time, by kind of process
 
 
-def deep_queue(bench: Bench, jobs: int, job_seconds: float) -> dict[str, Any]:
+def deep_queue(bench: Bench, jobs: int) -> dict[str, Any]:
     """So many jobs at once; rows at work, times realtime and cores in the middle of their segments."""
-    load, nobody = bench.load(), bench.new_tenant(0)
-    try:
-        with Watch(bench.fleet, 0, load, nobody, aside=0) as watch:
-            load.add(jobs)
-            until("a job to be cut", lambda: load.jobs_cut, bench.plan.warm)
-            total = jobs * load.segments_total // load.jobs_cut
-            begin = _mark(bench.fleet, watch, load, _FROM * total)
-            end = _mark(bench.fleet, watch, load, _TO * total)
-            load.end(bench.plan.drain * 4)
-    finally:
-        nobody.close()
+    load = bench.load()
+    with Watch(bench.fleet, 0, load) as watch:
+        load.add(jobs)
+        segments, seconds = _cut(load, bench.plan.warm)
+        begin = _mark(bench.fleet, watch, load, _FROM * jobs * segments)
+        end = _mark(bench.fleet, watch, load, _TO * jobs * segments)
+        load.end(bench.plan.drain * 4)
     outcome = load.outcome()
     middle = [sample for sample in watch.samples if begin.at <= sample.at <= end.at]
-    whole = f"{outcome.done} of {outcome.jobs} jobs, {outcome.segments_done} of {outcome.segments} segments"
-    check = Check(what="deep queue: done", wanted="all", seen=whole, holds=outcome.is_whole)
-    figures = _figures(begin, end, middle, job_seconds * jobs / total)
+    check = Check(what="deep queue: done", wanted="all", seen=outcome.account, holds=outcome.is_whole)
+    figures = _figures(begin, end, middle, seconds / segments)
     return {"checks": [asdict(check)], "outcome": asdict(outcome), "figures": figures, **watch.as_dict()}
+
+
+def _cut(load: Load, patience: float) -> tuple[int, float]:
+    """Into how many segments intake cuts a job, and the seconds of it: all are of one file."""
+    found: list[tuple[int, float]] = []
+
+    def look() -> bool:
+        found.extend((one.segments_total, one.duration) for one in load.known if one.segments_total and one.duration)
+        return bool(found)
+
+    until("a job to be cut", look, patience)
+    return found[0]
 
 
 def _mark(fleet: LiveFleet, watch: Watch, load: Load, segments: float) -> _Mark:
     """The moment at which so many segments are done; segments of one length end together, so it may be more."""
     until("segments", lambda: load.segments_done >= segments, 300)
-    return _Mark(watch.now, load.segments_done, _cpu_seconds(fleet))
+    return _Mark(watch.now, load.segments_done, _used(fleet))
 
 
-def _cpu_seconds(fleet: LiveFleet) -> Counter[str]:
-    """What each kind of process has used, with its children that have ended."""
-    used: Counter[str] = Counter()
+def _used(fleet: LiveFleet) -> defaultdict[str, float]:
+    """What each kind of process has used."""
+    used: defaultdict[str, float] = defaultdict(float)
     for process, kind in fleet.processes():
         try:
-            used[kind] += sum(process.cpu_times()[:4])
+            used[kind] += processor_seconds(process)
         except psutil.Error:
             continue  # it has just ended
     return used
@@ -72,7 +80,7 @@ def _cpu_seconds(fleet: LiveFleet) -> Counter[str]:
 def _figures(begin: _Mark, end: _Mark, middle: list[Sample], segment_seconds: float) -> dict[str, Any]:
     lasted = end.at - begin.at
     seen = [sample for sample in middle if sample.rows is not None and sample.busy is not None]
-    cores = {kind: round((used - begin.cpu_seconds[kind]) / lasted, 2) for kind, used in end.cpu_seconds.items()}
+    cores = {kind: round((used - begin.used[kind]) / lasted, 2) for kind, used in end.used.items()}
     return {
         "seconds": round(lasted, 1),
         "times_realtime": round((end.segments - begin.segments) * segment_seconds / lasted),

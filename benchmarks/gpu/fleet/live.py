@@ -23,8 +23,9 @@ from shared.settings import Settings
 from shared.wire import GpuStatus, SlotDecision
 
 _REPOSITORY = Path(__file__).parents[3]
-#: A word of its command line, and what a process is.
-_KINDS = (("workers.engine", "engine"), ("gpu", "node"), ("intake", "intake"), ("scheduler", "scheduler"))
+#: What the command line of a process holds, and what it is.
+_KINDS = ((r"workers\.engine", "engine"), (r"\bgpu\d+@", "node"), (r"\bintake@", "intake"),
+          (r"\bscheduler@", "scheduler"))  # fmt: skip
 _UP = "from deploy.cli import main; main()"
 
 
@@ -112,8 +113,8 @@ class LiveFleet:
         """All processes of this fleet, each with what it is."""
         for process in psutil.process_iter():
             if process.pid != os.getpid() and _is_ours(process, self._own):
-                words = " ".join(Path(word).name for word in _words(process))
-                yield process, next((kind for sign, kind in _KINDS if sign in words), "other")
+                words = " ".join(_words(process))
+                yield process, next((kind for sign, kind in _KINDS if re.search(sign, words)), "other")
 
     def mentions(self, pattern: str) -> int:
         """How many lines in the GPU nodes' logs hold a pattern."""

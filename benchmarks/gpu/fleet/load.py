@@ -42,6 +42,11 @@ class Outcome:
         whole = self.jobs == self.done == self.told_success
         return whole and self.segments == self.segments_done == self.results and not self.failed
 
+    @property
+    def account(self) -> str:
+        """What is done of it, in words."""
+        return f"{self.done} of {self.jobs} jobs, {self.segments_done} of {self.segments} segments"
+
 
 class Load:
     """Jobs of one fleet. `keep` has so many of them going on until `end`, `add` sends some at once."""
@@ -89,23 +94,19 @@ class Load:
         return self._ended
 
     @property
+    def known(self) -> list[JobRecord]:
+        """The jobs that intake has drawn, as of the last look."""
+        return [*self._ended.values(), *self._open.values()]
+
+    @property
     def segments_done(self) -> int:
         """As of the last look."""
-        return sum(one.segments_done for one in [*self._ended.values(), *self._open.values()])
-
-    @property
-    def segments_total(self) -> int:
-        """Of the jobs that were cut, as of the last look."""
-        return sum(one.segments_total or 0 for one in [*self._ended.values(), *self._open.values()])
-
-    @property
-    def jobs_cut(self) -> int:
-        """As of the last look."""
-        return sum(one.segments_total is not None for one in [*self._ended.values(), *self._open.values()])
+        return sum(one.segments_done for one in self.known)
 
     def outcome(self) -> Outcome:
         """The ledger's account, and what the clients were told."""
-        records = [*self.look().values(), *self._open.values()]
+        self.look()
+        records = self.known
         results = [result.gpu for job in self._jobs for result in self._fleet.ledger.results(job)]
         ended = Counter(record.state for record in self._ended.values())
         return Outcome(

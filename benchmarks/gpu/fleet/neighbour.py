@@ -28,6 +28,7 @@ class Plan:
     takes: int  # the neighbour of part a, at once
     step: int  # the neighbour of part b, again and again
     leaves: int  # until so much is left
+    deep: int  # jobs of part d, all at once
     step_seconds: float
     quiet: float  # before the neighbour comes
     stays: float
@@ -121,9 +122,8 @@ class Part:
         ended, short = (now - then for now, then in zip(self._bad_news(), self._said, strict=True))
         restarts = max(len(pids) - 1, ended)
         lost, told = outcome.attempts_lost, outcome.told_success
-        whole = f"{outcome.done} of {outcome.jobs} jobs, {outcome.segments_done} of {outcome.segments} segments"
         return [
-            Check(what="done, by the ledger", wanted="all", seen=whole, holds=outcome.is_whole),
+            Check(what="done, by the ledger", wanted="all", seen=outcome.account, holds=outcome.is_whole),
             Check(what="told SUCCESS", wanted=f"{outcome.jobs}", seen=f"{told}", holds=told == outcome.jobs),
             Check(what="attempts lost", wanted="0", seen=f"{lost}", holds=lost == 0),
             Check(what="engine restarts", wanted="0", seen=f"{restarts}", holds=len(pids) == 1 and not ended),

@@ -48,7 +48,9 @@ class Sample:
 class Watch:
     """Samples of one GPU, and the decisions on it, from `start` to `stop`."""
 
-    def __init__(self, fleet: LiveFleet, index: int, load: Load, tenant: Tenant, *, aside: int) -> None:
+    def __init__(
+        self, fleet: LiveFleet, index: int, load: Load, tenant: Tenant | None = None, *, aside: int = 0
+    ) -> None:
         self._fleet, self._index, self._load = fleet, index, load
         self._tenant, self._aside = tenant, aside
         settings = fleet.settings.model_copy(update={"gpu_index": index})
@@ -111,7 +113,7 @@ class Watch:
             total=gpu.total_bytes if gpu else None,
             used=gpu.used_bytes if gpu else None,
             free=gpu.free_bytes if gpu else None,
-            tenant=self._tenant.held,
+            tenant=self._tenant.held if self._tenant else 0,
             aside=self._aside,
             engine=sum(stats.memory_bytes.values()) if stats else None,
             engine_pid=stats.pid if stats else None,
