@@ -194,6 +194,7 @@ def test_a_request_whose_planner_is_killed_is_planned_by_another(
         job = fleet.submit(file_path=CLIP)
         until(lambda: kill_planner(psutil.Process(fleet.processes["intake"].pid)))
         until(lambda: "exited with" in fleet.log("intake").read_text())
+        until(lambda: fleet.log("intake").read_text().count("] received") == 2, 20)
         until(lambda: not redis.hlen("unacked"), 20)  # the message came again, while the claim still held
         assert job.state == "PROGRESS"
         redis.zadd(keys.DUE, {job.id: 0})
