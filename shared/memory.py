@@ -9,8 +9,8 @@ import math
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from shared.models import ModelDims, parameters
-from shared.settings import CrossAttention, Precision
+from whisper_fleet.shared.models import ModelDims, parameters
+from whisper_fleet.shared.settings import CrossAttention, Precision
 
 #: cached: keys and values of a window for every decoder layer; absorbed: the encoder's output that all layers share.
 Form = Literal["cached", "absorbed"]
@@ -32,7 +32,7 @@ _ENCODER_UNITS_A_WINDOW: Final = 25
 #: Bytes a step holds for each of a row's logits, on average over the captured steps.
 _LOGIT_BYTES: Final = 6
 
-#: What a piece of a spectrogram (workers/spectrogram.py) leaves with a slot's thread, in the allocator and in MKL;
+#: What a piece of a spectrogram (workers/whisper/spectrogram.py) leaves with a slot's thread, in allocator and MKL;
 #: measured, the same for segments of 30 s and of an hour.
 _PIECE_BYTES: Final = 9_000_000
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from shared.errors import ModelUnavailable, UnknownModel
+from whisper_fleet.shared.errors import ModelUnavailable, UnknownModel
 
 
 @dataclass(frozen=True, kw_only=True)

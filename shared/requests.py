@@ -14,9 +14,9 @@ from typing import Annotated, Any, get_args
 from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
-from shared.errors import BadOption, BadPriority, UnknownLanguage, UnknownOption
-from shared.settings import Precision
-from shared.wire import TranscribeRequest
+from whisper_fleet.shared.errors import BadOption, BadPriority, UnknownLanguage, UnknownOption
+from whisper_fleet.shared.settings import Precision
+from whisper_fleet.shared.wire import TranscribeRequest
 
 #: Characters of a wrong value that its error repeats.
 _SHOWN = 100

@@ -13,12 +13,12 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
-from shared.errors import BadSetting, SetupError
+from whisper_fleet.shared.errors import BadSetting, SetupError
 
 _PREFIX = "WHISPER_FLEET_"
 _LIST = 'a list is JSON, such as ["/data", "/media"]'
 Precision = Literal["float16", "bfloat16", "float32"]
-#: How encoded audio is kept and attended to; auto: as `shared.memory.form_of` says for the GPU.
+#: How encoded audio is kept and attended to; auto: as `whisper_fleet.shared.memory.form_of` says for the GPU.
 CrossAttention = Literal["auto", "cached", "absorbed"]
 
 

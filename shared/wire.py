@@ -12,8 +12,8 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.memory import Form
-from shared.settings import Precision
+from whisper_fleet.shared.memory import Form
+from whisper_fleet.shared.settings import Precision
 
 
 class Wire(BaseModel):
@@ -49,7 +49,7 @@ class TranscribeRequest(Wire):
     """What a client asks for, after validation: the ledger keeps it, segments are cut from it."""
 
     file_path: str  # absolute path as the intake and the GPU nodes see it
-    model_name: str  # a name of shared.models, or the path of a checkpoint
+    model_name: str  # a name of whisper_fleet.shared.models, or the path of a checkpoint
     language: str | None = None  # whisper's language code; None: detected
     output_path: str | None = None  # directory for the output files; None: none are written
     formats: tuple[str, ...] = ("txt", "srt", "vtt", "tsv", "json")
@@ -196,6 +196,6 @@ class SlotDecision(Wire):
     wanted: int | None = None  # slots that memory, cores and settings allow; None: could not be read
     live: int | None = None  # slots of the pool before; None: its node did not answer
     action: str  # grow, shrink or hold
-    why: str = ""  # in the few words of scheduler.resizing, to be counted by
+    why: str = ""  # in the few words of whisper_fleet.scheduler.capacity.resizing, to be counted by
     outcome: str  # resized, refused, no answer, wrong size, busy, or none for hold
     reason: str  # in words, for people

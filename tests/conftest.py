@@ -15,10 +15,10 @@ import redis as redis_py
 import torch
 from whisper.model import ModelDimensions, Whisper
 
-from shared import binaries
-from shared.settings import load_settings
+from whisper_fleet.shared import binaries
+from whisper_fleet.shared.settings import load_settings
 
-SPEECH = Path(__file__).parent / "data" / "speech"
+SPEECH = Path(__file__).parents[1] / "whisper_fleet" / "samples"
 
 
 def missing(what: str) -> NoReturn:

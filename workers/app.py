@@ -1,16 +1,16 @@
-"""The Celery app of a GPU node: `celery -A workers.app worker -P custom ...`."""
+"""The Celery app of a GPU node: `celery -A whisper_fleet.workers.app worker -P custom ...`."""
 
 from __future__ import annotations
 
 from celery import Celery
 
-from workers.lifecycle import NodeStep
+from whisper_fleet.workers.lifecycle import NodeStep
 
 
 def make_app() -> Celery:
     """An app that reads celeryconfig.py, and with it the environment, when it first needs a value."""
-    app = Celery("whisper_fleet", include=["workers.tasks"])
-    app.config_from_object("celeryconfig")
+    app = Celery("whisper_fleet", include=["whisper_fleet.workers.tasks"])
+    app.config_from_object("whisper_fleet.celeryconfig")
     app.steps["worker"].add(NodeStep)
     return app
 

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from celery import bootsteps, signals
 
-from shared import queues
-from shared.settings import load_settings
-from workers.node import Node, current_node, set_current_node
+from whisper_fleet.shared import names
+from whisper_fleet.shared.settings import load_settings
+from whisper_fleet.workers.node.node import Node, current_node, set_current_node
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class NodeStep(bootsteps.StartStopStep):
 
 def _on_revoked(request: Any, expired: bool, **_: Any) -> None:
     """A segment's task was revoked, perhaps before it ran: its job cannot be whole any more."""
-    if request.task != queues.TRANSCRIBE_SEGMENT or expired:
+    if request.task != names.TRANSCRIBE_SEGMENT or expired:
         return
     node = current_node()
     job = request.kwargs["job"]

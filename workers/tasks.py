@@ -7,21 +7,19 @@ from typing import Any
 
 from celery import Task
 
-from shared import queues
-from shared.wire import SegmentMessage
-from workers.app import app
-from workers.attempt import HOPELESS, Attempt
-from workers.node import current_node
-from workers.slots import current_slot
+from whisper_fleet.shared import names
+from whisper_fleet.shared.wire import SegmentMessage
+from whisper_fleet.workers.app import app
+from whisper_fleet.workers.node.attempt import HOPELESS, Attempt
+from whisper_fleet.workers.node.node import current_node
+from whisper_fleet.workers.pool.slots import current_slot
 
 #: Seconds between two events of a task; they only feed Flower.
 EVENT_INTERVAL = 2.0
 
 
-@app.task(name=queues.TRANSCRIBE_SEGMENT, bind=True, ignore_result=True, throws=HOPELESS)
-def transcribe_segment(
-    self: Task[Any, Any], /, job: str, segment: int, token: str, **newer: Any
-) -> str:
+@app.task(name=names.TRANSCRIBE_SEGMENT, bind=True, ignore_result=True, throws=HOPELESS)
+def transcribe_segment(self: Task[Any, Any], /, job: str, segment: int, token: str, **newer: Any) -> str:
     """Transcribe one segment of a job; how it ended is in the ledger, the returned word is for people.
 
     `newer`: what only the dispatcher of a newer version sends.

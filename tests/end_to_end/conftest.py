@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import RedisServer
-from tests.end_to_end.whole_fleet import WholeFleet, wait_for
-from tests.fleet import ALL, RunningFleet, fleet_of
+from tests.support.fleet import ALL, RunningFleet, fleet_of
+from tests.support.whole_fleet import WholeFleet, wait_for
 
 
 @pytest.fixture(scope="session")

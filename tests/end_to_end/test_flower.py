@@ -14,10 +14,10 @@ import pytest
 from celery import Celery
 from redis import Redis
 
-from shared import queues
-from shared.fleet import Fleet
-from shared.settings import load_settings
-from tests.end_to_end.whole_fleet import WholeFleet, wait_for
+from tests.support.whole_fleet import WholeFleet, wait_for
+from whisper_fleet.shared import names
+from whisper_fleet.shared.ledger.registry import Fleet
+from whisper_fleet.shared.settings import load_settings
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(300)]
 
@@ -64,12 +64,12 @@ def page(chromium: str, up: WholeFleet, tmp_path: Path) -> Page:
 
 def test_flower_lists_the_nodes(page: Page) -> None:
     shown = page("workers?refresh=1")
-    for node in (f"scheduler@{HOST}", f"intake@{HOST}", queues.gpu_node(HOST, 0)):
+    for node in (f"scheduler@{HOST}", f"intake@{HOST}", names.gpu_node(HOST, 0)):
         assert f"{node} Online" in shown
 
 
 def test_flower_shows_the_pinned_queue_of_a_gpu(page: Page) -> None:
-    _, active = page(f"worker/{queues.gpu_node(HOST, 0)}").split("Active queues")
+    _, active = page(f"worker/{names.gpu_node(HOST, 0)}").split("Active queues")
     assert f"Auto delete gpu.{HOST}.0 " in active
     for queue in ("transcribe", "assemble", "scheduler", f"gpu.{HOST}.0"):
         assert f" {queue} " in page("broker")
@@ -85,7 +85,7 @@ def test_flower_shows_the_tasks(page: Page, up: WholeFleet, speech: dict[Path, s
 
 
 def test_flower_shows_the_size_that_the_pool_has_now(page: Page, up: WholeFleet) -> None:
-    beat, node = up.process("beat"), queues.gpu_node(HOST, 0)
+    beat, node = up.process("beat"), names.gpu_node(HOST, 0)
     assert beat is not None
     beat.suspend()  # the autoscaler shall not answer
     try:
@@ -98,7 +98,7 @@ def test_flower_shows_the_size_that_the_pool_has_now(page: Page, up: WholeFleet)
 
 def resized(up: WholeFleet) -> Iterator[int]:
     """The sizes that the pool has after being grown and shrunk, as its own heartbeat tells."""
-    url, node = (up.var / "run" / "redis.url").read_text(), queues.gpu_node(HOST, 0)
+    url, node = (up.var / "run" / "redis.url").read_text(), names.gpu_node(HOST, 0)
     with Celery(broker=url, backend=url, set_as_current=False) as app, Redis.from_url(url) as redis:
         for change in (+2, +1, -2):
             size = slots(redis) + change

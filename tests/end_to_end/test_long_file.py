@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.speech_files import RATE, pause, samples, word_errors, words, write_wav
-from tests.fleet import RunningFleet
+from tests.support.fleet import RunningFleet
+from tests.support.speech_files import RATE, pause, samples, word_errors, words, write_wav
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(500)]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.speech_files import word_errors, words
-from tests.end_to_end.whole_fleet import PROGRAMS, WholeFleet, wait_for
+from tests.support.speech_files import word_errors, words
+from tests.support.whole_fleet import PROGRAMS, WholeFleet, wait_for
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(400)]
 

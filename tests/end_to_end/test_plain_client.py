@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.speech_files import pause, samples, word_errors, words, write_wav
-from tests.fleet import RunningFleet
+from tests.support.fleet import RunningFleet
+from tests.support.speech_files import pause, samples, word_errors, words, write_wav
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(500)]
 
-PROGRAM = Path(__file__).parent / "plain_client.py"
+PROGRAM = Path(__file__).parents[1] / "support" / "plain_client.py"
 
 
 @pytest.fixture

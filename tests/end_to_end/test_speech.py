@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import whisper
 
-from tests.end_to_end.speech_files import convert, pause, samples, word_errors, words, write_wav
-from tests.fleet import RunningFleet
+from tests.support.fleet import RunningFleet
+from tests.support.speech_files import convert, pause, samples, word_errors, words, write_wav
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(400)]
 
@@ -34,8 +34,7 @@ def test_the_five_clips_are_heard_with_at_most_two_percent_of_words_wrong(
     fleet: RunningFleet, speech: dict[Path, str], tmp_path: Path
 ) -> None:
     jobs = {
-        clip: fleet.submit(file_path=clip, output_path=tmp_path / "out", formats=["txt", "json"])
-        for clip in speech
+        clip: fleet.submit(file_path=clip, output_path=tmp_path / "out", formats=["txt", "json"]) for clip in speech
     }
     results = {clip: job.get(timeout=300) for clip, job in jobs.items()}
     heard = [words(results[clip]["text"]) for clip in speech]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.conftest import missing
-from tests.engines import BASE, random_model
+from tests.support.engines import BASE, random_model
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -29,4 +29,4 @@ def base_size(gpu: torch.device, tmp_path_factory: pytest.TempPathFactory) -> Pa
 def no_triton(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a machine without Triton: torch's own operations alone."""
     for module in ("engine", "fast", "runner"):
-        monkeypatch.setattr(f"workers.engine.{module}.capability", lambda _: None)
+        monkeypatch.setattr(f"whisper_fleet.workers.engine.{module}.capability", lambda _: None)

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from whisper.model import ModelDimensions, Whisper
 
-from workers.engine.checkpoint import Checkpoint
-from workers.engine.graphs import Graphs
-from workers.engine.kv_cache import KvCache
-from workers.engine.state import RowState, Whole
-from workers.engine.weights import place_weights
+from whisper_fleet.workers.engine.cache.kv_cache import KvCache
+from whisper_fleet.workers.engine.cuda.graphs import Graphs
+from whisper_fleet.workers.engine.model.checkpoint import Checkpoint
+from whisper_fleet.workers.engine.model.weights import place_weights
+from whisper_fleet.workers.engine.sampling.row_state import RowState, Whole
 
 pytestmark = [
     pytest.mark.gpu,
@@ -43,7 +43,7 @@ def features() -> Tensor:
 @pytest.fixture(params=["cached", "absorbed"])
 def kept(request: pytest.FixtureRequest, model: Any, features: Tensor) -> Iterator[Any]:
     """The features in two of three slots."""
-    from workers.engine.audio_kernels import FUSED_FORMS
+    from whisper_fleet.workers.engine.cuda.audio import FUSED_FORMS
 
     checkpoint = Checkpoint(name="random", dims=model.dims, weights=model.state_dict(), alignment_heads=())
     weights = place_weights(checkpoint, torch.float16, GPU)
@@ -77,7 +77,7 @@ def assert_near(got: Tensor, wanted: Tensor) -> None:
 
 @torch.inference_mode()
 def test_a_captured_step_follows_its_rows_to_other_slots(kept: Any, model: Any, features: Tensor) -> None:
-    from workers.engine.kernels import FusedStepAttention
+    from whisper_fleet.workers.engine.cuda.text import FusedStepAttention
 
     cache, audio = kept
     state = RowState(model.dims, GPU)
@@ -97,7 +97,7 @@ def test_a_captured_step_follows_its_rows_to_other_slots(kept: Any, model: Any, 
 @pytest.mark.parametrize("tokens", [4, 32])
 @torch.inference_mode()
 def test_a_prompt_reads_each_windows_slot(kept: Any, model: Any, features: Tensor, tokens: int) -> None:
-    from workers.engine.kernels import FusedPromptAttention
+    from whisper_fleet.workers.engine.cuda.text import FusedPromptAttention
 
     cache, audio = kept
     slots, asked = torch.tensor(SLOTS, device=GPU), queries(2 * tokens, 0)

@@ -12,14 +12,14 @@ import pytest
 import torch
 from whisper.decoding import DecodingOptions
 
-from shared.errors import EngineDied
-from shared.memory import ELEMENT_BYTES, form_of
-from shared.settings import Precision
-from tests import engine_load
-from tests.engines import BASE, RunningEngine, decoded, mel_of, random_model, served
-from tests.waiting import until
-from workers import whisper_proxy
-from workers.engine_process import EngineProcess
+from tests.support import engine_load
+from tests.support.engines import BASE, RunningEngine, decoded, mel_of, random_model, served
+from tests.support.waiting import until
+from whisper_fleet.shared.errors import EngineDied
+from whisper_fleet.shared.memory import ELEMENT_BYTES, form_of
+from whisper_fleet.shared.settings import Precision
+from whisper_fleet.workers.node.engine_process import EngineProcess
+from whisper_fleet.workers.whisper import proxy
 
 pytestmark = pytest.mark.gpu
 
@@ -119,14 +119,14 @@ def test_windows_wait_where_memory_runs_out(base_size: Path, caplog: pytest.LogC
         torch.cuda.empty_cache()
         allowed = before + (peak - before) // 2
         torch.cuda.set_per_process_memory_fraction(allowed / torch.cuda.mem_get_info()[1])
-        with caplog.at_level(logging.WARNING, logger="workers.engine.loaded"):
+        with caplog.at_level(logging.WARNING, logger="whisper_fleet.workers.engine.loaded_model"):
             assert [one.tokens for one in engine.decode_all(range(8))] == undisturbed
         engine.engine.forget(session)
     assert "out of memory in a step" in caplog.text
 
 
 def test_a_lost_context_ends_the_engine_and_another_starts(base_size: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.broken_engine", str(tmp_path / "lost"), "serve", "--device", "cuda"]
+    command = [sys.executable, "-m", "tests.support.broken_engine", str(tmp_path / "lost"), "serve", "--device", "cuda"]
     command += ["--socket", str(tmp_path / "engine.sock"), "--model-dir", str(tmp_path)]
     process = EngineProcess(command, {}, tmp_path / "engine.sock", lambda: None)
     process.start()
@@ -166,7 +166,7 @@ def test_plain_transcripts_of_speech_are_sane(
         client.session(str(base_model), precision) as session,
     ):
         for clip, text in speech.items():
-            heard = whisper_proxy.transcribe(session, engine_load.read(clip), lambda _: None, **SPEECH)
+            heard = proxy.transcribe(session, engine_load.read(clip), lambda _: None, **SPEECH)
             assert shared_words(heard["text"], text) > 0.8, heard["text"]
 
 

@@ -11,14 +11,14 @@ import torch
 import whisper
 from torch import Tensor
 
-from shared.settings import CrossAttention, Precision
-from tests.engines import END_OF_TEXT, mel_of
-from workers.engine.checkpoint import open_checkpoint
-from workers.engine.plan import plan_decode
-from workers.engine.protocol import DetectLanguage
-from workers.engine.runner import Runner
-from workers.engine.state import Whole
-from workers.engine.window import Session, Window
+from tests.support.engines import END_OF_TEXT, mel_of
+from whisper_fleet.shared.settings import CrossAttention, Precision
+from whisper_fleet.workers.engine.batch.decode_plan import plan_decode
+from whisper_fleet.workers.engine.batch.window import Session, Window
+from whisper_fleet.workers.engine.model.checkpoint import open_checkpoint
+from whisper_fleet.workers.engine.runner import Runner
+from whisper_fleet.workers.engine.sampling.row_state import Whole
+from whisper_fleet.workers.link.protocol import DetectLanguage
 
 pytestmark = pytest.mark.gpu
 

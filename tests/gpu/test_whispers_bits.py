@@ -14,10 +14,10 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from whisper.model import ModelDimensions, Whisper
 
-from shared.memory import ENCODER_ROWS
-from workers.engine.checkpoint import Checkpoint
-from workers.engine.runner import Runner
-from workers.engine.weights import Norm
+from whisper_fleet.shared.memory import ENCODER_ROWS
+from whisper_fleet.workers.engine.model.checkpoint import Checkpoint
+from whisper_fleet.workers.engine.model.weights import Norm
+from whisper_fleet.workers.engine.runner import Runner
 
 pytestmark = [
     pytest.mark.gpu,
@@ -75,7 +75,7 @@ def test_encoded_windows_are_whispers(model: Any, runner: Runner, count: int) ->
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("width", [384, 512, 768, 1024, 1280])
 def test_a_fused_norm_is_torchs(width: int, dtype: torch.dtype) -> None:
-    from workers.engine.norm_kernel import FusedArithmetic
+    from whisper_fleet.workers.engine.cuda.norm import FusedArithmetic
 
     torch.manual_seed(width)
     x, y = (torch.randn(1000, width, device=GPU).to(dtype) for _ in range(2))

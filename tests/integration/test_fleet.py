@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from redis import Redis
 
-from shared import keys
-from shared.fleet import Fleet
-from shared.wire import GpuStatus
-from tests.statuses import gpu_status
+from tests.support.statuses import gpu_status
+from whisper_fleet.shared.ledger import keys
+from whisper_fleet.shared.ledger.registry import Fleet
+from whisper_fleet.shared.wire import GpuStatus
 
 pytestmark = pytest.mark.integration
 

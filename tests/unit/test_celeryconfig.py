@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from kombu.transport.redis import Channel
 
-from shared.settings import load_settings
+from whisper_fleet.shared.settings import load_settings
 
 CONFIG = Path(__file__).parents[2] / "celeryconfig.py"
 

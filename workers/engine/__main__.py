@@ -1,4 +1,4 @@
-"""`python -m workers.engine serve`: the engine process; `bench` measures it."""
+"""Run the engine process: `python -m whisper_fleet.workers.engine serve --socket PATH --device cuda|cpu ...`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from shared.settings import CrossAttention
-
-_SAMPLES = Path(__file__).parents[2] / "tests" / "data" / "speech"
+from whisper_fleet.shared.settings import CrossAttention
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m workers.engine", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m whisper_fleet.workers.engine", description=__doc__)
     parser.add_argument("--log-level", default="INFO")
     commands = parser.add_subparsers(required=True)
     serve = commands.add_parser("serve", help="serve a Unix socket until standard input ends")
@@ -35,46 +33,14 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--preload", action="append", default=[], metavar="NAME/PRECISION")
     serve.add_argument("--reproducible", action="store_true", help="the same bytes whatever else is running")
     serve.add_argument("--cross-attention", choices=get_args(CrossAttention), default="auto")
-    serve.add_argument(
-        "--idle-timeout", type=float, default=900.0, help="seconds until an unused model is unloaded"
-    )
-    bench = commands.add_parser("bench", help="measure a model on this machine")
-    bench.set_defaults(run=_bench)
-    bench.add_argument("--model", required=True)
-    bench.add_argument("--model-dir", type=Path, required=True)
-    bench.add_argument("--device", choices=("cuda", "cpu"), default="cpu")
-    bench.add_argument("--rows", type=int, default=4)
-    bench.add_argument("--seconds", type=int, default=120, help="of speech a row")
-    bench.add_argument("--audio", type=Path, nargs="+", help="speech; else the sample speech of the repository")
-    bench.add_argument("--ctranslate2", type=Path, help="folder of the same model for faster-whisper, if installed")
-    bench.add_argument("--no-stock", action="store_true", help="without whisper.transcribe() beside it")
-    bench.add_argument("--reproducible", action="store_true")
+    serve.add_argument("--idle-timeout", type=float, default=900.0, help="seconds until an unused model is unloaded")
     return parser
 
 
-def _bench(arguments: argparse.Namespace) -> int:
-    from shared.settings import load_settings
-    from workers.engine.bench import Plan, bench
-
-    plan = Plan(
-        model=arguments.model,
-        model_dir=arguments.model_dir,
-        device=arguments.device,
-        rows=arguments.rows,
-        seconds=arguments.seconds,
-        files=arguments.audio or sorted(_SAMPLES.glob("*.wav")),
-        ctranslate2=arguments.ctranslate2,
-        with_stock=not arguments.no_stock,
-        reproducible=arguments.reproducible,
-    )
-    sys.stdout.write(bench(plan, load_settings()) + "\n")
-    return 0
-
-
 def _serve(arguments: argparse.Namespace) -> int:
-    from workers.engine.engine import Engine, Options
-    from workers.engine.protocol import Open
-    from workers.engine.server import Server
+    from whisper_fleet.workers.engine.engine import Engine, Options
+    from whisper_fleet.workers.link.protocol import Open
+    from whisper_fleet.workers.link.server import Server
 
     engine = Engine(
         Options(

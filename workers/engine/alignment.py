@@ -7,13 +7,13 @@ from torch import Tensor
 from whisper.model import ModelDimensions
 from whisper.timing import median_filter
 
-from shared.errors import EngineRequestInvalid
-from workers.engine.attention import AlignmentAttention
-from workers.engine.encoded import EncodedAudio
-from workers.engine.kv_cache import KvCache
-from workers.engine.network import Network
-from workers.engine.plan import model_tokenizer
-from workers.engine.protocol import Align, Aligned, spec_of
+from whisper_fleet.shared.errors import EngineRequestInvalid
+from whisper_fleet.workers.engine.batch.decode_plan import model_tokenizer
+from whisper_fleet.workers.engine.cache.cross_attention import EncodedAudio
+from whisper_fleet.workers.engine.cache.kv_cache import KvCache
+from whisper_fleet.workers.engine.network.attention import AlignmentAttention
+from whisper_fleet.workers.engine.network.network import Network
+from whisper_fleet.workers.link.protocol import Align, Aligned, spec_of
 
 
 def align(

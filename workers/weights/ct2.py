@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.errors import ModelUnavailable
+from whisper_fleet.shared.errors import ModelUnavailable
 
 Array = NDArray[Any]
 

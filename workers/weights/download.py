@@ -10,8 +10,9 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import IO
 
-import whisper
 from rich.progress import Progress
+
+import whisper
 
 _TIMEOUT_SECONDS = 10.0
 _CHUNK_BYTES = 2**20

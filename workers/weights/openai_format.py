@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shared.errors import ModelUnavailable
-from workers.weights.ct2 import Array
+from whisper_fleet.shared.errors import ModelUnavailable
+from whisper_fleet.workers.weights.ct2 import Array
 
 _AUDIO_CONTEXT = 1500
 _TEXT_CONTEXT = 448

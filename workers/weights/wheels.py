@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from whisper.model import ModelDimensions, Whisper
 
-from shared.errors import ModelUnavailable
-from workers.weights.ct2 import read_model
-from workers.weights.openai_format import to_openai
+from whisper_fleet.shared.errors import ModelUnavailable
+from whisper_fleet.workers.weights.ct2 import read_model
+from whisper_fleet.workers.weights.openai_format import to_openai
 
 MODEL_IN_WHEELS = "base"
 

@@ -27,8 +27,8 @@ from torch import Tensor
 from benchmarks.gpu.engine import setup
 from benchmarks.gpu.engine.compare import Stock, compare, word_errors
 from benchmarks.gpu.engine.speech import RATE, SHIPPED, Samples, read, spoken_windows
-from shared.settings import CrossAttention
-from workers.engine.checkpoint import open_checkpoint
+from whisper_fleet.shared.settings import CrossAttention
+from whisper_fleet.workers.engine.model.checkpoint import open_checkpoint
 
 
 def main() -> None:
@@ -104,9 +104,7 @@ def engine(mels: list[Tensor], languages: list[str], arguments: argparse.Namespa
     """What the engine decodes the windows to, with as many at once as it has slots."""
     checkpoint = open_checkpoint(str(arguments.checkpoint.absolute()), Path())
     loaded = setup.load(checkpoint, arguments.slots, device=arguments.device, form=form)
-    asked = [
-        setup.request(loaded, mel.cpu(), language=language) for mel, language in zip(mels, languages, strict=True)
-    ]
+    asked = [setup.request(loaded, mel.cpu(), language=language) for mel, language in zip(mels, languages, strict=True)]
     setup.run(loaded, asked)
     results = [one.future.result()[0] for one in asked]
     setup.unload(loaded)

@@ -13,10 +13,10 @@ from torch.profiler import ProfilerActivity
 from torch.profiler import profile as torch_profile
 
 from benchmarks.gpu.engine import setup
-from shared.settings import CrossAttention
-from workers.engine import fast
-from workers.engine.loaded import ENCODE_BATCH, Loaded
-from workers.engine.state import Whole
+from whisper_fleet.shared.settings import CrossAttention
+from whisper_fleet.workers.engine.cuda import path
+from whisper_fleet.workers.engine.loaded_model import ENCODE_BATCH, Loaded
+from whisper_fleet.workers.engine.sampling.row_state import Whole
 
 _LONGEST_NAME = 90  # characters of a kernel that tell it from others
 
@@ -76,11 +76,9 @@ def live(loaded: Loaded, rows: int) -> None:
 
 
 @torch.inference_mode()
-def encoder_sweep(
-    name: str, form: CrossAttention, sizes: list[int], device: str
-) -> Iterator[tuple[int, float]]:
+def encoder_sweep(name: str, form: CrossAttention, sizes: list[int], device: str) -> Iterator[tuple[int, float]]:
     """Milliseconds a window for each size of an encoder batch, captured as the engine captures its own."""
-    with mock.patch.object(fast, "ENCODE_BUCKETS", tuple(sorted(sizes))):
+    with mock.patch.object(path, "ENCODE_BUCKETS", tuple(sorted(sizes))):
         loaded = setup.load(setup.random_checkpoint(name, device), max(sizes), device=device, form=form)
         for windows in sizes:
             encoding(loaded, windows)()
@@ -138,4 +136,3 @@ def median(call: Callable[[], object], repeats: int = 7) -> float:
         setup.wait(device)
         times.append((time.perf_counter() - started) * 1e3)
     return statistics.median(times)
-

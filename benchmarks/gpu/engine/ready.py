@@ -20,8 +20,8 @@ import torch
 from whisper.decoding import DecodingOptions
 
 from benchmarks.gpu.engine import setup
-from shared.errors import EngineDied
-from workers.engine_client import EngineClient, EngineSession
+from whisper_fleet.shared.errors import EngineDied
+from whisper_fleet.workers.link.client import EngineClient, EngineSession
 
 _PATIENCE_S = 120.0
 
@@ -83,7 +83,7 @@ def start_to_answer(file: Path, device: str, tokens: int, folder: Path, cache: P
 
 def serve_command(socket: Path, device: str, slots: int = 1) -> list[str]:
     """The engine's command line; models lie beside the socket."""
-    return [sys.executable, "-m", "workers.engine", "--log-level", "WARNING", "serve", "--device", device,
+    return [sys.executable, "-m", "whisper_fleet.workers.engine", "--log-level", "WARNING", "serve", "--device", device,
             "--slots", str(slots), "--socket", str(socket), "--model-dir", str(socket.parent)]  # fmt: skip
 
 

@@ -27,11 +27,11 @@ from whisper.decoding import DecodingOptions
 
 from benchmarks.gpu.engine import setup
 from benchmarks.gpu.engine.ready import answering, random_file, serve_command
-from benchmarks.processes import processor_seconds
-from shared.audio import SAMPLE_RATE
-from shared.settings import Precision
-from workers import whisper_proxy
-from workers.engine_client import EngineClient, EngineSession
+from benchmarks.support.processes import processor_seconds
+from whisper_fleet.shared.audio.segments import SAMPLE_RATE
+from whisper_fleet.shared.settings import Precision
+from whisper_fleet.workers.link.client import EngineClient, EngineSession
+from whisper_fleet.workers.whisper import proxy
 
 _END_OF_TEXT = 50257  # of all multilingual models
 
@@ -101,9 +101,7 @@ class Clients:
         began, used = time.perf_counter(), {name: processor_seconds(one) for name, one in processes.items()}
         barrier.wait()
         seconds = time.perf_counter() - began
-        cores = {
-            name: round((processor_seconds(one) - used[name]) / seconds, 1) for name, one in processes.items()
-        }
+        cores = {name: round((processor_seconds(one) - used[name]) / seconds, 1) for name, one in processes.items()}
         for thread in threads:
             thread.join()
         return seconds, cores
@@ -133,7 +131,7 @@ def measure(clients: Clients, arguments: argparse.Namespace) -> Iterator[dict[st
 
     def segments(session: EngineSession) -> None:
         for _ in range(arguments.segments):
-            whisper_proxy.transcribe(session, segment, lambda _: None, **forced)
+            proxy.transcribe(session, segment, lambda _: None, **forced)
 
     seconds, cores = clients.timed(segments, warm_up)
     audio = clients.slots * arguments.segments * arguments.seconds

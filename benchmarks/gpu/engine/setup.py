@@ -17,17 +17,17 @@ import torch
 from torch import Tensor
 from whisper.model import ModelDimensions
 
-from benchmarks.gpu.random_weights import random_weights
-from shared.models import MODELS
-from shared.settings import CrossAttention
-from workers.engine.batcher import Batcher
-from workers.engine.checkpoint import Checkpoint, alignment_heads
-from workers.engine.loaded import ENCODE_BATCH, ENCODE_PATIENCE, Loaded
-from workers.engine.plan import plan_decode
-from workers.engine.protocol import Decode
-from workers.engine.runner import Runner
-from workers.engine.stats import Meter
-from workers.engine.window import Session, Window
+from benchmarks.support.random_weights import random_weights
+from whisper_fleet.shared.models import MODELS
+from whisper_fleet.shared.settings import CrossAttention
+from whisper_fleet.workers.engine.batch.batcher import Batcher
+from whisper_fleet.workers.engine.batch.decode_plan import plan_decode
+from whisper_fleet.workers.engine.batch.window import Session, Window
+from whisper_fleet.workers.engine.loaded_model import ENCODE_BATCH, ENCODE_PATIENCE, Loaded
+from whisper_fleet.workers.engine.model.checkpoint import Checkpoint, alignment_heads
+from whisper_fleet.workers.engine.runner import Runner
+from whisper_fleet.workers.engine.stats import Meter
+from whisper_fleet.workers.link.protocol import Decode
 
 FORMS: tuple[CrossAttention, ...] = get_args(CrossAttention)
 SECONDS_A_WINDOW = 30

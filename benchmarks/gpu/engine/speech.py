@@ -22,12 +22,12 @@ from typing import Any
 
 import numpy as np
 
-from shared.audio_decode import stream_pcm
-from shared.settings import Settings
+from whisper_fleet.shared.audio.decode import stream_pcm
+from whisper_fleet.shared.settings import Settings
 
 Samples = np.ndarray[Any, np.dtype[np.float32]]
 RATE = 16000  # samples a second
-SHIPPED = Path(__file__).parents[3] / "tests" / "data" / "speech"
+SHIPPED = Path(__file__).parents[3] / "whisper_fleet" / "samples"
 #: Whisper leaves the rest of a window that is full to the brim to the next one.
 SHORTEST_S, LONGEST_S = 18.0, 27.0
 _VOICES = [f"espeak-ng -v {name} -s {speed} -f {{text}} -w {{wav}}" for name, speed in

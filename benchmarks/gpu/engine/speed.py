@@ -1,8 +1,8 @@
 """How fast the engine is on this GPU: windows of 30 s, random weights, a forced number of tokens, all rules on.
 
-    python -m benchmarks.gpu.engine.speed --models base:1,64,256 turbo:1,64,256 large-v3:1,64,256 --out speed.json
-    python -m benchmarks.gpu.engine.speed --models --encoder-rows 8,9,10,11,12,13,14,16,18,20,24 --encoder turbo
-    python -m benchmarks.gpu.engine.speed --models --profile base:256 large-v3:64
+python -m benchmarks.gpu.engine.speed --models base:1,64,256 turbo:1,64,256 large-v3:1,64,256 --out speed.json
+python -m benchmarks.gpu.engine.speed --models --encoder-rows 8,9,10,11,12,13,14,16,18,20,24 --encoder turbo
+python -m benchmarks.gpu.engine.speed --models --profile base:256 large-v3:64
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Any
 import torch
 
 from benchmarks.gpu.engine import parts, setup
-from shared.memory import ELEMENT_BYTES, form_of, memory_of
-from shared.models import MODELS
-from shared.settings import CrossAttention
-from workers.engine.loaded import Loaded
+from whisper_fleet.shared.memory import ELEMENT_BYTES, form_of, memory_of
+from whisper_fleet.shared.models import MODELS
+from whisper_fleet.shared.settings import CrossAttention
+from whisper_fleet.workers.engine.loaded_model import Loaded
 
 _WAVES = 2  # of windows that are measured, after one that warms up
 
@@ -108,7 +108,7 @@ def speed(loaded: Loaded, rows: int, tokens: int) -> dict[str, Any]:
 
 
 def predicted(name: str, rows: int, form: CrossAttention, device: str) -> int:
-    """What shared.memory promises, less the context, which is there before we begin to measure."""
+    """What whisper_fleet.shared.memory promises, less the context, which is there before we begin to measure."""
     capability = torch.cuda.get_device_capability() if device == "cuda" else None
     actual = form_of(form, ELEMENT_BYTES["float16"], capability)
     memory = memory_of(MODELS[name], "float16", device=device, segment_duration=300.0, form=actual)

@@ -39,7 +39,7 @@ from benchmarks.gpu.fleet.plot import plot
 from benchmarks.gpu.fleet.rehearsal import StubHost, StubTenant
 from benchmarks.gpu.fleet.tenant import ProcessTenant, Tenant
 from benchmarks.gpu.fleet.two import two_gpus
-from scheduler.nvml import NvmlReading, read_gpus
+from whisper_fleet.scheduler.capacity.nvml import NvmlReading, read_gpus
 
 _GIB = 2**30
 _REAL = Plan(
@@ -201,9 +201,7 @@ def _fleet(options: argparse.Namespace, folder: Path, model: Path, stub: StubHos
             stub.close()
 
 
-def _bench(
-    options: argparse.Namespace, fleet: LiveFleet, model: Path, speech: Path, stub: StubHost | None
-) -> Bench:
+def _bench(options: argparse.Namespace, fleet: LiveFleet, model: Path, speech: Path, stub: StubHost | None) -> Bench:
     asked = {"model_name": str(model), "language": "en", **({} if options.checkpoint else _FORCED)}
 
     def new_tenant(index: int) -> Tenant:

@@ -17,7 +17,7 @@ from benchmarks.gpu.fleet.live import LiveFleet, until
 from benchmarks.gpu.fleet.load import Load
 from benchmarks.gpu.fleet.neighbour import Bench, Check
 from benchmarks.gpu.fleet.samples import Sample, Watch
-from benchmarks.processes import processor_seconds
+from benchmarks.support.processes import processor_seconds
 
 #: The middle of all segments: slots and model are there, and the last jobs are still far.
 _FROM, _TO = 0.25, 0.75

@@ -7,9 +7,9 @@ from typing import Any
 import psutil
 
 from benchmarks.gpu.fleet.live import LiveFleet
-from scheduler.devices import engine_bytes
-from scheduler.nvml import GpuReading, read_gpus
-from shared.wire import GpuStatus
+from whisper_fleet.scheduler.capacity.devices import engine_bytes
+from whisper_fleet.scheduler.capacity.nvml import GpuReading, read_gpus
+from whisper_fleet.shared.wire import GpuStatus
 
 
 def identities(fleet: LiveFleet) -> list[dict[str, Any]]:

@@ -15,18 +15,19 @@ import psutil
 from celery import Celery
 from redis import Redis
 
-from shared import keys, queues
-from shared.connect import connect
-from shared.fleet import Fleet
-from shared.ledger import Ledger
-from shared.settings import Settings
-from shared.wire import GpuStatus, SlotDecision
+from whisper_fleet.shared import names
+from whisper_fleet.shared.connect import connect
+from whisper_fleet.shared.ledger import keys
+from whisper_fleet.shared.ledger.ledger import Ledger
+from whisper_fleet.shared.ledger.registry import Fleet
+from whisper_fleet.shared.settings import Settings
+from whisper_fleet.shared.wire import GpuStatus, SlotDecision
 
 _REPOSITORY = Path(__file__).parents[3]
 #: What the command line of a process holds, and what it is.
 _KINDS = ((r"workers\.engine", "engine"), (r"\bgpu\d+@", "node"), (r"\bintake@", "intake"),
           (r"\bscheduler@", "scheduler"))  # fmt: skip
-_UP = "from deploy.cli import main; main()"
+_UP = "from whisper_fleet.cli.main import main; main()"
 
 
 class NotInTime(Exception):
@@ -100,12 +101,12 @@ class LiveFleet:
 
     def decision(self, index: int) -> SlotDecision | None:
         """The autoscaler's last word on a GPU."""
-        text = self.redis.get(keys.slot_decision(queues.gpu_id(self.settings.host, index)))
+        text = self.redis.get(keys.slot_decision(names.gpu_id(self.settings.host, index)))
         return None if text is None else SlotDecision.from_json(bytes(text))  # type: ignore[arg-type]  # not async
 
     def node(self, index: int) -> psutil.Process | None:
         """The main process of a GPU's node, found by its Celery name."""
-        name = queues.gpu_node(self.settings.host, index)
+        name = names.gpu_node(self.settings.host, index)
         ours = [one for one in psutil.process_iter() if name in _words(one) and "tied.py" not in str(_words(one))]
         return next((one for one in ours if _is_ours(one, self._own)), None)
 

@@ -13,9 +13,10 @@ from typing import Any, cast
 from celery.result import AsyncResult
 
 from benchmarks.gpu.fleet.live import LiveFleet, until
-from shared import keys, queues
-from shared.ledger_records import JobRecord
-from shared.wire import JobState
+from whisper_fleet.shared import names
+from whisper_fleet.shared.ledger import keys
+from whisper_fleet.shared.ledger.records import JobRecord
+from whisper_fleet.shared.wire import JobState
 
 _LOOK_SECONDS = 0.25
 
@@ -70,7 +71,7 @@ class Load:
         """Send so many jobs."""
         for _ in range(jobs):
             given = {"file_path": str(self._file), **self._asked, **asked}
-            sent = self._fleet.app.send_task(queues.TRANSCRIBE, kwargs=given, queue=queues.TRANSCRIBE_QUEUE)
+            sent = self._fleet.app.send_task(names.TRANSCRIBE, kwargs=given, queue=names.TRANSCRIBE_QUEUE)
             self._jobs.append(sent.id)
 
     def end(self, seconds: float) -> float:

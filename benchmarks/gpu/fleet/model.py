@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from whisper.model import ModelDimensions
 
-from benchmarks.gpu.random_weights import random_weights
-from shared.models import MODELS
+from benchmarks.support.random_weights import random_weights
+from whisper_fleet.shared.models import MODELS
 
-_SPEECH = Path(__file__).parents[3] / "tests" / "data" / "speech"
+_SPEECH = Path(__file__).parents[3] / "whisper_fleet" / "samples"
 _RATE = 16_000
 #: For the rehearsal: as small as a Whisper can be.
 _STUB = ModelDimensions(80, 1500, 64, 1, 2, 51865, 448, 64, 1, 2)

@@ -12,7 +12,7 @@ from benchmarks.gpu.fleet.live import LiveFleet, until
 from benchmarks.gpu.fleet.load import Load, Outcome, wait
 from benchmarks.gpu.fleet.samples import Sample, Watch
 from benchmarks.gpu.fleet.tenant import Tenant
-from shared.wire import SlotDecision
+from whisper_fleet.shared.wire import SlotDecision
 
 _GIB = 2**30
 _NEXT_TO_NOTHING = 2**26

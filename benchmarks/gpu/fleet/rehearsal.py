@@ -12,14 +12,14 @@ from pathlib import Path
 from redis import Redis
 from redis.exceptions import RedisError
 
-from shared.fleet import Fleet
-from tests.unit.nvml_stub import Gpu, Scenario, build
+from tests.support.nvml_stub import Gpu, Scenario, build
+from whisper_fleet.shared.ledger.registry import Fleet
 
 _LOOK_SECONDS = 0.2
 #: Python runs it as it starts: an engine that is told to compute on a GPU computes on the CPU. Its node, and so the
 #: scheduler, goes on to speak of a GPU.
 _SITE = """import sys
-if "workers.engine" in sys.orig_argv and "cuda" in sys.argv:
+if "whisper_fleet.workers.engine" in sys.orig_argv and "cuda" in sys.argv:
     sys.argv[sys.argv.index("cuda")] = "cpu"
 """
 

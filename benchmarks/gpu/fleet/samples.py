@@ -13,13 +13,13 @@ from redis.exceptions import RedisError
 from benchmarks.gpu.fleet.live import LiveFleet
 from benchmarks.gpu.fleet.load import Load
 from benchmarks.gpu.fleet.tenant import Tenant
-from scheduler.nvml import read_gpus
-from shared import keys
-from shared.errors import EngineError
-from shared.wire import SlotDecision
-from workers.engine.protocol import EngineStats
-from workers.engine_client import EngineClient
-from workers.engine_command import engine_socket
+from whisper_fleet.scheduler.capacity.nvml import read_gpus
+from whisper_fleet.shared.errors import EngineError
+from whisper_fleet.shared.ledger import keys
+from whisper_fleet.shared.wire import SlotDecision
+from whisper_fleet.workers.link.client import EngineClient
+from whisper_fleet.workers.link.protocol import EngineStats
+from whisper_fleet.workers.node.engine_command import engine_socket
 
 _EVERY_SECONDS = 0.5
 

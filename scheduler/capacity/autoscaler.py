@@ -1,0 +1,155 @@
+"""The autoscaler of one host: every tick it brings the pools of the host's GPUs to the slots that fit."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from celery import Celery
+from pydantic import ValidationError
+from redis import Redis
+
+from whisper_fleet.scheduler.capacity.devices import Devices, problem_of, read_devices, slots_of
+from whisper_fleet.scheduler.capacity.nvml import GpuReading
+from whisper_fleet.scheduler.capacity.pools import Pools, Resize
+from whisper_fleet.scheduler.capacity.resizing import Change, decide
+from whisper_fleet.shared import names
+from whisper_fleet.shared.ledger import keys
+from whisper_fleet.shared.ledger.registry import Fleet
+from whisper_fleet.shared.settings import Settings
+from whisper_fleet.shared.wire import GpuStatus, SlotDecision
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """What is to become of one GPU's pool."""
+
+    gpu: str
+    node: str
+    wanted: int | None
+    live: int | None
+    change: Change
+    reason: str  # for so many slots
+
+    @property
+    def resize(self) -> Resize | None:
+        """None: leave it as it is."""
+        if self.change.action == "hold" or self.live is None:
+            return None
+        return Resize(live=self.live, by=self.change.by if self.change.action == "grow" else -self.change.by)
+
+    def decided(self, outcome: str, details: str, now: float) -> SlotDecision:
+        return SlotDecision(
+            gpu=self.gpu,
+            node=self.node,
+            at=now,
+            wanted=self.wanted,
+            live=self.live,
+            action=self.change.action,
+            why=self.change.why,
+            outcome=outcome,
+            reason=f"{self.reason}; {details}",
+        )
+
+
+class Autoscaler:
+    """Wanted minus live slots, GPU by GPU; Redis errors pass through, all else is a decision's reason."""
+
+    def __init__(
+        self,
+        app: Celery,
+        redis: Redis,
+        settings: Settings,
+        *,
+        read: Callable[[Settings], Devices] = read_devices,
+    ) -> None:
+        self._app = app
+        self._redis = redis
+        self._settings = settings
+        self._read = read
+        self._pools = Pools(app, redis)
+
+    def tick(self, now: float) -> list[SlotDecision]:
+        """One look at every GPU of this host, and the resizes that follow from it."""
+        plans = self._plans(now)
+        resizes = {plan.node: resize for plan in plans if (resize := plan.resize) is not None}
+        outcomes = self._pools.resize(resizes)
+        decisions = [plan.decided(*outcomes.get(plan.node, ("none", plan.change.why)), now) for plan in plans]
+        self._tell(decisions)
+        return decisions
+
+    def _plans(self, now: float) -> list[_Plan]:
+        devices = self._read(self._settings)
+        statuses = self._statuses(devices.gpus, now)
+        sizes = self._pools.sizes([status.node for status in statuses.values()])
+        before = self._wanted_before(devices.gpus, now)
+        return [
+            self._plan(gpu, devices, statuses.get(gpu.index), sizes, wanted_before)
+            for gpu, wanted_before in zip(devices.gpus, before, strict=True)
+        ]
+
+    def _statuses(self, gpus: Sequence[GpuReading], now: float) -> dict[int, GpuStatus]:
+        """Of this host's GPUs whose nodes are alive: a dead node would only cost time to wait for."""
+        known = Fleet(self._redis).some([self._id(gpu) for gpu in gpus])
+        timeout = self._settings.heartbeat_timeout
+        return {status.index: status for status in known if now - status.heartbeat <= timeout}
+
+    def _plan(
+        self,
+        gpu: GpuReading,
+        devices: Devices,
+        status: GpuStatus | None,
+        sizes: dict[str, int],
+        wanted_before: int | None,
+    ) -> _Plan:
+        node = names.gpu_node(self._settings.host, gpu.index)
+        count = slots_of(gpu, devices, status, self._settings)
+        if count is None:
+            wanted, reason = None, str(problem_of(gpu, devices, status))
+        else:
+            wanted, reason = count.slots, count.reason
+        live = sizes.get(node)
+        change = decide(wanted, live, wanted_before)
+        return _Plan(gpu=self._id(gpu), node=node, wanted=wanted, live=live, change=change, reason=reason)
+
+    def _wanted_before(self, gpus: Sequence[GpuReading], now: float) -> list[int | None]:
+        """What the last tick wanted; None when there was none for a while, or it could not read."""
+        remembered = self._redis.mget([keys.slot_decision(self._id(gpu)) for gpu in gpus])
+        oldest = now - 3 * self._settings.autoscale_interval
+        return [_wanted_since(oldest, text) for text in cast("list[bytes | None]", remembered)]
+
+    def _tell(self, decisions: Sequence[SlotDecision]) -> None:
+        """Remember the decisions, and tell people, front ends, Celery's listeners and the counters."""
+        lifetime = max(1, int(12 * self._settings.autoscale_interval))
+        pipeline = self._redis.pipeline()
+        for decision in decisions:
+            text = decision.to_json()
+            pipeline.set(keys.slot_decision(decision.gpu), text, ex=lifetime)
+            pipeline.publish(keys.SLOT_CHANNEL, text)
+            counted = f"{decision.gpu}/{decision.action}/{decision.outcome}/{decision.why}"
+            pipeline.hincrby(keys.SLOT_COUNTS, counted, 1)
+            level = logging.DEBUG if decision.action == "hold" else logging.INFO
+            _log.log(level, "slots %s", text)
+        pipeline.execute()
+        me = names.scheduler_node(self._settings.host)
+        with self._app.events.default_dispatcher(hostname=me) as events:
+            for decision in decisions:
+                events.send(f"slots-{decision.action}", **decision.model_dump())
+
+    def _id(self, gpu: GpuReading) -> str:
+        return names.gpu_id(self._settings.host, gpu.index)
+
+
+def _wanted_since(oldest: float, text: bytes | None) -> int | None:
+    """What a remembered decision wanted, if it is not older than that."""
+    if text is None:
+        return None
+    try:
+        decision = SlotDecision.from_json(text)
+    except ValidationError:  # of another version
+        return None
+    return decision.wanted if decision.at >= oldest else None

@@ -1,0 +1,1 @@
+"""Dispatch: which waiting segment runs next, and on which GPU."""

@@ -1,0 +1,1 @@
+"""Intake: checks requests, plans segments, assembles and writes transcripts."""

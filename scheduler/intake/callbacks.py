@@ -1,0 +1,47 @@
+"""Tells a service that its job has ended, if it left an address for that."""
+
+from __future__ import annotations
+
+import json
+import logging
+import urllib.request
+from http.client import HTTPException
+
+from whisper_fleet.shared.audio.source import is_below
+from whisper_fleet.shared.errors import CallbackNotAllowed
+from whisper_fleet.shared.settings import Settings
+from whisper_fleet.shared.wire import JobState
+
+_log = logging.getLogger(__name__)
+
+_TIMEOUT = 5.0  # seconds
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """The address was checked against the settings; where it would send us was not."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
+def check_callback(url: str, settings: Settings) -> None:
+    """CallbackNotAllowed unless a prefix covers it: a fleet must not be a door into its network."""
+    if not is_below(url, settings.callback_prefixes):
+        raise CallbackNotAllowed(url=url)
+
+
+def call_back(url: str, job: str, state: JobState, settings: Settings) -> None:
+    """POSTs `{"job": ..., "state": ...}` once; a service that is away can still ask for the result.
+
+    A job ends before its address was checked, too, perhaps because of it: where we may not call, nobody is told.
+    """
+    if not is_below(url, settings.callback_prefixes):
+        return
+    body = json.dumps({"job": job, "state": state}).encode()
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(url, data=body, headers=headers)  # noqa: S310  # checked: http(s), allowed prefix
+    try:
+        with urllib.request.build_opener(_NoRedirects).open(request, timeout=_TIMEOUT):
+            pass
+    except (OSError, HTTPException, ValueError) as error:
+        _log.warning("job %s is %s, but %s could not be told: %s", job, state, url, error)

@@ -1,0 +1,22 @@
+"""The last step of every job: its client has the answer."""
+
+from __future__ import annotations
+
+import time
+
+from whisper_fleet.scheduler.intake.callbacks import call_back
+from whisper_fleet.scheduler.services import Services
+from whisper_fleet.shared.audio.segments import Spool
+from whisper_fleet.shared.errors import JobNotFound
+
+
+def settle(fleet: Services, job: str) -> None:
+    """The client's answer is stored: drop the audio, tell the ledger, and the service that asked to be told."""
+    Spool(fleet.settings).drop(job)
+    try:
+        record = fleet.ledger.job(job)
+    except JobNotFound:  # a request that was refused at once
+        return
+    state = fleet.ledger.settle(job, time.time())
+    if state is not None and record.request.callback_url:
+        call_back(record.request.callback_url, job, state, fleet.settings)

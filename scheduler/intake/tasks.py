@@ -1,0 +1,139 @@
+"""The Celery tasks of an intake node: `transcribe`, that clients send, and `assemble`, that ends every job.
+
+Both run under the id that the client holds. What they raise is what the client's `get()` raises.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any, NoReturn, TypeVar
+
+from celery import Task
+from celery.exceptions import Ignore
+
+from whisper_fleet.scheduler.app import app
+from whisper_fleet.scheduler.intake import revocation, shutdown
+from whisper_fleet.scheduler.intake.assembly import merge, timings
+from whisper_fleet.scheduler.intake.claims import claimed
+from whisper_fleet.scheduler.intake.planning import Planner
+from whisper_fleet.scheduler.intake.settlement import settle
+from whisper_fleet.scheduler.intake.writers import target_of
+from whisper_fleet.scheduler.services import Services, services
+from whisper_fleet.shared import errors, names
+from whisper_fleet.shared.connect import AWAY
+from whisper_fleet.shared.errors import BadOption, FleetError, JobError, JobNotFound, RequestError
+from whisper_fleet.shared.ledger.records import JobRecord
+from whisper_fleet.shared.wire import JobState
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+#: Seconds between two tries while Redis is away.
+_PAUSE = 1.0
+
+revocation.watch(app)
+shutdown.watch()
+
+
+class _ClientTask(Task):  # type: ignore[type-arg]  # generic only in the stubs
+    """A task whose answer belongs to a client: once it is stored, the ledger may forget the job."""
+
+    #: What a client got wrong is no error of the fleet: one line in the log.
+    throws = (RequestError, JobError)
+    #: A killed process is no answer: the message comes again. It does nothing while the dead process' claim
+    #: holds; after that recovery sends it, as often as the ledger allows.
+    reject_on_worker_lost = True
+
+    def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:
+        settle(services(), task_id)
+
+    def on_failure(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        settle(services(), task_id)
+
+
+@app.task(bind=True, base=_ClientTask, name=names.TRANSCRIBE)
+def transcribe(self: Task[Any, Any], *positional: Any, **asked: Any) -> NoReturn:
+    """Takes a job in; how it goes on and ends is shown under the same id."""
+    if positional:
+        raise BadOption(name="arguments", reason="send them by keyword: file_path=...")
+    _patiently(partial(_take_in, str(self.request.id), asked))
+    raise Ignore
+
+
+def _take_in(job: str, asked: dict[str, Any]) -> None:
+    if _planner().take_in(job, asked):
+        services().poke()
+
+
+@app.task(bind=True, base=_ClientTask, name=names.ASSEMBLE)
+def assemble(self: Task[Any, Any]) -> dict[str, Any]:
+    """Gives the client its transcript, or the reason why there is none."""
+    return _patiently(partial(_end, self, str(self.request.id)))
+
+
+def _end(task: Task[Any, Any], job: str) -> dict[str, Any]:
+    try:
+        record = services().ledger.job(job)
+    except JobNotFound:
+        _log.warning("nothing to assemble: no job %s", job)
+        raise Ignore from None
+    if record.state is JobState.ASSEMBLING:
+        return _assembled(services(), record)
+    if record.state is JobState.FAILED:
+        raise reason_of(record)
+    if record.state is JobState.CANCELLED:
+        task.backend.mark_as_revoked(job, str(record.error), request=task.request)
+        settle(services(), job)
+    raise Ignore
+
+
+def _assembled(fleet: Services, record: JobRecord) -> dict[str, Any]:
+    """The result of the job, its files written; what goes wrong now fails the job."""
+    try:
+        with claimed(fleet, record.job, JobState.ASSEMBLING) as is_ours:
+            if not is_ours:
+                raise Ignore
+            plans, results = fleet.ledger.plans(record.job), fleet.ledger.results(record.job)
+            transcript = merge(plans, results)
+            target = target_of(record.request)
+            files = target.write(transcript) if target else []
+    except (Ignore, *AWAY):
+        raise
+    except Exception as error:
+        fleet.ledger.fail(record.job, type(error).__name__, str(error), time.time())
+        raise
+    return {
+        **transcript,
+        "duration_s": record.duration,
+        "model": record.request.model_name,
+        "segment_gpus": [result.gpu for result in results],
+        "output_files": files,
+        "timings": timings(record, results, time.time()),
+    }
+
+
+def reason_of(record: JobRecord) -> FleetError:
+    """The error that failed a job, typed as it was."""
+    kind = getattr(errors, record.error_type or "", None)
+    if isinstance(kind, type) and issubclass(kind, FleetError):
+        return kind(record.error)
+    return JobError(f"{record.error_type}: {record.error}")
+
+
+def _patiently(step: Callable[[], T]) -> T:
+    """What a client asked for waits for Redis however long it is away: every step may be repeated."""
+    while True:
+        try:
+            return step()
+        except AWAY as error:
+            _log.warning("intake waits for Redis: %s", error)
+            time.sleep(_PAUSE)
+
+
+@lru_cache(maxsize=1)
+def _planner() -> Planner:
+    return Planner(services())

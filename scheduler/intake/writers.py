@@ -1,0 +1,84 @@
+"""Output files, by whisper's own writers: each appears whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from whisper.utils import get_writer
+
+from whisper_fleet.shared.audio.source import is_url
+from whisper_fleet.shared.errors import OutputNotWritable
+from whisper_fleet.shared.requests import FORMATS
+from whisper_fleet.shared.wire import TranscribeRequest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """Where a job's output files go: `<directory>/<stem>.<format>`."""
+
+    directory: Path
+    stem: str
+    formats: tuple[str, ...]
+
+    def prepare(self) -> None:
+        """Make the directory, try to write in it, and look at the files' names; raises OutputNotWritable."""
+        probe = self.directory / f".{uuid.uuid4().hex}"
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            probe.touch()
+            probe.unlink()
+            for form in self.formats:
+                _check_name(self._path(form))
+        except OSError as error:
+            raise self._not_writable(error) from error
+
+    def write(self, result: dict[str, Any]) -> list[str]:
+        """The paths of the files, written from a result as whisper.transcribe() gives it."""
+        self.prepare()
+        return [self._write(form, result) for form in self.formats]
+
+    def _write(self, form: str, result: dict[str, Any]) -> str:
+        path = self._path(form)
+        unfinished = self.directory / f".{uuid.uuid4().hex}.{form}"
+        try:
+            with unfinished.open("w", encoding="utf-8") as file:
+                get_writer(form, str(self.directory)).write_result(result, file=file)
+            unfinished.replace(path)
+        except OSError as error:
+            unfinished.unlink(missing_ok=True)
+            raise self._not_writable(error) from error
+        return str(path)
+
+    def _path(self, form: str) -> Path:
+        return self.directory / f"{self.stem}.{form}"
+
+    def _not_writable(self, error: OSError) -> OutputNotWritable:
+        return OutputNotWritable(path=str(self.directory), reason=error.strerror or str(error))
+
+
+def _check_name(path: Path) -> None:
+    """OSError where no file can have this name: it is too long, or a directory's."""
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISDIR(path.stat().st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+
+
+def target_of(request: TranscribeRequest) -> Target | None:
+    """Files are named for the input; an output_path that ends in a format's name is that one file."""
+    if request.output_path is None:
+        return None
+    path = Path(request.output_path)
+    form = path.suffix[1:].lower()
+    if form in FORMATS and not path.is_dir():
+        return Target(directory=path.parent, stem=path.stem, formats=(form,))
+    file = request.file_path
+    stem = Path(urlsplit(file).path if is_url(file) else file).stem or "transcript"
+    return Target(directory=path, stem=stem, formats=request.formats)

@@ -1,0 +1,1 @@
+"""Monitoring: fleet metrics for Prometheus and the Celery app that Flower serves."""

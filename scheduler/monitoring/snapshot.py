@@ -1,0 +1,97 @@
+"""The fleet's figures at one moment, read from Redis: what every GPU has, what waits, what was ever done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from pydantic import ValidationError
+from redis import Redis
+
+from whisper_fleet.shared import names
+from whisper_fleet.shared.ledger import keys
+from whisper_fleet.shared.ledger.ledger import Ledger
+from whisper_fleet.shared.ledger.registry import Fleet
+from whisper_fleet.shared.ledger.scripts import text
+from whisper_fleet.shared.settings import Settings
+from whisper_fleet.shared.wire import GpuStatus, SlotDecision
+
+#: Kombu keeps a queue in a list for each step of priority: these follow its name.
+_PRIORITY_STEPS = ("", "\x06\x163", "\x06\x166", "\x06\x169")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GpuFigures:
+    """A GPU of the registry."""
+
+    status: GpuStatus
+    is_up: bool  # it sends heartbeats, and its engine answers
+    taken: int  # slots that run a segment or have one assigned, by the ledger
+    wanted: int | None  # slots by the autoscaler's last decision; None: it made none lately, or could not read
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """What Prometheus is told."""
+
+    gpus: tuple[GpuFigures, ...]
+    depth: dict[int, tuple[int, int]]  # priority -> waiting jobs, waiting segments
+    messages: dict[str, int]  # queue -> how many wait for intake
+    counts: dict[str, float]  # see keys.COUNTS
+    decisions: dict[str, int]  # see keys.SLOT_COUNTS
+
+
+class FigureReader:
+    """Reads the figures; Redis errors pass through as they are."""
+
+    def __init__(self, redis: Redis, settings: Settings) -> None:
+        self._redis = redis
+        self._heartbeat_timeout = settings.heartbeat_timeout
+        self._fleet = Fleet(redis)
+        self._ledger = Ledger(redis, max_attempts=settings.max_attempts, retention=settings.job_retention)
+
+    def read(self, now: float) -> Figures:
+        """The figures of this moment, in half a dozen round trips whatever the size of the fleet."""
+        return Figures(
+            gpus=tuple(self._gpus(now)),
+            depth=self._ledger.depth(),
+            messages={queue: self._messages(queue) for queue in (names.TRANSCRIBE_QUEUE, names.ASSEMBLE_QUEUE)},
+            counts=self._ledger.counts(),
+            decisions=self._decisions(),
+        )
+
+    def _gpus(self, now: float) -> list[GpuFigures]:
+        statuses = self._fleet.all()
+        ids = [status.id for status in statuses]
+        return [
+            GpuFigures(
+                status=status,
+                is_up=status.ready and now - status.heartbeat <= self._heartbeat_timeout,
+                taken=taken,
+                wanted=wanted,
+            )
+            for status, taken, wanted in zip(statuses, self._ledger.loads(ids), self._wanted(ids), strict=True)
+        ]
+
+    def _wanted(self, gpus: Sequence[str]) -> list[int | None]:
+        if not gpus:
+            return []
+        decisions = cast("list[bytes | None]", self._redis.mget([keys.slot_decision(gpu) for gpu in gpus]))
+        return [_wanted(decision) for decision in decisions]
+
+    def _messages(self, queue: str) -> int:
+        return sum(self._redis.llen(queue + step) for step in _PRIORITY_STEPS)
+
+    def _decisions(self) -> dict[str, int]:
+        counts = cast("dict[bytes, bytes]", self._redis.hgetall(keys.SLOT_COUNTS))
+        return {text(name): int(count) for name, count in counts.items()}
+
+
+def _wanted(decision: bytes | None) -> int | None:
+    if decision is None:
+        return None
+    try:
+        return SlotDecision.from_json(decision).wanted
+    except ValidationError:  # of another version
+        return None

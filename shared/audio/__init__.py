@@ -1,0 +1,1 @@
+"""Audio sources, ffmpeg decoding, and the pieces of a file that the fleet transcribes."""

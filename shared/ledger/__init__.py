@@ -1,0 +1,1 @@
+"""The ledger: every job and segment, kept in Redis and changed only by Lua scripts."""

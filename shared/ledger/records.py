@@ -1,0 +1,156 @@
+"""What the ledger answers: a job's record, its progress, and how a transition went."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from whisper_fleet.shared.ledger.scripts import text
+from whisper_fleet.shared.wire import JobProgress, JobState, Need, TranscribeRequest, Wire
+
+_STAGES = {JobState.RUNNING: "transcribing"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finish:
+    """How a segment's end was taken."""
+
+    last: bool  # the job's last segment: publish assemble
+    progress: JobProgress | None  # to show to the client; None: it saw some just now
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenBack:
+    """What became of a failed attempt."""
+
+    job_failed: bool  # it was the last one allowed: publish assemble
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobRecord:
+    """A job as the ledger knows it; moments are Unix seconds."""
+
+    job: str
+    state: JobState
+    request: TranscribeRequest
+    accepted: float
+    planned: float | None
+    started: float | None  # its first segment
+    ended: float | None
+    duration: float | None  # seconds of audio
+    segments_total: int | None
+    segments_done: int
+    seconds_done: float
+    error_type: str | None
+    error: str | None
+
+    def progress(self, now: float) -> JobProgress:
+        """What a client may see of it."""
+        return _progress(
+            state=self.state,
+            total=self.segments_total,
+            done=self.segments_done,
+            duration=self.duration,
+            seconds_done=self.seconds_done,
+            started=self.started,
+            now=now,
+        )
+
+
+class LaneNeeds(Wire):
+    """What all jobs of a lane have in common; its digest is the lane's id."""
+
+    priority: int
+    tenant: str
+    need: Need
+
+    @property
+    def lane(self) -> str:
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+
+
+def lane_of(request: TranscribeRequest) -> LaneNeeds:
+    """The lane in which a job waits."""
+    need = Need(
+        model_name=request.model_name,
+        precision=request.precision,
+        segment_duration=request.segment_duration,
+        rows=rows_per_slot(request.options),
+        gpu_ids=request.gpu_ids,
+    )
+    return LaneNeeds(priority=request.priority, tenant=request.tenant, need=need)
+
+
+def rows_per_slot(options: dict[str, Any]) -> int:
+    """Rows of the batch that one window takes at most: its beams, or its samples."""
+    return max(int(options.get(name) or 1) for name in ("beam_size", "best_of"))
+
+
+def progress_from(fields: Sequence[Any], now: float) -> JobProgress:
+    """From the progress fields that the scripts answer."""
+    state, total, done, duration, seconds_done, started, _ = fields
+    return _progress(
+        state=JobState(text(state)),
+        total=_int(total),
+        done=_int(done) or 0,
+        duration=_float(duration),
+        seconds_done=_float(seconds_done) or 0.0,
+        started=_float(started),
+        now=now,
+    )
+
+
+def job_record(job: str, fields: dict[str, str]) -> JobRecord:
+    """From a job's hash."""
+    return JobRecord(
+        job=job,
+        state=JobState(fields["state"]),
+        request=TranscribeRequest.from_json(fields["request"]),
+        accepted=float(fields["accepted"]),
+        planned=_float(fields.get("planned")),
+        started=_float(fields.get("started")),
+        ended=_float(fields.get("ended")),
+        duration=_float(fields.get("duration")),
+        segments_total=_int(fields.get("total")),
+        segments_done=_int(fields.get("done")) or 0,
+        seconds_done=_float(fields.get("seconds_done")) or 0.0,
+        error_type=fields.get("error_type") or None,
+        error=fields.get("error") or None,
+    )
+
+
+def _progress(
+    *,
+    state: JobState,
+    total: int | None,
+    done: int,
+    duration: float | None,
+    seconds_done: float,
+    started: float | None,
+    now: float,
+) -> JobProgress:
+    return JobProgress(
+        stage="queued" if started is None and not state.is_final else _STAGES.get(state, state.value),
+        seconds_done=round(max(seconds_done, 0.0), 3),
+        seconds_total=None if duration is None else round(duration, 3),
+        segments_done=done,
+        segments_total=total,
+        eta=_eta(duration, seconds_done, started, now),
+    )
+
+
+def _eta(duration: float | None, seconds_done: float, started: float | None, now: float) -> float | None:
+    """Seconds left at the speed so far; None before there is a speed."""
+    if duration is None or started is None or seconds_done <= 0 or now <= started:
+        return None
+    return round(max(duration - seconds_done, 0.0) * (now - started) / seconds_done, 1)
+
+
+def _float(value: bytes | str | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def _int(value: bytes | str | int | None) -> int | None:
+    return None if value is None else int(value)

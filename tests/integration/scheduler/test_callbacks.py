@@ -1,0 +1,115 @@
+"""A service is told of the end of its job at its own address, and nobody at an address that is not allowed."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import SPEECH
+from tests.support.fleet import fleet_of
+from tests.support.waiting import until
+from whisper_fleet.scheduler.intake.callbacks import call_back
+from whisper_fleet.shared.audio.segments import Spool
+from whisper_fleet.shared.errors import CallbackNotAllowed, FileMissing
+from whisper_fleet.shared.settings import Settings
+from whisper_fleet.shared.wire import JobState
+
+pytestmark = pytest.mark.integration
+
+
+class Listener(ThreadingHTTPServer):
+    """A service that keeps what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.told: list[Any] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Listener
+
+    def do_POST(self) -> None:
+        self.server.told.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    with Listener() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_only_an_address_that_is_allowed_is_told_of_the_end(redis_url: str, tmp_path: Path, listener: Listener) -> None:
+    allowed = [f"{listener.url}/mine/"]
+    with fleet_of(["intake"], redis_url, tmp_path, tmp_path, callback_prefixes=allowed) as fleet:
+        refused = fleet.submit(file_path="/no.wav", callback_url=f"{listener.url}/others")
+        with pytest.raises(CallbackNotAllowed, match="CALLBACK_PREFIXES"):
+            refused.get(timeout=60)
+        missing = fleet.submit(file_path="/no.wav", callback_url=f"{listener.url}/mine/jobs")
+        with pytest.raises(FileMissing):
+            missing.get(timeout=60)
+        until(lambda: listener.told, 20)
+        time.sleep(0.5)
+    assert listener.told == [{"job": missing.id, "state": "failed"}]
+
+
+@pytest.mark.parametrize("terminate", [False, True])
+def test_a_job_that_celery_revoked_is_told_of_and_its_audio_dropped(
+    redis_url: str, tmp_path: Path, listener: Listener, terminate: bool
+) -> None:
+    settings = {"callback_prefixes": [listener.url]}
+    with fleet_of(["intake"], redis_url, tmp_path, tmp_path, **settings) as fleet:
+        job = fleet.submit(file_path=min(SPEECH.glob("*.wav")), callback_url=listener.url)
+        until(lambda: (job.info or {}).get("stage") == "queued", 30)
+        audio = Spool(fleet.settings).folder(job.id)
+        audio.mkdir(parents=True)
+        job.revoke(terminate=terminate)
+        until(lambda: job.state == "REVOKED", 20)
+        until(lambda: listener.told, 10)
+        until(lambda: not audio.exists(), 10)
+        time.sleep(0.5)
+    assert listener.told == [{"job": job.id, "state": "cancelled"}]
+
+
+@contextmanager
+def answering(answer: bytes) -> Iterator[str]:
+    """The address of a server that answers one request with these bytes."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/"
+        thread.join()
+
+
+def test_a_service_that_answers_nonsense_is_a_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    with answering(b"this is no HTTP\r\n\r\n") as url:
+        call_back(url, "j", JobState.DONE, Settings(callback_prefixes=(url,)))
+    assert "could not be told" in caplog.text

@@ -1,0 +1,73 @@
+"""The client while Redis fails it in the middle of a call."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from kombu.exceptions import OperationalError
+
+from tests.conftest import RedisServer
+from tests.support.ledgers import request
+from tests.support.waiting import until
+from whisper_fleet.client import FleetClient
+from whisper_fleet.shared.settings import Settings
+from whisper_fleet.shared.wire import JobState
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def client(redis_url: str, tmp_path: Path) -> Iterator[FleetClient]:
+    client = FleetClient(Settings(redis_url=redis_url, var_dir=tmp_path))
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def without_broker(client: FleetClient, monkeypatch: pytest.MonkeyPatch) -> FleetClient:
+    """One whose broker goes away as soon as the ledger knows of a job."""
+
+    def send_task(*_: object, **__: object) -> None:
+        raise OperationalError("gone")
+
+    monkeypatch.setattr(client._app, "send_task", send_task)
+    return client
+
+
+def test_a_job_that_the_ledger_knows_is_submitted_though_its_message_was_not_sent(without_broker: FleetClient) -> None:
+    job = without_broker.submit(file_path="/a.wav")
+    now = without_broker.record(job).accepted + 11
+    assert without_broker.ledger.due(now, 1e12) == [(job, JobState.ACCEPTED, False)]
+
+
+def test_a_job_is_cancelled_though_the_message_that_tells_of_it_was_not_sent(without_broker: FleetClient) -> None:
+    job = without_broker.submit(file_path="/a.wav")
+    assert without_broker.cancel(job)
+    now = without_broker.record(job).accepted + 60
+    assert without_broker.ledger.due(now, 1e12) == [(job, JobState.CANCELLED, False)]
+
+
+def test_whoever_watches_a_job_waits_for_redis(client: FleetClient, redis_server: RedisServer) -> None:
+    client.ledger.accept("j", request(), time.time())
+    stages: list[str] = []
+
+    def watch() -> None:
+        for shown in client.watch("j", 0.05):
+            stages.append(shown.stage)
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    until(lambda: stages)
+    redis_server.kill()
+    time.sleep(1.0)
+    redis_server.start()
+    client.ledger.fail("j", "FileMissing", "it went away", time.time())
+    failure = {"exc_type": "FileMissing", "exc_message": ["it went away"], "exc_module": "whisper_fleet.shared.errors"}
+    client._redis.set("celery-task-meta-j", json.dumps({"status": "FAILURE", "result": failure, "task_id": "j"}))
+    watching.join(20)
+    assert stages == ["queued", "failed"]

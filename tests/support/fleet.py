@@ -1,0 +1,121 @@
+"""A whole fleet of real processes for a test: what `make up` starts, against the test's own Redis."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+from celery import Celery
+from celery.result import AsyncResult
+from redis import Redis
+
+from tests.support.processes import descendants
+from tests.support.waiting import until
+from whisper_fleet.deploy.processes import programs
+from whisper_fleet.shared import names
+from whisper_fleet.shared.ledger.registry import Fleet
+from whisper_fleet.shared.settings import Settings
+
+HOST = "testhost"
+ALL = ("beat", "scheduler", "intake", "gpu0")
+
+
+class RunningFleet:
+    """Processes by name, their logs, and a client that has nothing but Celery."""
+
+    def __init__(self, redis_url: str, directory: Path, model_dir: Path, **settings: Any) -> None:
+        self.directory = directory
+        own = {
+            "redis_url": redis_url,
+            "host": HOST,
+            "var_dir": directory / "var",
+            "model_dir": model_dir,
+            "device": "cpu",
+            **settings,
+        }
+        self.settings = Settings(**own)
+        self.environment = {
+            **os.environ,
+            **{f"WHISPER_FLEET_{name.upper()}": _in_environment(value) for name, value in own.items()},
+        }
+        self.redis = Redis.from_url(redis_url)
+        self.app = Celery("client", broker=redis_url, backend=redis_url, set_as_current=False)
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        known = programs.fleet(
+            self.settings, gpus=[0], cores=1, beat_schedule=directory / "beat-schedule", flower_port=0
+        )
+        self._programs = {program.name: program for program in known}
+
+    def start(self, *names: str) -> None:
+        """Start these processes; returns when the GPU node, if it is among them, takes work."""
+        for name in names:
+            program = self._programs[name]
+            with self.log(name).open("ab") as out:
+                self.processes[name] = subprocess.Popen(
+                    program.command, env={**self.environment, **program.environment}, stdout=out, stderr=out
+                )
+        if "gpu0" in names:
+            until(self.is_ready)
+
+    def log(self, name: str) -> Path:
+        return self.directory / f"{name}.log"
+
+    def is_ready(self) -> bool:
+        assert self.processes["gpu0"].poll() is None, self.log("gpu0").read_text()
+        timeout = self.settings.heartbeat_timeout
+        return any(gpu.ready for gpu in Fleet(self.redis).gpus(time.time(), timeout))
+
+    def submit(self, **asked: Any) -> AsyncResult[Any]:
+        """As any other service does it."""
+        asked = {name: str(value) if isinstance(value, Path) else value for name, value in asked.items()}
+        return self.app.send_task(names.TRANSCRIBE, kwargs=asked, queue=names.TRANSCRIBE_QUEUE)
+
+    def stop(self) -> None:
+        """A warm shutdown; nothing stays."""
+        running = [process for process in self.processes.values() if process.poll() is None]
+        children = [child for process in running for child in descendants(process.pid)]
+        for process in running:
+            process.terminate()
+        for process in running:
+            try:
+                process.wait(40)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._forget_results()
+        self.redis.close()
+        _, alive = psutil.wait_procs(children, timeout=10)
+        for child in alive:
+            child.kill()
+        assert not alive, f"left behind: {alive}"
+
+    def _forget_results(self) -> None:
+        """Results unsubscribe when they are collected, which would be after the test's Redis has gone."""
+        consumer = self.app.backend.result_consumer
+        consumer.stop()
+        consumer._pubsub = None
+        self.app.close()
+
+
+def _in_environment(value: object) -> str:
+    return json.dumps(value) if isinstance(value, list) else str(value)
+
+
+@contextmanager
+def fleet_of(
+    names: Collection[str], redis_url: str, directory: Path, model_dir: Path, **settings: Any
+) -> Iterator[RunningFleet]:
+    """These processes of a fleet, for as long as the context."""
+    running = RunningFleet(redis_url, directory, model_dir, **settings)
+    try:
+        running.start(*names)
+        yield running
+    finally:
+        running.stop()

@@ -1,0 +1,56 @@
+"""A Celery app whose tasks say in Redis how often they ran and how they ended; for the tests of SlotPool."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import redis
+from celery import Celery
+from celery.exceptions import Ignore
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
+
+from whisper_fleet.shared.errors import AttemptError
+from whisper_fleet.workers.pool.slots import current_slot
+
+URL = os.environ["POOL_APP_REDIS"]
+app = Celery("pool_app", broker=URL, backend=URL)
+app.conf.update(
+    task_acks_late=True,
+    worker_prefetch_multiplier=1,
+    task_default_queue="pool",
+    worker_enable_remote_control=True,
+    broker_connection_retry_on_startup=True,
+    result_backend_always_retry=True,
+    broker_transport_options={"visibility_timeout": 86400},
+)
+_redis = redis.Redis.from_url(URL, retry=Retry(ConstantBackoff(0.2), 150))
+
+
+@app.task(name="windows", ignore_result=True, store_errors_even_if_ignored=True)
+def windows(n: int, seconds: float) -> None:
+    """Work through `n` windows of `seconds` each, asking the slot at every one."""
+    own = windows.request.id
+    _redis.hincrby("started", own, 1)
+    try:
+        for _ in range(n):
+            current_slot().check()
+            time.sleep(seconds)
+            _redis.hincrby("windows", own, 1)
+    except AttemptError as why:
+        _redis.hset("stopped", own, type(why).__name__)
+        raise Ignore from why
+    _redis.hincrby("done", own, 1)
+
+
+@app.task(name="stuck", ignore_result=True)
+def stuck(seconds: float) -> None:
+    """Never asks the slot."""
+    _redis.hincrby("started", stuck.request.id, 1)
+    time.sleep(seconds)
+
+
+@app.task(name="add")
+def add(a: int, b: int) -> int:
+    return a + b

@@ -1,0 +1,74 @@
+"""Run by test_select_kernel in a process whose Triton interprets: the kernel and the plain rules on the same rows."""
+
+from __future__ import annotations
+
+import itertools
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+import triton.language as tl
+from torch import Tensor
+
+from tests.unit.workers.engine.sampling.test_rules import ROWS, random_rows, state_after
+from whisper_fleet.workers.engine.cuda import select
+from whisper_fleet.workers.engine.sampling import rules
+from whisper_fleet.workers.engine.sampling.row_state import Whole
+
+#: Triton's interpreter takes as long as a block has lanes and a row has blocks: both are small here. Timestamps begin,
+#: and the vocabulary ends, inside a block, at its border or beside it.
+_BLOCK, _SPECIAL, _TIMES = 256, 106, 501
+_TEXTS = (800, 4 * _BLOCK - _SPECIAL, 4 * _BLOCK - _SPECIAL + 1, 6 * _BLOCK - _SPECIAL - _TIMES)
+_SAMPLED, _RULES = (0, 1, 2, 7), ((True, True), (False, True), (True, False))
+_LATEST_FIRST = 50  # timestamp
+
+
+def main() -> None:
+    select._BLOCK = tl.constexpr(_BLOCK)
+    cases = itertools.product(_SAMPLED, _RULES)
+    for seed, (sampled, (blank, timed)) in enumerate(cases):
+        tokenizer = small_tokenizer(_TEXTS[seed % len(_TEXTS)])
+        vocabulary = tokenizer.timestamp_begin + _TIMES
+        logits, history = random_rows(tokenizer, vocabulary, seed, sampled)
+        plain, rows, words = state_after(history, tokenizer, vocabulary, blank, timed, _LATEST_FIRST)
+        kernel, _, _ = state_after(history, tokenizer, vocabulary, blank, timed, _LATEST_FIRST)
+        tempt(logits, tokenizer, plain.whole[:ROWS, Whole.LAST_TIMESTAMP], seed)
+        spread = logits[seed + 2]  # none of its timestamps is likely, all together are
+        spread[tokenizer.timestamp_begin :] = spread[: tokenizer.timestamp_begin].max() - 3
+        some = rows[[seed, seed + 2, seed + 4]]
+        masked = rules.apply_rules(logits[some], plain, some, words)
+        tokens, logprobs = rules.sample(masked, plain, some, draw=False)
+        rules.push(tokens, logprobs, plain, some, words)
+        select.select(logits[some], kernel, some, words, draw=False)
+        for part in ("whole", "sampled", "active"):
+            assert torch.equal(getattr(kernel, part), getattr(plain, part)), (seed, part)
+        torch.testing.assert_close(kernel.real, plain.real, rtol=1e-5, atol=1e-4)
+
+
+def small_tokenizer(texts: int) -> Any:
+    """As much of whisper's tokenizer as the rules look at, with so many text tokens."""
+    return SimpleNamespace(
+        eot=texts,
+        sot=texts + 1,
+        transcribe=texts + 101,
+        no_speech=texts + 104,
+        no_timestamps=texts + 105,
+        timestamp_begin=texts + _SPECIAL,
+        non_speech_tokens=tuple(range(1, texts, 97)),
+        encode=lambda text: [220],
+    )
+
+
+def tempt(logits: Tensor, tokenizer: Any, latest: Tensor, seed: int) -> None:
+    """Make those tokens likely that a rule may or may not forbid: at the borders of what is allowed."""
+    chance = torch.Generator().manual_seed(seed)
+    begin = tokenizer.timestamp_begin
+    for row, last in enumerate(latest.tolist()):
+        at_borders = [*tokenizer.encode(" "), tokenizer.eot, tokenizer.sot, 1000, begin, begin + _LATEST_FIRST]
+        near = [begin + _LATEST_FIRST + 1, *(last + step for step in (-1, 0, 1, 2) if last > begin)]
+        tempting = torch.tensor(at_borders + near)
+        logits[row, tempting] = logits.max() + 20 * torch.rand(len(tempting), generator=chance)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""Long and odd audio made of the real clips, and how to compare what was heard."""
+
+from __future__ import annotations
+
+import subprocess
+import warnings
+import wave
+from collections.abc import Sequence
+from pathlib import Path
+
+from whisper.normalizers import EnglishTextNormalizer
+
+from whisper_fleet.shared import binaries
+
+RATE = 16_000
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", ResourceWarning)  # whisper leaves its list of spellings open
+    _normalize = EnglishTextNormalizer()
+
+
+def words(text: str) -> list[str]:
+    """Words as whisper's normaliser leaves them, hyphenation apart."""
+    return _normalize(text.replace("-", " ")).split()
+
+
+def word_errors(heard: Sequence[str], said: Sequence[str]) -> int:
+    """Substitutions, insertions and deletions that lead from one to the other."""
+    row = list(range(len(said) + 1))
+    for number, word in enumerate(heard, 1):
+        before, row[0] = row[0], number
+        for column, reference in enumerate(said, 1):
+            before, row[column] = row[column], min(row[column] + 1, row[column - 1] + 1, before + (word != reference))
+    return row[-1]
+
+
+def samples(path: Path) -> bytes:
+    """The PCM of a clip, s16le."""
+    with wave.open(str(path)) as file:
+        assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (RATE, 1, 2)
+        return file.readframes(file.getnframes())
+
+
+def write_wav(path: Path, pcm: bytes) -> Path:
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, RATE, 0, "NONE", ""))
+        file.writeframes(pcm)
+    return path
+
+
+def pause(seconds: float) -> bytes:
+    return bytes(2 * round(RATE * seconds))
+
+
+def convert(source: Path, target: Path, *options: str) -> Path:
+    """Another format by ffmpeg."""
+    command = [str(binaries.ffmpeg()), "-v", "error", "-y", "-i", str(source), *options, str(target)]
+    subprocess.run(command, check=True)
+    return target

@@ -1,0 +1,29 @@
+"""What GPUs tell the registry, with what a test does not care about made up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from whisper_fleet.shared import names
+from whisper_fleet.shared.wire import GpuStatus
+
+
+def gpu_status(host: str = "host", index: int = 0, **changes: Any) -> GpuStatus:
+    """An idle GPU of four slots, of which no memory is known."""
+    name = names.gpu_id(host, index)
+    plain: dict[str, Any] = {
+        "id": name,
+        "host": host,
+        "index": index,
+        "uuid": f"GPU-{host}-{index}",
+        "name": "L4",
+        "device": "cuda",
+        "node": names.gpu_node(host, index),
+        "queue": names.gpu_queue(name),
+        "slots": 4,
+        "busy": 0,
+        "ready": True,
+        "started": 0.0,
+        "heartbeat": 0.0,
+    }
+    return GpuStatus(**(plain | changes))

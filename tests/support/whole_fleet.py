@@ -1,0 +1,121 @@
+"""The fleet as a person starts it, `whisper-fleet run` or `up`, in its own folder; and all its processes."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from whisper_fleet.deploy.processes.state_dir import REDIS_URL
+
+REPOSITORY = Path(__file__).parents[2]
+COMMAND = str(Path(sys.executable).parent / "whisper-fleet")
+
+#: How each process of a fleet can be told from its command line.
+PROGRAMS = {
+    "supervisord": r"supervisor\.supervisord",
+    "redis": r"redis-server",
+    "beat": r"scheduler\.app beat",
+    "scheduler": r"-n scheduler@",
+    "intake": r"-n intake@",
+    "gpu0": r"-n gpu0@",
+    "engine": r"workers\.engine",
+    "flower": r"scheduler\.monitor flower",
+}
+
+
+def _as_in_a_terminal() -> None:
+    """Shells leave these ignored in what they start with `&` or nohup: so tests may be started, but no fleet here."""
+    for name in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(name, signal.SIG_DFL)
+
+
+class WholeFleet:
+    """A command that starts a fleet, and what belongs to it."""
+
+    def __init__(self, folder: Path, model_dir: Path, *command: str) -> None:
+        self.var = folder / "var"
+        self.log = folder / f"{command[0]}.log"
+        self.environment = {name: value for name, value in os.environ.items() if name != REDIS_URL}
+        self.environment["WHISPER_FLEET_VAR_DIR"] = str(self.var)
+        self.environment["WHISPER_FLEET_MODEL_DIR"] = str(model_dir)
+        call = [COMMAND, *command]
+        with self.log.open("w") as log:
+            self.front = subprocess.Popen(
+                call,
+                cwd=REPOSITORY,
+                env=self.environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                preexec_fn=_as_in_a_terminal,
+            )
+
+    def told(self) -> str:
+        """What the command has printed."""
+        return self.log.read_text()
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Another command in the same fleet, as from another terminal."""
+        call = [COMMAND, *arguments]
+        return subprocess.run(call, cwd=REPOSITORY, env=self.environment, capture_output=True, text=True, timeout=120)
+
+    def processes(self) -> list[psutil.Process]:
+        """All that work in our folder, but for the command itself."""
+        ours = []
+        for process in psutil.process_iter():
+            try:
+                alive = process.pid != self.front.pid and process.status() != psutil.STATUS_ZOMBIE
+                if alive and self._owns(process):
+                    ours.append(process)
+            except (psutil.NoSuchProcess, psutil.AccessDenied):
+                continue
+        return ours
+
+    def _owns(self, process: psutil.Process) -> bool:
+        """By the environment that all inherited; Redis writes its title, with its port, over its own."""
+        if process.environ().get("WHISPER_FLEET_VAR_DIR") == str(self.var):
+            return True
+        port = self.var / "redis" / "port"
+        title = f"redis-server 127.0.0.1:{port.read_text()}" if port.exists() else None
+        return title is not None and title in " ".join(process.cmdline())
+
+    def process(self, program: str) -> psutil.Process | None:
+        """The main process of a program: the one whose parent is another program."""
+        for process in self.processes():
+            try:
+                parent = process.parent()
+                if _is(process, program) and not (parent and _is(parent, program)):
+                    return process
+            except psutil.NoSuchProcess:
+                continue
+        return None
+
+    def end(self) -> None:
+        """Whatever a test did, nothing stays."""
+        self.front.terminate()
+        try:
+            self.front.wait(timeout=90)
+        except subprocess.TimeoutExpired:
+            self.front.kill()
+            self.front.wait()
+        for process in self.processes():
+            process.kill()
+
+
+def wait_for(what: Callable[[], object], seconds: float) -> None:
+    """Returns as soon as it is true; fails when it is not in time."""
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.2)
+
+
+def _is(process: psutil.Process, program: str) -> bool:
+    return re.search(PROGRAMS[program], " ".join(process.cmdline())) is not None

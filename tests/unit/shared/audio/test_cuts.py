@@ -1,0 +1,101 @@
+"""Long recordings are cut in pauses, completely and without overlap."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from whisper_fleet.shared.audio.cuts import (
+    SEARCH_SECONDS,
+    SHORTEST_TAIL_SECONDS,
+    cut_into_segments,
+    cut_points,
+    pause_in,
+)
+from whisper_fleet.shared.audio.decode import SAMPLE_RATE
+
+
+def noise(seconds: float, level: float = 3000.0, seed: int = 0) -> NDArray[np.int16]:
+    """Something as loud as speech."""
+    loud = np.random.default_rng(seed).standard_normal(int(seconds * SAMPLE_RATE)) * level
+    return loud.clip(-32768, 32767).astype(np.int16)
+
+
+def with_pauses(seconds: float, *pauses: tuple[float, float], level: float = 10.0) -> NDArray[np.int16]:
+    """Loud, but for quiet from second to second of each pause."""
+    samples = noise(seconds)
+    for start, end in pauses:
+        quiet = slice(int(start * SAMPLE_RATE), int(end * SAMPLE_RATE))
+        samples[quiet] = noise(seconds, level)[quiet]
+    return samples
+
+
+def test_a_recording_that_fits_is_not_cut() -> None:
+    assert cut_points(noise(60.0), 60.0) == []
+
+
+def test_the_cut_is_in_the_middle_of_the_pause() -> None:
+    (cut,) = cut_points(with_pauses(55.0, (35.0, 36.0)), 40.0)
+    assert abs(cut / SAMPLE_RATE - 35.5) < 0.02
+
+
+def test_of_two_pauses_the_longer_one_is_taken_though_the_shorter_one_is_quieter() -> None:
+    samples = with_pauses(55.0, (25.0, 27.0))
+    samples[int(33.0 * SAMPLE_RATE) : int(33.3 * SAMPLE_RATE)] = 0
+    (cut,) = cut_points(samples, 40.0)
+    assert abs(cut / SAMPLE_RATE - 26.0) < 0.02
+
+
+def test_of_equal_pauses_the_last_one_is_taken() -> None:
+    (cut,) = cut_points(with_pauses(55.0, (25.0, 26.0), (30.0, 31.0)), 40.0)
+    assert abs(cut / SAMPLE_RATE - 30.5) < 0.05
+
+
+def test_a_pause_before_the_last_twenty_seconds_is_not_looked_for() -> None:
+    (cut,) = cut_points(with_pauses(100.0, (30.0, 35.0), (45.0, 45.3)), 60.0)
+    assert abs(cut / SAMPLE_RATE - 45.15) < 0.02
+
+
+def test_without_any_pause_the_quietest_tenth_of_a_second_is_cut() -> None:
+    samples = noise(20.0)
+    quiet = slice(int(12.0 * SAMPLE_RATE), int(12.1 * SAMPLE_RATE))
+    samples[quiet] = samples[quiet] // 2
+    assert abs(pause_in(samples) / SAMPLE_RATE - 12.05) < 0.02
+
+
+def test_digital_silence_is_cut_like_any_pause() -> None:
+    samples = np.zeros(95 * SAMPLE_RATE, np.int16)
+    cuts = [0, *cut_points(samples, 30.0), len(samples)]
+    lengths = np.diff(cuts) / SAMPLE_RATE
+    assert all(lengths <= 30.0)
+    assert all(lengths >= SHORTEST_TAIL_SECONDS)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    seconds=st.floats(0.1, 200.0),
+    limit=st.floats(30.0, 90.0),
+    seed=st.integers(0, 5),
+    piece=st.integers(1, 500_000),
+)
+def test_nothing_is_lost_or_doubled_or_too_long_or_too_short(
+    seconds: float, limit: float, seed: int, piece: int
+) -> None:
+    recording = noise(seconds, seed=seed).tobytes()
+    stream = (recording[start : start + piece] for start in range(0, len(recording), piece))
+    segments = list(cut_into_segments(stream, limit))
+    assert b"".join(segments) == recording
+    lengths = [len(segment) / 2 / SAMPLE_RATE for segment in segments]
+    assert max(lengths) <= limit
+    assert all(length >= limit - SEARCH_SECONDS - 0.001 for length in lengths[:-2])
+    assert len(lengths) == 1 or min(lengths) >= SHORTEST_TAIL_SECONDS - 0.001
+
+
+@settings(deadline=None, max_examples=20)
+@given(seconds=st.floats(31.0, 120.0), piece=st.integers(1, 100_000))
+def test_the_cuts_do_not_depend_on_how_the_stream_arrives(seconds: float, piece: int) -> None:
+    recording = noise(seconds).tobytes()
+    stream = (recording[start : start + piece] for start in range(0, len(recording), piece))
+    assert list(cut_into_segments(stream, 30.0)) == list(cut_into_segments([recording], 30.0))

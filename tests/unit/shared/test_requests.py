@@ -1,0 +1,152 @@
+"""What a client's keyword arguments come to, and what is said about those that are wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from typing import Any
+
+import pytest
+import whisper
+from whisper.decoding import DecodingOptions
+from whisper.tokenizer import get_tokenizer
+
+from whisper_fleet.shared.errors import BadOption, BadPriority, RequestError, UnknownLanguage, UnknownOption
+from whisper_fleet.shared.requests import FORMATS, WHISPER_OPTIONS, Known, as_keywords, parse_request
+from whisper_fleet.shared.wire import TranscribeRequest
+
+KNOWN = Known(
+    default_model="base",
+    default_precision="float16",
+    segment_duration=300.0,
+    languages={"de": "de", "german": "de"},
+)
+
+
+def parse(**asked: Any) -> TranscribeRequest:
+    return parse_request({"file_path": "/audio.wav", **asked}, KNOWN)
+
+
+def test_a_path_is_enough() -> None:
+    request = parse()
+    assert (request.model_name, request.precision, request.priority) == ("base", "float16", 5)
+    assert request.formats == FORMATS
+
+
+def test_what_is_none_is_left_to_the_fleet() -> None:
+    assert parse(model_name=None, language=None, gpu_ids=None, output_path=None, priority=None) == parse()
+
+
+@pytest.mark.parametrize(
+    ("asked", "field", "meant"),
+    [
+        ({"language": "German"}, "language", "de"),
+        ({"language": "auto"}, "language", None),
+        ({"gpu_ids": 1}, "gpu_ids", ("1",)),
+        ({"gpu_ids": [0, "host-a:1"]}, "gpu_ids", ("0", "host-a:1")),
+        ({"gpu_ids": "0, host:1"}, "gpu_ids", ("0", "host:1")),
+        ({"gpu_ids": ["GPU-1a2b-3c"]}, "gpu_ids", ("GPU-1a2b-3c",)),
+        ({"formats": "txt,srt"}, "formats", ("txt", "srt")),
+        ({"formats": ["all"]}, "formats", FORMATS),
+        ({"segment_duration": 60}, "segment_duration", 60.0),
+        ({"priority": 0}, "priority", 0),
+        ({"temperature": [0.0, 0.4]}, "options", {"temperature": [0.0, 0.4]}),
+        ({"compression_ratio_threshold": None}, "options", {"compression_ratio_threshold": None}),
+    ],
+)
+def test_values_are_taken_as_they_are_meant(asked: dict[str, Any], field: str, meant: object) -> None:
+    assert getattr(parse(**asked), field) == meant
+
+
+@pytest.mark.parametrize(
+    ("asked", "error", "says"),
+    [
+        ({"file_path": None}, BadOption, "file_path"),
+        ({"file_path": 7}, BadOption, "not a text"),
+        ({"langauge": "de"}, UnknownOption, "did you mean 'language'?"),
+        ({"clip_timestamps": "0"}, UnknownOption, "clip_timestamps"),
+        ({"language": "klingon"}, UnknownLanguage, "klingon"),
+        ({"language": 5}, UnknownLanguage, "5"),
+        ({"priority": 10}, BadPriority, "10"),
+        ({"priority": True}, BadPriority, "True"),
+        ({"priority": "high"}, BadPriority, "high"),
+        ({"segment_duration": 5}, BadOption, "between 30 and 3600"),
+        ({"segment_duration": float("nan")}, BadOption, "segment_duration"),
+        ({"precision": "int8"}, BadOption, "float16"),
+        ({"task": "summarise"}, BadOption, "translate"),
+        ({"word_timestamps": "yes"}, BadOption, "word_timestamps"),
+        ({"formats": ["pdf"]}, BadOption, "txt"),
+        ({"formats": []}, BadOption, "formats"),
+        ({"gpu_ids": [True]}, BadOption, "gpu_ids"),
+        ({"gpu_ids": ["; rm"]}, BadOption, "gpu_ids"),
+        ({"output_path": "relative"}, BadOption, "absolute"),
+        ({"beam_size": 0}, BadOption, "beam_size"),
+        ({"beam_size": True}, BadOption, "beam_size"),
+        ({"temperature": []}, BadOption, "temperature"),
+        ({"patience": 2.0}, BadOption, "beam_size"),
+        ({"callback_url": "ftp://x"}, BadOption, "callback_url"),
+        ({"file_path": "/not utf-8 \udcff.wav"}, BadOption, "UTF-8"),
+        ({"tenant": "\ud800"}, BadOption, "UTF-8"),
+        ({"segment_duration": 10**400}, BadOption, "between 30 and 3600"),
+        ({"suppress_tokens": [1] * 60_000}, BadOption, "suppress_tokens"),
+        ({"suppress_tokens": "1, two"}, BadOption, "suppress_tokens"),
+        ({"initial_prompt": "A talk.<|endoftext|>"}, BadOption, "<|endoftext|> is a token of Whisper's own"),
+        ({"prefix": "<|0.00|> A"}, BadOption, "<|0.00|> is a token"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_sentence(asked: dict[str, Any], error: type[RequestError], says: str) -> None:
+    with pytest.raises(error) as caught:
+        parse(**asked)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+    str(caught.value).encode()
+
+
+@pytest.mark.parametrize(
+    "name", ["file_path", "language", "formats", "gpu_ids", "priority", "task", "temperature", "segment_duration"]
+)
+def test_what_is_wrong_and_huge_is_not_repeated_in_full(name: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        parse(**{name: ["x" * 100_000]})
+    assert len(str(caught.value)) < 500
+
+
+def test_a_name_that_is_huge_is_not_repeated_in_full() -> None:
+    with pytest.raises(UnknownOption) as caught:
+        parse(**{"x" * 100_000: 1})
+    assert len(str(caught.value)) < 500
+
+
+def test_texts_that_whispers_tokenizer_refuses_are_refused_at_once() -> None:
+    for token in get_tokenizer(multilingual=True).encoding.special_tokens_set:
+        with pytest.raises(BadOption):
+            parse(initial_prompt=f"A talk.{token}")
+    assert parse(initial_prompt="a <| b <|name|>").options == {"initial_prompt": "a <| b <|name|>"}
+
+
+@pytest.mark.parametrize("tokens", ["-1", "", "1", " 1, 2 ,-1", [-1, 5]])
+def test_tokens_to_suppress_are_taken_as_whisper_takes_them(tokens: str | list[int]) -> None:
+    assert parse(suppress_tokens=tokens).options == {"suppress_tokens": tokens}
+
+
+def test_a_language_that_is_no_utf8_is_refused_by_a_client_that_knows_none() -> None:
+    with pytest.raises(BadOption, match="UTF-8"):
+        parse_request({"file_path": "/a.wav", "language": "\ud800"}, dataclasses.replace(KNOWN, languages=None))
+
+
+def test_a_client_that_does_not_know_the_languages_leaves_them_to_intake() -> None:
+    light = dataclasses.replace(KNOWN, languages=None)
+    assert parse_request({"file_path": "/a.wav", "language": "Klingon"}, light).language == "klingon"
+
+
+def test_a_request_made_from_its_keywords_is_the_same() -> None:
+    request = parse(language="de", gpu_ids=["0"], beam_size=5, temperature=0.0, output_path="/out")
+    assert parse(**as_keywords(request)) == request
+
+
+def test_every_option_is_one_of_whispers_own() -> None:
+    own = set(inspect.signature(whisper.transcribe).parameters)
+    own |= {field.name for field in dataclasses.fields(DecodingOptions)}
+    assert set(WHISPER_OPTIONS) <= own
+    not_a_jobs = {"model", "audio", "verbose", "fp16", "clip_timestamps", "prompt", "decode_options"}
+    assert own - set(WHISPER_OPTIONS) - not_a_jobs == {"task", "language", "word_timestamps"}

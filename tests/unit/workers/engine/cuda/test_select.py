@@ -1,0 +1,24 @@
+"""The kernel that chooses tokens does what the plain rules do; Triton's interpreter stands in for the GPU."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def test_the_kernel_chooses_and_notes_what_the_plain_rules_do() -> None:
+    pytest.importorskip("triton", reason="Triton is not installed")
+    command = [sys.executable, "-W", "ignore::RuntimeWarning", "-m", "tests.support.select_cases"]
+    child = subprocess.run(
+        command,
+        cwd=Path(__file__).parents[5],
+        env={**os.environ, "TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+    assert child.returncode == 0, child.stderr

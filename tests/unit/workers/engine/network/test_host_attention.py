@@ -1,0 +1,105 @@
+"""What a CPU reads in one piece is what attention anywhere reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+from whisper.model import ModelDimensions
+
+from tests.support.engines import random_model
+from whisper_fleet.workers.engine.cache.cross_attention import CachedAudio
+from whisper_fleet.workers.engine.cache.kv_cache import KvCache
+from whisper_fleet.workers.engine.model.checkpoint import open_checkpoint
+from whisper_fleet.workers.engine.model.weights import Weights, place_weights
+from whisper_fleet.workers.engine.network.attention import HostStepAttention, StepAttention
+from whisper_fleet.workers.engine.network.host_attention import HostAudio, attend_to_itself
+from whisper_fleet.workers.engine.sampling.row_state import RowState, Whole
+
+CPU = torch.device("cpu")
+STATE, LAYER = 128, 1
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Weights:
+    dims = ModelDimensions(80, 1500, STATE, 2, 1, 51865, 448, STATE, 2, 2)
+    path = random_model(tmp_path_factory.mktemp("models") / "two-heads.pt", dims)
+    return place_weights(open_checkpoint(str(path), path.parent), torch.float32, CPU)
+
+
+@pytest.fixture
+def caches(weights: Weights) -> Iterator[tuple[KvCache, KvCache]]:
+    """Two with room for four slots and eight rows, with the same past in all rows."""
+    made = [KvCache(weights.dims, torch.float32, CPU, "cached") for _ in range(2)]
+    past = torch.randn(8, *made[0].text.shape[1:])
+    for cache in made:
+        cache.resize(4, 8)
+        cache.text[:8] = past
+    yield made[0], made[1]
+    for cache in made:
+        cache.release()
+
+
+@pytest.mark.parametrize("frames", [1500, 17])
+@torch.inference_mode()
+def test_frames_attend_to_each_other_as_torch_has_them(frames: int) -> None:
+    query, key, value = torch.randn(3, 2, 3, frames, 64)
+    expected = functional.scaled_dot_product_attention(query, key, value)
+    torch.testing.assert_close(attend_to_itself(query, key, value), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("asked", [[1], [0, 1, 2], [2, 0], [3, 3]])
+@torch.inference_mode()
+def test_keys_and_values_by_head_are_the_same(
+    weights: Weights, caches: tuple[KvCache, KvCache], asked: list[int]
+) -> None:
+    host, plain = HostAudio(weights, caches[0]), CachedAudio(weights, caches[1])
+    features, slots = torch.randn(4, 1500, STATE), torch.tensor([3, 0, 2, 1])
+    for audio in (host, plain):
+        audio.store(features, slots)
+    ours, theirs = (audio.keys_values(torch.tensor(asked), LAYER) for audio in (host, plain))
+    assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
+
+
+#: Rows, their positions, the slots that they read, and (row, past row, positions) where beams share a past.
+STEPS = [
+    ([0], [5], [0], []),
+    ([0, 1, 2], [5, 9, 2], [0, 1, 2], []),
+    ([1, 2, 3], [30, 1, 100], [2, 0, 1], []),
+    ([0, 2, 5], [5, 6, 7], [3, 0, 1], []),
+    ([0, 1, 2, 3], [8, 8, 8, 4], [1, 1, 1, 0], [(1, 0, 6), (2, 1, 3)]),
+]
+
+
+@pytest.mark.parametrize(("rows", "positions", "slots", "shared"), STEPS)
+@torch.inference_mode()
+def test_a_step_reads_what_it_reads_anywhere(
+    weights: Weights,
+    caches: tuple[KvCache, KvCache],
+    rows: list[int],
+    positions: list[int],
+    slots: list[int],
+    shared: list[tuple[int, int, int]],
+) -> None:
+    state = RowState(weights.dims, CPU)
+    at = torch.tensor(rows)
+    state.whole[at, Whole.POSITION] = torch.tensor(positions, dtype=torch.int32)
+    state.whole[at, Whole.SLOT] = torch.tensor(slots, dtype=torch.int32)
+    state.holder[at] = at[:, None].int()
+    for row, past, length in shared:
+        state.holder[row, :length] = past
+    features, query = torch.randn(4, 1500, STATE), torch.randn(len(rows), STATE)
+    qkv = torch.randn(len(rows), 3 * STATE)
+    host, plain = HostAudio(weights, caches[0]), CachedAudio(weights, caches[1])
+    steps: list[HostStepAttention | StepAttention] = [
+        HostStepAttention(caches[0], host, state, at),
+        StepAttention(caches[1], plain, state, at),
+    ]
+    read: list[Tensor] = []
+    for audio, step in zip((host, plain), steps, strict=True):
+        audio.store(features, torch.arange(4))
+        read.append(torch.cat([step.text(qkv, LAYER), step.audio(query, LAYER)]))
+    torch.testing.assert_close(read[0], read[1], rtol=1e-5, atol=1e-5)

@@ -1,0 +1,1 @@
+"""Batch scheduling: which windows are encoded, prompted or decoded next. Does not import torch."""

@@ -1,0 +1,1 @@
+"""Device memory for self-attention keys and values and for encoded audio."""

@@ -1,0 +1,1 @@
+"""Kernels, CUDA graphs and the fused device path."""

@@ -1,0 +1,52 @@
+"""CUDA graphs of the encoder and the decode step, one per bucket, captured when first needed, in one pool."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+log = logging.getLogger(__name__)
+
+BUCKETS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+
+
+def bucket_of(count: int, buckets: tuple[int, ...] = BUCKETS) -> int:
+    """The smallest of the buckets, by default of rows, that holds so many."""
+    return next(bucket for bucket in buckets if bucket >= count)
+
+
+class Graphs:
+    """Captures work that takes its input from, and leaves its output in, tensors that stay where they are."""
+
+    def __init__(self) -> None:
+        self._pool = torch.cuda.graph_pool_handle()
+        self._stream = torch.cuda.Stream()
+        self._captured: dict[tuple[str, int, bool], tuple[torch.cuda.CUDAGraph, Tensor]] = {}
+
+    def run(self, key: tuple[str, int, bool], work: Callable[[], Tensor]) -> Tensor:
+        """Do the work and return its output; the first of its kind runs as it is and is captured for the next."""
+        if key in self._captured:
+            graph, output = self._captured[key]
+            graph.replay()
+            return output
+        output = work()
+        self._captured[key] = self._capture(key, work)
+        return output
+
+    def _capture(self, key: tuple[str, int, bool], work: Callable[[], Tensor]) -> tuple[torch.cuda.CUDAGraph, Tensor]:
+        started = time.monotonic()
+        graph = torch.cuda.CUDAGraph()
+        torch.cuda.synchronize()
+        with torch.cuda.stream(self._stream):
+            graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+            try:
+                output = work()
+            finally:
+                graph.capture_end()
+        torch.cuda.empty_cache()  # what the first run took is not needed again
+        log.info("captured %s of %d in %.2f s", *key[:2], time.monotonic() - started)
+        return graph, output

@@ -1,0 +1,1 @@
+"""Whisper checkpoints and their weights on the device."""

@@ -1,0 +1,162 @@
+"""A model's weights as the network reads them: projections fused, in the precision it runs in, on its device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from whisper.model import ModelDimensions
+
+from whisper_fleet.workers.engine.model.checkpoint import Checkpoint
+from whisper_fleet.workers.engine.model.linear import Linear, packed
+
+
+@dataclass(frozen=True)
+class Norm:
+    """A layer norm; whisper computes it in float32 whatever the precision."""
+
+    weight: Tensor  # float32
+    bias: Tensor  # float32
+
+
+@dataclass(frozen=True)
+class EncoderLayer:
+    norm: Norm
+    qkv: Linear  # query, key and value one below the other
+    out: Linear
+    mlp_norm: Norm
+    up: Linear
+    down: Linear
+
+
+@dataclass(frozen=True)
+class CrossHeads:
+    """Each head's part of a layer's cross-attention, as views of its fused key and value."""
+
+    key: Tensor  # [head, width, state]
+    value: Tensor  # [head, state, width]
+    value_bias: Tensor  # [head, width]
+
+    @property
+    def width(self) -> int:
+        return self.key.shape[1]
+
+
+@dataclass(frozen=True)
+class DecoderLayer:
+    norm: Norm
+    qkv: Linear
+    out: Linear
+    cross_norm: Norm
+    query: Linear
+    cross_kv: Linear  # key and value one below the other, applied to the encoder's output
+    cross_out: Linear
+    mlp_norm: Norm
+    up: Linear
+    down: Linear
+
+    def cross_heads(self, heads: int) -> CrossHeads:
+        """The cross key and value by head, for so many heads."""
+        key, value = self.cross_kv.weight.unflatten(0, (2, heads, -1))
+        return CrossHeads(key, value.transpose(1, 2), self.cross_kv.bias.unflatten(0, (2, heads, -1))[1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """Everything a model knows."""
+
+    dims: ModelDimensions
+    dtype: torch.dtype
+    conv1: Linear
+    conv2: Linear
+    audio_positions: Tensor  # [n_audio_ctx, n_audio_state], float32
+    encoder: tuple[EncoderLayer, ...]
+    encoder_norm: Norm
+    embedding: Tensor  # [n_vocab and a few rows of zeros, n_text_state]: matrix units want multiples of 64
+    text_positions: Tensor  # [n_text_ctx, n_text_state], float32
+    decoder: tuple[DecoderLayer, ...]
+    decoder_norm: Norm
+
+
+def place_weights(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device, *, pack: bool = False) -> Weights:
+    """Bring a checkpoint's weights to the device, fused and cast once, as whisper casts them at every use.
+
+    `pack`: linear maps, which must be float32 on a CPU, lie in oneDNN's order.
+    """
+    return _Placing(checkpoint.weights, dtype, device, pack).weights(checkpoint.dims)
+
+
+class _Placing:
+    def __init__(self, source: dict[str, Tensor], dtype: torch.dtype, device: torch.device, pack: bool) -> None:
+        self._source, self._dtype, self._device, self._pack = source, dtype, device, pack
+
+    def weights(self, dims: ModelDimensions) -> Weights:
+        return Weights(
+            dims=dims,
+            dtype=self._dtype,
+            conv1=self._linear("encoder.conv1"),
+            conv2=self._linear("encoder.conv2"),
+            audio_positions=self._tensor("encoder.positional_embedding", torch.float32),
+            encoder=tuple(self._encoder_layer(layer) for layer in range(dims.n_audio_layer)),
+            encoder_norm=self._norm("encoder.ln_post"),
+            embedding=self._embedding(),
+            text_positions=self._tensor("decoder.positional_embedding", torch.float32),
+            decoder=tuple(self._decoder_layer(layer) for layer in range(dims.n_text_layer)),
+            decoder_norm=self._norm("decoder.ln"),
+        )
+
+    def _encoder_layer(self, layer: int) -> EncoderLayer:
+        at = f"encoder.blocks.{layer}"
+        return EncoderLayer(
+            norm=self._norm(f"{at}.attn_ln"),
+            qkv=self._linear(f"{at}.attn.query", f"{at}.attn.key", f"{at}.attn.value"),
+            out=self._linear(f"{at}.attn.out"),
+            mlp_norm=self._norm(f"{at}.mlp_ln"),
+            up=self._linear(f"{at}.mlp.0"),
+            down=self._linear(f"{at}.mlp.2"),
+        )
+
+    def _decoder_layer(self, layer: int) -> DecoderLayer:
+        at = f"decoder.blocks.{layer}"
+        return DecoderLayer(
+            norm=self._norm(f"{at}.attn_ln"),
+            qkv=self._linear(f"{at}.attn.query", f"{at}.attn.key", f"{at}.attn.value"),
+            out=self._linear(f"{at}.attn.out"),
+            cross_norm=self._norm(f"{at}.cross_attn_ln"),
+            query=self._linear(f"{at}.cross_attn.query"),
+            cross_kv=self._linear(f"{at}.cross_attn.key", f"{at}.cross_attn.value"),
+            cross_out=self._linear(f"{at}.cross_attn.out"),
+            mlp_norm=self._norm(f"{at}.mlp_ln"),
+            up=self._linear(f"{at}.mlp.0"),
+            down=self._linear(f"{at}.mlp.2"),
+        )
+
+    def _embedding(self) -> Tensor:
+        embedding = self._source["decoder.token_embedding.weight"]
+        missing = -embedding.shape[0] % 64 if self._device.type == "cuda" else 0
+        return self._move(torch.nn.functional.pad(embedding, (0, 0, 0, missing)), self._dtype)
+
+    def _linear(self, *names: str) -> Linear:
+        """One linear map out of several with the same input; whisper's keys have no bias."""
+        weight = torch.cat([self._source[f"{name}.weight"] for name in names])
+        biases = []
+        for name in names:
+            rows = self._source[f"{name}.weight"]
+            biases.append(self._source.get(f"{name}.bias", rows.new_zeros(rows.shape[0])))
+        moved = self._move(weight, self._dtype)
+        if self._pack and moved.ndim == 2:
+            moved = packed(moved)
+        return Linear(moved, self._move(torch.cat(biases), self._dtype))
+
+    def _norm(self, name: str) -> Norm:
+        at = (f"{name}.weight", f"{name}.bias")
+        weight, bias = (self._tensor(part, torch.float32) for part in at)
+        return Norm(weight, bias)
+
+    def _tensor(self, name: str, dtype: torch.dtype) -> Tensor:
+        return self._move(self._source[name], dtype)
+
+    def _move(self, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+        # a clone, not a view: a view would keep the mapped checkpoint file open
+        return tensor.to(device=self._device, dtype=dtype, copy=True).contiguous()

@@ -1,0 +1,1 @@
+"""Whisper's encoder and decoder over a cache of many rows."""

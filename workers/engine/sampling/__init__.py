@@ -1,0 +1,1 @@
+"""Whisper's decoding rules and the per-row state that they read."""

@@ -1,0 +1,134 @@
+"""What the device knows of every row between two steps, as tensors that graphs keep their pointers to."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import torch
+from torch import Tensor
+from whisper.model import ModelDimensions
+
+from whisper_fleet.workers.engine.batch.decode_plan import Plan
+from whisper_fleet.workers.engine.cache.kv_cache import MOST_ROWS
+
+#: Logit masks that may be in use at once.
+MOST_MASKS = 64
+NEVER = 1 << 30
+
+
+class Whole(IntEnum):
+    """Columns of `whole`."""
+
+    TOKEN = 0  # the one sampled last, which the next step reads
+    POSITION = 1  # of TOKEN in the text context
+    COUNT = 2  # tokens sampled so far
+    LAST_IS_TIMESTAMP = 3
+    BEFORE_IS_TIMESTAMP = 4  # the one before the last; 1 while fewer than two are sampled
+    LAST_TIMESTAMP = 5  # token id, -1 before the first
+    MOST = 6  # tokens that may be sampled
+    SLOT = 7  # of the encoded window
+    MASK = 8  # number of the row's static logit mask
+    BLANK_RULE = 9
+    TIMESTAMP_RULES = 10
+    MOST_INITIAL = 11  # highest first timestamp, NEVER for any
+    SEED = 12
+    BEAM = 13  # 1: its tokens are chosen together with the other beams'
+
+
+class Real(IntEnum):
+    """Columns of `real`."""
+
+    SUM_LOGPROB = 0
+    TEMPERATURE = 1
+    NO_SPEECH = 2
+
+
+class RowState:
+    """State of all rows of one model."""
+
+    def __init__(self, dims: ModelDimensions, device: torch.device) -> None:
+        self._device = device
+        self._numbers = torch.arange(dims.n_text_ctx, device=device, dtype=torch.int32)
+        self.active = torch.zeros(MOST_ROWS, dtype=torch.int32, device=device)
+        self.whole = torch.zeros(MOST_ROWS, len(Whole), dtype=torch.int32, device=device)
+        self.real = torch.zeros(MOST_ROWS, len(Real), dtype=torch.float32, device=device)
+        self.sampled = torch.zeros(MOST_ROWS, dims.n_text_ctx, dtype=torch.int32, device=device)
+        #: Which physical row holds a sequence's key and value at a position: beams share their past.
+        self.holder = torch.zeros(MOST_ROWS, dims.n_text_ctx, dtype=torch.int32, device=device)
+        self.masks = torch.zeros(MOST_MASKS, dims.n_vocab, dtype=torch.bool, device=device)
+        self._mask_of: dict[tuple[int, ...], int] = {}
+
+    def column(self, which: Whole) -> Tensor:
+        return self.whole[:, which]
+
+    def admit(self, rows: list[int], whole: list[list[int]], real: list[list[float]], leads: list[int]) -> Tensor:
+        """Rows join: their state, and for each the row that reads its prompt. Returns the rows as a tensor."""
+        at = self.upload(rows, torch.long)
+        self.whole[at] = self.upload(whole, torch.int32)
+        self.real[at] = self.upload(real, torch.float32)
+        prompt = self.whole[at, Whole.POSITION][:, None]
+        lead = self.upload(leads, torch.int32)[:, None]
+        self.holder[at] = torch.where(self._numbers <= prompt, lead, at[:, None].int())
+        self.active[at] = 1
+        return at
+
+    def reorder(self, rows: Tensor, sources: Tensor) -> None:
+        """Beams continue from other beams: their history and past keys are the sources', nothing is moved."""
+        origin = rows[sources]
+        ahead = self._numbers > self.whole[rows, Whole.POSITION, None]
+        self.holder[rows] = torch.where(ahead, rows[:, None].int(), self.holder[origin])
+        for part in (self.whole, self.sampled):
+            part[rows] = part[origin]
+
+    def fetch(self, rows: list[int]) -> dict[int, tuple[list[int], float, float]]:
+        """Of each row: the tokens sampled, the sum of their log-probabilities, the chance of no speech."""
+        at = self.upload(rows, torch.long)
+        parts = (self.whole[at, Whole.COUNT, None], self.real[at].view(torch.int32), self.sampled[at])
+        packed = torch.cat(parts, 1).cpu()  # one copy, one wait
+        counts, reals = packed[:, 0].tolist(), packed[:, 1 : 1 + len(Real)].contiguous().view(torch.float32)
+        tokens = packed[:, 1 + len(Real) :]
+        return {
+            row: (own[:count].tolist(), numbers[Real.SUM_LOGPROB], numbers[Real.NO_SPEECH])
+            for row, count, numbers, own in zip(rows, counts, reals.tolist(), tokens, strict=True)
+        }
+
+    def drop(self, rows: list[int]) -> None:
+        """Rows whose client is gone take no further step."""
+        self.active[self.upload(rows, torch.long)] = 0
+
+    def mask_number(self, suppressed: tuple[int, ...], in_use: set[int]) -> int | None:
+        """The number of a static logit mask, written on first use; None when all numbers are in use."""
+        if suppressed not in self._mask_of:
+            taken = set(self._mask_of.values())
+            number = next((n for n in range(MOST_MASKS) if n not in taken), None)
+            if number is None:
+                number = next((n for n in range(MOST_MASKS) if n not in in_use), None)
+                if number is None:
+                    return None
+                self._mask_of = {key: n for key, n in self._mask_of.items() if n != number}
+            self.masks[number] = False
+            if suppressed:
+                self.masks[number, self.upload(list(suppressed), torch.long)] = True
+            self._mask_of[suppressed] = number
+        return self._mask_of[suppressed]
+
+    def upload(self, values: list[int] | list[list[int]] | list[list[float]], dtype: torch.dtype) -> Tensor:
+        """Host values to the device without waiting for it."""
+        tensor = torch.tensor(values, dtype=dtype)
+        if self._device.type == "cuda":
+            return tensor.pin_memory().to(self._device, non_blocking=True)
+        return tensor
+
+    @property
+    def bytes(self) -> int:
+        """Device memory that the state takes."""
+        parts = (self.active, self.whole, self.real, self.sampled, self.holder, self.masks)
+        return sum(part.numel() * part.element_size() for part in parts)
+
+
+def whole_row(plan: Plan, *, slot: int, mask: int, seed: int) -> list[int]:
+    """A row's first values of `whole`, in the order of its columns."""
+    most_initial = NEVER if plan.max_initial_timestamp is None else plan.max_initial_timestamp
+    prompt = len(plan.initial_tokens)
+    rules = [int(plan.suppress_blank), int(plan.timestamps), most_initial]
+    return [0, prompt - 1, 0, 0, 1, -1, plan.max_sampled, slot, mask, *rules, seed, int(plan.is_beam)]

@@ -1,0 +1,122 @@
+"""Whisper's logit filters and the choice of the next token, for all rows at once, each with rules of its own.
+
+`apply_rules` is whisper's SuppressBlank, SuppressTokens and ApplyTimestampRules (decoding.py) without a loop over
+rows; nothing here waits for the device, so all of it can be captured in a graph.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from whisper.tokenizer import Tokenizer
+
+from whisper_fleet.workers.engine.sampling.row_state import Real, RowState, Whole
+
+_NEVER = float("-inf")
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Where a model's special tokens are."""
+
+    size: int
+    end_of_text: int
+    timestamp_begin: int
+    no_speech: int | None
+    blanks: tuple[int, ...]  # what SuppressBlank forbids as the first token
+    numbers: Tensor  # [size] every token id, on the device
+
+
+def vocabulary_of(tokenizer: Tokenizer, size: int, device: torch.device) -> Vocabulary:
+    """The vocabulary of a model whose embedding has `size` rows."""
+    return Vocabulary(
+        size=size,
+        end_of_text=tokenizer.eot,
+        timestamp_begin=tokenizer.timestamp_begin,
+        no_speech=tokenizer.no_speech,
+        blanks=(*tokenizer.encode(" "), tokenizer.eot),
+        numbers=torch.arange(size, device=device, dtype=torch.int32),
+    )
+
+
+def apply_rules(logits: Tensor, state: RowState, rows: Tensor, vocabulary: Vocabulary) -> Tensor:
+    """The logits [len(rows), vocabulary] in float32, with -inf wherever whisper's filters forbid a token."""
+    whole = state.whole[rows]
+    columns = {column: whole[:, column, None] for column in Whole}
+    timed = columns[Whole.TIMESTAMP_RULES] > 0
+    first = columns[Whole.COUNT] == 0
+    blank = first & (columns[Whole.BLANK_RULE] > 0)
+    masked = logits.float().masked_fill(state.masks[whole[:, Whole.MASK].long()], _NEVER)
+    for token in vocabulary.blanks:
+        masked[:, token].masked_fill_(blank[:, 0], _NEVER)
+    begin = vocabulary.timestamp_begin
+    text, times = masked[:, :begin], masked[:, begin:]
+    times.masked_fill_(_forbidden_times(columns, vocabulary) & timed, _NEVER)
+    after_one = (columns[Whole.LAST_IS_TIMESTAMP] > 0) & (columns[Whole.BEFORE_IS_TIMESTAMP] == 0)
+    text[:, : vocabulary.end_of_text].masked_fill_(after_one & timed, _NEVER)
+    text.masked_fill_(first & timed, _NEVER)
+    logprobs = masked.log_softmax(-1)
+    forced = logprobs[:, begin:].logsumexp(-1) > logprobs[:, :begin].amax(-1)
+    text.masked_fill_(forced[:, None] & timed, _NEVER)
+    return masked
+
+
+def _forbidden_times(columns: dict[Whole, Tensor], vocabulary: Vocabulary) -> Tensor:
+    """Timestamps come in pairs, never decrease, and the first is not too late."""
+    times = vocabulary.numbers[vocabulary.timestamp_begin :]
+    last, before = columns[Whole.LAST_IS_TIMESTAMP] > 0, columns[Whole.BEFORE_IS_TIMESTAMP] > 0
+    latest = columns[Whole.LAST_TIMESTAMP]
+    lowest = torch.where(last & ~before, latest, latest + 1)
+    too_early = (latest >= 0) & (times < lowest)
+    too_late = (columns[Whole.COUNT] == 0) & (times > columns[Whole.MOST_INITIAL])
+    return (last & before) | too_early | too_late
+
+
+def sample(masked: Tensor, state: RowState, rows: Tensor, *, draw: bool) -> tuple[Tensor, Tensor]:
+    """The next token of each row and its log-probability: the likeliest, or (`draw`) drawn at its temperature."""
+    tokens = masked.argmax(-1)
+    if draw:
+        temperature = state.real[rows, Real.TEMPERATURE]
+        drawn = _draw(masked, temperature.clamp(min=1e-6), state, rows)
+        tokens = torch.where(temperature > 0, drawn, tokens)
+    return tokens, masked.log_softmax(-1).gather(1, tokens[:, None])[:, 0]
+
+
+def _draw(masked: Tensor, temperature: Tensor, state: RowState, rows: Tensor) -> Tensor:
+    """A draw from softmax(logits / temperature) by its cumulative sum and one number of the row's stream."""
+    chances = (masked / temperature[:, None]).softmax(-1).double().cumsum(-1)
+    numbers = _uniform(state.whole[rows, Whole.SEED], state.whole[rows, Whole.COUNT]).to(chances.device)
+    goal = numbers[:, None] * chances[:, -1:]
+    return torch.searchsorted(chances, goal, right=True)[:, 0].clamp(max=masked.shape[1] - 1)
+
+
+def _uniform(seed: Tensor, count: Tensor) -> Tensor:
+    """Numbers in [0, 1): the count-th of each seed's stream (splitmix64, in wrapping 64-bit arithmetic)."""
+    state = (seed.long() << 20) + count.long() + 1
+    state = state * -7046029254386353131
+    state = (state ^ ((state >> 30) & 0x3FFFFFFFF)) * -4658895280553007687
+    state = (state ^ ((state >> 27) & 0x1FFFFFFFFF)) * -7723592293110705685
+    state = state ^ ((state >> 31) & 0x1FFFFFFFF)
+    return ((state >> 11) & ((1 << 53) - 1)).double() / (1 << 53)
+
+
+def push(tokens: Tensor, logprobs: Tensor, state: RowState, rows: Tensor, vocabulary: Vocabulary) -> None:
+    """Note what was sampled; a row that met the end of text or its limit takes no further step."""
+    whole = state.whole[rows]
+    running = state.active[rows] > 0
+    count = whole[:, Whole.COUNT]
+    state.sampled[rows, count.long().clamp(max=state.sampled.shape[1] - 1)] = tokens.int()
+    is_time = tokens >= vocabulary.timestamp_begin
+    new = whole.clone()
+    new[:, Whole.BEFORE_IS_TIMESTAMP] = torch.where(count == 0, 1, whole[:, Whole.LAST_IS_TIMESTAMP])
+    new[:, Whole.LAST_IS_TIMESTAMP] = is_time.int()
+    new[:, Whole.LAST_TIMESTAMP] = torch.where(is_time, tokens.int(), whole[:, Whole.LAST_TIMESTAMP])
+    new[:, Whole.TOKEN] = tokens.int()
+    new[:, Whole.COUNT] += 1
+    new[:, Whole.POSITION] += 1
+    state.whole[rows] = torch.where(running[:, None], new, whole)
+    state.real[rows, Real.SUM_LOGPROB] += torch.where(running, logprobs, 0.0)
+    ended = (tokens == vocabulary.end_of_text) | (count + 1 >= whole[:, Whole.MOST])
+    state.active[rows] = (running & ~ended).int()

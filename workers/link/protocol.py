@@ -1,0 +1,235 @@
+"""The engine's border: frozen wire types, and the frames that carry them over a Unix socket.
+
+A frame is the two lengths of PREFIX, one wire type as JSON (`kind` says which), at most one tensor as raw
+bytes. A client sends a request and reads exactly one reply; a connection that closes takes its request with it.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import ConfigDict, Field, TypeAdapter
+from torch import Tensor
+from whisper.decoding import DecodingOptions
+
+from whisper_fleet.shared.memory import Form
+from whisper_fleet.shared.settings import Precision
+from whisper_fleet.shared.wire import Wire
+
+#: Bytes of the JSON and of the tensor that follow, big-endian.
+PREFIX = struct.Struct("!II")
+MAX_JSON_BYTES = 4 << 20
+MAX_TENSOR_BYTES = 64 << 20
+
+_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+
+
+_Size = Annotated[int, Field(ge=0, le=MAX_TENSOR_BYTES)]
+
+
+class _Frame(Wire):
+    model_config = ConfigDict(ser_json_inf_nan="constants")
+
+
+class TensorSpec(_Frame):
+    """How to read the raw bytes behind the JSON."""
+
+    dtype: Literal["float16", "bfloat16", "float32"]
+    shape: tuple[_Size, _Size]  # either may be 0: the matrix of a window too short for a frame
+
+
+class Open(_Frame):
+    """First request of a session: load the model if need be."""
+
+    kind: Literal["open"] = "open"
+    model: str  # a name in the model directory, or the absolute path of a checkpoint
+    precision: Literal["float16", "bfloat16", "float32"]
+
+
+class Decode(_Frame):
+    """Decode one window as `whisper.decode` would; no tensor: the window sent last."""
+
+    kind: Literal["decode"] = "decode"
+    task: str
+    language: str | None = None
+    temperature: float
+    sample_len: int | None = None
+    best_of: int | None = None
+    beam_size: int | None = None
+    patience: float | None = None
+    length_penalty: float | None = None
+    prompt: str | list[int] | None = None
+    prefix: str | list[int] | None = None
+    suppress_tokens: str | list[int] | None = None
+    suppress_blank: bool
+    without_timestamps: bool
+    max_initial_timestamp: float | None = None
+    tensor: TensorSpec | None = None  # mel [n_mels, 3000]
+
+    def options(self) -> DecodingOptions:
+        """Whisper's own options object."""
+        return DecodingOptions(**self.model_dump(exclude={"kind", "tensor"}))
+
+
+class DetectLanguage(_Frame):
+    """Ask for the language of one window; no tensor: the window sent last."""
+
+    kind: Literal["detect_language"] = "detect_language"
+    tensor: TensorSpec | None = None  # mel [n_mels, 3000]
+
+
+class Align(_Frame):
+    """Ask when each token of a text was spoken; no tensor: the window sent last."""
+
+    kind: Literal["align"] = "align"
+    text_tokens: list[int]
+    num_frames: int  # mel frames of speech in the window
+    language: str | None = None
+    task: str | None = None
+    medfilt_width: int
+    qk_scale: float
+    tensor: TensorSpec | None = None  # mel [n_mels, 3000]
+
+
+class AskStats(_Frame):
+    """Ask for EngineStats; needs no open session."""
+
+    kind: Literal["ask_stats"] = "ask_stats"
+
+
+class Resize(_Frame):
+    """Set the number of slots; needs no open session."""
+
+    kind: Literal["resize"] = "resize"
+    slots: int = Field(ge=0)
+
+
+class Opened(_Frame):
+    """The session's model."""
+
+    kind: Literal["opened"] = "opened"
+    dims: dict[str, int]  # whisper's ModelDimensions
+    alignment_heads: list[tuple[int, int]]  # (layer, head)
+    precision: Literal["float16", "bfloat16", "float32"]  # what the model runs in
+
+
+class Decoded(_Frame):
+    """What `whisper.decode` returns, without the audio features."""
+
+    kind: Literal["decoded"] = "decoded"
+    language: str
+    language_probs: dict[str, float] | None = None
+    tokens: list[int] = Field(default_factory=list)
+    text: str = ""
+    avg_logprob: float = float("nan")
+    no_speech_prob: float = float("nan")
+    temperature: float = float("nan")
+    compression_ratio: float = float("nan")
+
+
+class Language(_Frame):
+    """What `whisper.detect_language` returns for one window."""
+
+    kind: Literal["language"] = "language"
+    token: int
+    probs: dict[str, float]  # whisper's language code to probability
+
+
+class Aligned(_Frame):
+    """The evidence from which word times are read; its tensor is `matrix` [tokens + 1, frames], float32."""
+
+    kind: Literal["aligned"] = "aligned"
+    text_token_probs: list[float]
+    tensor: TensorSpec
+
+
+class EngineStats(_Frame):
+    """What the engine does and holds; rates and shares are over the last ten seconds."""
+
+    kind: Literal["stats"] = "stats"
+    pid: int
+    device: str  # "cuda" or "cpu"
+    slots: int  # windows that may be worked on at once
+    rows_live: int
+    rows_waiting: int  # requests without a row yet
+    windows_per_s: float
+    times_realtime: float
+    tokens_per_s: float
+    share_encode: float  # of the time: encoding audio
+    share_prefill: float  # reading prompts
+    share_decode: float
+    share_idle: float
+    memory_bytes: dict[str, int]  # by part
+    models: tuple[str, ...]  # loaded, as "name/precision"
+    forms: dict[Precision, Form]  # of cross-attention, that a model gets here
+    uuid: str | None = None  # of the GPU, as NVML writes it; None on a CPU
+    name: str | None = None  # of the GPU or CPU
+    total_bytes: int | None = None  # memory of the GPU; None on a CPU
+    free_bytes: int | None = None
+
+
+class Done(_Frame):
+    """The request is carried out."""
+
+    kind: Literal["done"] = "done"
+
+
+class WindowGone(_Frame):
+    """The engine no longer holds the session's last window: send it again."""
+
+    kind: Literal["window_gone"] = "window_gone"
+
+
+class Failed(_Frame):
+    """The request failed; `error` names a class of whisper_fleet.shared.errors."""
+
+    kind: Literal["failed"] = "failed"
+    error: str
+    message: str
+
+
+Request = Open | Decode | DetectLanguage | Align | AskStats | Resize
+Reply = Opened | Decoded | Language | Aligned | EngineStats | Done | WindowGone | Failed
+_requests: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="kind")])
+_replies: TypeAdapter[Reply] = TypeAdapter(Annotated[Reply, Field(discriminator="kind")])
+
+
+def read_request(text: bytes | bytearray | memoryview) -> Request:
+    """The request in a frame's JSON; pydantic's ValidationError when it is none."""
+    return _requests.validate_json(bytes(text))
+
+
+def read_reply(text: bytes | bytearray | memoryview) -> Reply:
+    """The reply in a frame's JSON; pydantic's ValidationError when it is none.
+
+    An engine that starts anew during an upgrade is newer than its node, which leaves out what it does not know.
+    """
+    return _replies.validate_json(bytes(text), extra="ignore")
+
+
+def frame(message: Request | Reply, tensor: Tensor | None = None) -> list[bytes | memoryview]:
+    """The parts of one frame, ready for `socket.sendmsg`; `message.tensor` must describe the tensor."""
+    text = message.to_json().encode()
+    if tensor is None:
+        return [PREFIX.pack(len(text), 0), text]
+    raw: Any = memoryview(tensor.flatten().view(torch.uint8).numpy())  # type: ignore[arg-type]  # numpy arrays are buffers
+    return [PREFIX.pack(len(text), raw.nbytes), text, raw]
+
+
+def spec_of(tensor: Tensor) -> TensorSpec:
+    """The description of a tensor that goes into the JSON."""
+    name: Any = str(tensor.dtype).removeprefix("torch.")
+    rows, columns = tensor.shape
+    return TensorSpec(dtype=name, shape=(rows, columns))
+
+
+def read_tensor(spec: TensorSpec, raw: Tensor) -> Tensor:
+    """The tensor behind a frame's JSON from its bytes, without a copy; ValueError when they do not fit."""
+    dtype = _DTYPES[spec.dtype]
+    expected = math.prod(spec.shape) * dtype.itemsize
+    if len(raw) != expected:
+        raise ValueError(f"{len(raw)} bytes do not make a {spec.dtype} tensor of shape {spec.shape}")
+    return raw.view(dtype).reshape(spec.shape)

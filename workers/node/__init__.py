@@ -1,0 +1,1 @@
+"""The GPU node: heartbeat, engine process, and the attempts to transcribe segments."""

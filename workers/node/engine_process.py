@@ -1,0 +1,119 @@
+"""Keeps one engine process alive: starts it, waits until it answers, starts it again when it ends."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from whisper_fleet.shared.errors import EngineDied, EngineError
+from whisper_fleet.workers.link.client import EngineClient
+
+log = logging.getLogger(__name__)
+
+#: Seconds between the end of an engine and the next start; doubled while it dies young.
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
+#: An engine that lived this long, in seconds, did not die of its start.
+GROWN_UP = 60.0
+#: Seconds that an engine gets to end by itself.
+PATIENCE = 5.0
+
+
+class EngineProcess:
+    """A child process behind a Unix socket. It ends with us: we hold its standard input."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        socket: Path,
+        on_change: Callable[[], None],
+    ) -> None:
+        self.client = EngineClient(socket)
+        self._command = list(command)
+        self._environment = {**os.environ, **environment}
+        self._on_change = on_change
+        self._ready = threading.Event()
+        self._stopping = threading.Event()
+        self._child: subprocess.Popen[bytes] | None = None
+        #: When an engine was started, or ended, last; on the monotonic clock.
+        self.since = time.monotonic()
+        self._thread = threading.Thread(target=self._keep_alive, name="engine", daemon=True)
+
+    def start(self) -> None:
+        """Return at once; `ready` tells when the engine answers."""
+        self._thread.start()
+
+    @property
+    def ready(self) -> bool:
+        """The engine answers."""
+        return self._ready.is_set()
+
+    def wait_ready(self, timeout: float) -> bool:
+        """Wait at most `timeout` seconds until the engine answers."""
+        return self._ready.wait(timeout)
+
+    def kill(self) -> None:
+        """End an engine that no longer answers; another is started."""
+        if self._child is not None:
+            self._child.kill()
+
+    def stop(self) -> None:
+        """Let go of the engine, and kill it when it does not end by itself."""
+        self._stopping.set()
+        child = self._child
+        if child is not None and child.stdin is not None:
+            child.stdin.close()
+            try:
+                child.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                child.kill()
+        if self._thread.is_alive():
+            self._thread.join(PATIENCE)
+
+    def _keep_alive(self) -> None:
+        pause = FIRST_PAUSE
+        while not self._stopping.is_set():
+            self.since = started = time.monotonic()
+            try:
+                self._live_once()
+            except OSError as error:  # the machine lacks memory or processes just now
+                log.error("the engine cannot be started: %s", error)
+            if self._stopping.is_set():
+                return
+            self.since = time.monotonic()
+            lived = self.since - started
+            pause = FIRST_PAUSE if lived > GROWN_UP else min(2 * pause, LONGEST_PAUSE)
+            log.error("the engine ended after %.0f s; the next starts in %.1f s", lived, pause)
+            self._stopping.wait(pause)
+
+    def _live_once(self) -> None:
+        # A session of its own: Ctrl-C in a terminal is for the node, which drains before the engine may go.
+        child = subprocess.Popen(self._command, stdin=subprocess.PIPE, env=self._environment, start_new_session=True)
+        self._child = child
+        if self._answers(child):
+            self._ready.set()
+            self._on_change()
+        child.wait()
+        if child.stdin is not None:
+            child.stdin.close()
+        self._ready.clear()
+        self._on_change()
+
+    def _answers(self, child: subprocess.Popen[bytes]) -> bool:
+        while child.poll() is None and not self._stopping.is_set():
+            try:
+                self.client.stats()
+            except EngineDied:
+                time.sleep(0.1)
+            except EngineError as error:
+                log.error("the engine is up, but cannot say how it does: %s", error)
+                time.sleep(1.0)
+            else:
+                log.info("the engine answers (process %s)", child.pid)
+                return True
+        return False

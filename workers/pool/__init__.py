@@ -1,0 +1,1 @@
+"""The slot pool: Celery tasks in threads whose number can change while they work."""

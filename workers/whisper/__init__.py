@@ -1,0 +1,1 @@
+"""Stand-ins for the model and the audio functions that whisper.transcribe() calls."""

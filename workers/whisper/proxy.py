@@ -1,0 +1,150 @@
+"""What `whisper.transcribe()` takes for a model: its decoding is a call to the engine.
+
+Whisper's own code runs unmodified, window after window, in the slot's thread. Three of its module globals are
+replaced once by functions that do as before unless a ProxyModel, or a thread that transcribes with one, asks.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import threading
+from collections.abc import Callable
+from contextvars import ContextVar
+from types import SimpleNamespace, TracebackType
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from whisper.audio import FRAMES_PER_SECOND, TOKENS_PER_SECOND
+from whisper.decoding import DecodingOptions, DecodingResult
+from whisper.timing import WordTiming
+from whisper.tokenizer import Tokenizer
+
+import whisper
+from whisper import timing
+from whisper_fleet.workers.link.client import EngineSession
+from whisper_fleet.workers.whisper import spectrogram
+from whisper_fleet.workers.whisper.dtw import dtw
+
+#: Called before every window with the seconds of audio that are done; what it raises ends the transcription.
+OnWindow = Callable[[float], None]
+
+
+class ProxyModel:
+    """Stands in for `whisper.model.Whisper` during one `transcribe()`."""
+
+    #: Not torch.device("cpu"): for that whisper warns about fp16, computes in fp32 and looks for CUDA.
+    device = torch.device("cpu", 0)
+
+    def __init__(self, session: EngineSession, on_window: OnWindow) -> None:
+        self.session = session
+        self.dims = session.dims
+        self.is_multilingual = session.is_multilingual
+        self.num_languages = session.num_languages
+        self._on_window = on_window
+        self._seconds_done = 0.0
+
+    def decode(self, mel: Tensor, options: DecodingOptions) -> DecodingResult:
+        """One window, mel [n_mels, 3000]; again for every fallback temperature."""
+        self._on_window(self._seconds_done)
+        return self.session.decode(mel, options)
+
+    def detect_language(self, mel: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """The language of the first window."""
+        self._on_window(self._seconds_done)
+        return self.session.detect_language(mel)
+
+    def advance(self, frames: int) -> None:
+        """Whisper has moved on by this many mel frames."""
+        self._seconds_done += frames / FRAMES_PER_SECOND
+
+
+def transcribe(
+    session: EngineSession, audio: NDArray[np.float32], on_window: OnWindow, **options: Any
+) -> dict[str, Any]:
+    """`whisper.transcribe()` of 16 kHz mono samples through an engine, with its arguments and its result."""
+    _install()
+    model = ProxyModel(session, on_window)
+    own: dict[str, Any] = {"verbose": None, "fp16": session.precision == "float16"}
+    token = _transcribing.set(model)
+    try:
+        result: dict[str, Any] = whisper.transcribe(model, audio, **{**options, **own})
+    finally:
+        _transcribing.reset(token)
+    return result
+
+
+_transcribing: ContextVar[ProxyModel | None] = ContextVar("transcribing", default=None)
+_installing = threading.Lock()
+_whisper_find_alignment = timing.find_alignment
+
+
+def _install() -> None:
+    """Redirect whisper's spectrogram, progress bar and alignment; the package hides the module behind the function."""
+    module: Any = sys.modules["whisper.transcribe"]
+    with _installing:
+        module.log_mel_spectrogram = _log_mel_spectrogram
+        module.tqdm = SimpleNamespace(tqdm=_Windows)
+        timing.find_alignment = _find_alignment
+
+
+def _log_mel_spectrogram(audio: Any, n_mels: int, padding: int) -> Tensor:
+    """Whisper's own, unless this thread transcribes with a ProxyModel."""
+    if _transcribing.get() is not None:
+        return spectrogram.log_mel_spectrogram(audio, n_mels, padding)
+    own: Tensor = whisper.audio.log_mel_spectrogram(audio, n_mels, padding)
+    return own
+
+
+class _Windows:
+    """Takes the place of whisper's progress bar, and tells the proxy of the calling thread how far it got."""
+
+    def __init__(self, **_: object) -> None:
+        self._model = _transcribing.get()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing to close."""
+
+    def update(self, frames: int) -> None:
+        if self._model is not None:
+            self._model.advance(frames)
+
+
+def _find_alignment(
+    model: Any, tokenizer: Tokenizer, text_tokens: list[int], mel: Tensor, num_frames: int, **options: Any
+) -> list[WordTiming]:
+    """`whisper.timing.find_alignment`, whose first half the engine does for a ProxyModel."""
+    if not isinstance(model, ProxyModel):
+        return list(_whisper_find_alignment(model, tokenizer, text_tokens, mel, num_frames, **options))
+    if not text_tokens:
+        return []
+    words, word_tokens = tokenizer.split_to_word_tokens([*text_tokens, tokenizer.eot])
+    if len(word_tokens) <= 1:
+        return []
+    aligned = model.session.align(
+        mel, text_tokens, num_frames, language=tokenizer.language, task=tokenizer.task, **options
+    )
+    return _word_timings(words, word_tokens, aligned.matrix, aligned.text_token_probs)
+
+
+def _word_timings(
+    words: list[str], word_tokens: list[list[int]], matrix: Tensor, token_probs: list[float]
+) -> list[WordTiming]:
+    """From the alignment matrix [tokens, frames] to words with times, as whisper does it."""
+    text_indices, time_indices = dtw(-matrix.double().numpy())
+    boundaries = np.pad(np.cumsum([len(tokens) for tokens in word_tokens[:-1]]), (1, 0))
+    jumps = np.pad(np.diff(text_indices), (1, 0), constant_values=1).astype(bool)
+    times = time_indices[jumps] / TOKENS_PER_SECOND
+    spans = itertools.pairwise(boundaries)
+    return [
+        WordTiming(word, tokens, times[first], times[last], np.mean(token_probs[first:last]))
+        for word, tokens, (first, last) in zip(words, word_tokens, spans, strict=False)
+    ]
