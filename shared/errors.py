@@ -198,7 +198,7 @@ class PoolError(FleetError):
 
 
 class SetupError(FleetError):
-    """{what} is missing: {mend}."""
+    """{what} is missing: {fix}."""
 
 
 class BadSetting(FleetError):

@@ -73,7 +73,7 @@ _GPU_ID = re.compile(r"\d+|[A-Za-z0-9_-]+[:.]\d+|(GPU|MIG)-[A-Za-z0-9/-]+|cpu")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Known:
+class FleetDefaults:
     """What a fleet takes a request to mean."""
 
     default_model: str
@@ -83,7 +83,7 @@ class Known:
     languages: Mapping[str, str] | None = field(default=None)
 
 
-def parse_request(asked: Mapping[str, Any], known: Known) -> TranscribeRequest:
+def parse_request(asked: Mapping[str, Any], known: FleetDefaults) -> TranscribeRequest:
     """The request that these keyword arguments make; a RequestError names the first that is wrong."""
     for name in asked:
         if name not in _OWN_FIELDS and name not in WHISPER_OPTIONS:

@@ -146,7 +146,7 @@ class Settings(BaseSettings):
         try:
             return self.model_dir.expanduser()
         except RuntimeError:
-            raise SetupError(what="a home directory", mend="set WHISPER_FLEET_MODEL_DIR") from None
+            raise SetupError(what="a home directory", fix="set WHISPER_FLEET_MODEL_DIR") from None
 
 
 @lru_cache(maxsize=1)

@@ -19,8 +19,8 @@ from whisper_fleet.shared.connect import connect
 from whisper_fleet.shared.errors import BadOption, JobNotFinished, JobNotFound
 from whisper_fleet.shared.ledger.ledger import Ledger
 from whisper_fleet.shared.ledger.records import JobRecord, lane_of
-from whisper_fleet.shared.ledger.registry import Fleet
-from whisper_fleet.shared.requests import Known, as_keywords, parse_request
+from whisper_fleet.shared.ledger.registry import GpuRegistry
+from whisper_fleet.shared.requests import FleetDefaults, as_keywords, parse_request
 from whisper_fleet.shared.settings import Settings, load_settings
 from whisper_fleet.shared.wire import GpuStatus, JobProgress, JobState
 
@@ -38,7 +38,7 @@ class FleetClient:
         self._redis = connect(url)
         attempts, retention = self._settings.max_attempts, self._settings.job_retention
         self.ledger = Ledger(self._redis, max_attempts=attempts, retention=retention)
-        self._fleet = Fleet(self._redis)
+        self._fleet = GpuRegistry(self._redis)
 
     def submit(self, *, job: str | None = None, **asked: Any) -> str:
         """Enter a job and send it; its id. A RequestError says which keyword is wrong.
@@ -108,8 +108,8 @@ class FleetClient:
         self._app.close()
         self._redis.close()
 
-    def _known(self) -> Known:
-        return Known(
+    def _known(self) -> FleetDefaults:
+        return FleetDefaults(
             default_model=self._settings.default_model,
             default_precision=self._settings.default_precision,
             segment_duration=self._settings.segment_duration,

@@ -37,5 +37,5 @@ def _on_revoked(request: Any, expired: bool, **_: Any) -> None:
         return
     node = current_node()
     job = request.kwargs["job"]
-    if node.hasty_ledger.cancel(job, time.time()):
+    if node.fail_fast_ledger.cancel(job, time.time()):
         node.publish_assemble(job)

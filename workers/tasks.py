@@ -10,7 +10,7 @@ from celery import Task
 from whisper_fleet.shared import names
 from whisper_fleet.shared.wire import SegmentMessage
 from whisper_fleet.workers.app import app
-from whisper_fleet.workers.node.attempt import HOPELESS, Attempt
+from whisper_fleet.workers.node.attempt import NOT_RETRYABLE, Attempt
 from whisper_fleet.workers.node.node import current_node
 from whisper_fleet.workers.pool.slots import current_slot
 
@@ -18,7 +18,7 @@ from whisper_fleet.workers.pool.slots import current_slot
 EVENT_INTERVAL = 2.0
 
 
-@app.task(name=names.TRANSCRIBE_SEGMENT, bind=True, ignore_result=True, throws=HOPELESS)
+@app.task(name=names.TRANSCRIBE_SEGMENT, bind=True, ignore_result=True, throws=NOT_RETRYABLE)
 def transcribe_segment(self: Task[Any, Any], /, job: str, segment: int, token: str, **newer: Any) -> str:
     """Transcribe one segment of a job; how it ended is in the ledger, the returned word is for people.
 

@@ -4,7 +4,7 @@
 
 The stand-in answers a window after the time that an engine of that speed (times realtime) takes for one with all slots
 busy. Segments lie in the spool, so that no ffmpeg runs; reading, spectrograms, whisper's transcribe(), the ledger and
-Celery are the fleet's own. Figures are of the middle half of the segments.
+Celery are the fleet's own. FleetSnapshot are of the middle half of the segments.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from benchmarks.support.processes import HOST, node_and_scheduler, nodes, proces
 from whisper_fleet.shared.audio.segments import SAMPLE_RATE, Spool
 from whisper_fleet.shared.connect import connect
 from whisper_fleet.shared.ledger.ledger import Ledger
-from whisper_fleet.shared.ledger.registry import Fleet
-from whisper_fleet.shared.ledger.wakeup import poke_dispatcher
+from whisper_fleet.shared.ledger.registry import GpuRegistry
+from whisper_fleet.shared.ledger.wakeup import wake_dispatcher
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.wire import GpuStatus, JobPlan, SegmentPlan, TranscribeRequest
 from whisper_fleet.workers.link.client import EngineClient
@@ -56,13 +56,13 @@ def main() -> None:
         node, ledger = _node_process(_await_node(redis)), Ledger(redis, max_attempts=3, retention=3600.0)
         segments = options.slots * options.waves
         job = _plan(ledger, settings, segments, options.seconds)
-        poke_dispatcher(Celery(broker=url, backend=url, set_as_current=False), redis)
+        wake_dispatcher(Celery(broker=url, backend=url, set_as_current=False), redis)
         _report(ledger, job, segments, options, node, EngineClient(engine_socket(settings)))
 
 
 def _await_node(redis: Redis) -> GpuStatus:
     while True:
-        for status in Fleet(redis).gpus(time.time(), 5.0):
+        for status in GpuRegistry(redis).gpus(time.time(), 5.0):
             if status.ready:
                 return status
         time.sleep(0.1)

@@ -25,8 +25,8 @@ from benchmarks.support.processes import HOST, node_and_scheduler, nodes, redis_
 from whisper_fleet.shared import names
 from whisper_fleet.shared.connect import connect
 from whisper_fleet.shared.ledger.ledger import Ledger
-from whisper_fleet.shared.ledger.registry import Fleet
-from whisper_fleet.shared.ledger.wakeup import poke_dispatcher
+from whisper_fleet.shared.ledger.registry import GpuRegistry
+from whisper_fleet.shared.ledger.wakeup import wake_dispatcher
 from whisper_fleet.shared.wire import GpuStatus, JobPlan, SegmentPlan, TranscribeRequest
 
 _GPU = names.gpu_id(HOST, 0)
@@ -88,7 +88,7 @@ def _through_the_fleet(app: Celery, redis: Redis, segments: int) -> float:
     ledger.accept(job, request, time.time())
     began = time.monotonic()
     ledger.plan(job, JobPlan(duration=segments * 300.0, segments=tuple(plans)), time.time())
-    poke_dispatcher(app, redis)
+    wake_dispatcher(app, redis)
     while (ledger.job(job).segments_done or 0) < segments:
         time.sleep(0.05)
     return time.monotonic() - began
@@ -112,7 +112,7 @@ def _heartbeat(redis: Redis, slots: int) -> Iterator[None]:
 
     def beat() -> None:
         while not stop.is_set():
-            Fleet(redis).beat(_status(slots))
+            GpuRegistry(redis).beat(_status(slots))
             stop.wait(1.0)
 
     thread = threading.Thread(target=beat)

@@ -30,7 +30,7 @@ from whisper_fleet.shared.connect import connect
 from whisper_fleet.shared.host import HostReading, read_host
 from whisper_fleet.shared.ledger import keys
 from whisper_fleet.shared.ledger.ledger import Ledger
-from whisper_fleet.shared.ledger.registry import Fleet
+from whisper_fleet.shared.ledger.registry import GpuRegistry
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.wire import (
     GpuStatus,
@@ -95,8 +95,8 @@ def _time_deciding(words: str, taken: list[int], lanes: list[Lane], wanted: int)
 def _readings(redis: Redis, gpus: int) -> None:
     """What a look reads beside the lanes."""
     ids = _join(redis, gpus)
-    nodes, reader, ledger = Fleet(redis), Fleet(redis), Ledger(redis, max_attempts=3, retention=3600.0)
-    print(f"reading the registry of {gpus} GPUs, first time: {_median_ms(lambda: Fleet(redis).all(), 20):.2f} ms")
+    nodes, reader, ledger = GpuRegistry(redis), GpuRegistry(redis), Ledger(redis, max_attempts=3, retention=3600.0)
+    print(f"reading the registry of {gpus} GPUs, first time: {_median_ms(lambda: GpuRegistry(redis).all(), 20):.2f} ms")
     spent = []
     for _ in range(50):
         for number in range(_BEATS):
@@ -126,7 +126,7 @@ def _whole_looks(url: str, redis: Redis, gpus: int) -> None:
 
 
 def _join(redis: Redis, gpus: int) -> list[str]:
-    fleet = Fleet(redis)
+    fleet = GpuRegistry(redis)
     statuses = [_status(f"host{number // 8}", number % 8) for number in range(gpus)]
     for status in statuses:
         fleet.beat(status)
@@ -163,7 +163,7 @@ def _ticks(url: str, redis: Redis, nodes: int) -> None:
     def tick(*free_gib: float, resizes: int) -> float:
         cards.free_gib = [free_gib[index % len(free_gib)] for index in range(nodes)]
         for index in range(nodes):
-            Fleet(redis).beat(_status(HOST, index, heartbeat=time.time()))
+            GpuRegistry(redis).beat(_status(HOST, index, heartbeat=time.time()))
         began = time.perf_counter()
         decisions = autoscaler.tick(time.time())
         spent = (time.perf_counter() - began) * 1000

@@ -11,14 +11,14 @@ from pathlib import Path
 from benchmarks.simulation.fleet import Gpu, make_backlog, make_fleet, make_jobs, model_memories
 from benchmarks.simulation.plot import plot
 from benchmarks.simulation.policies import FairDispatch, Policy, RandomQueues, RoundRobinQueues, SharedQueue
-from benchmarks.simulation.run import LOOK, Figures, Simulation, quantile
+from benchmarks.simulation.run import LOOK, SimulationResult, Simulation, quantile
 from whisper_fleet.shared.memory import ModelMemory
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run every policy on the same fleet and the same jobs, and print what each came to."""
     options = _parser().parse_args(arguments)
-    results: list[Figures] = []
+    results: list[SimulationResult] = []
     work = f"{options.hours} hours of audio" if options.hours else f"{options.segments} segments"
     print(f"{options.gpus} GPUs on {-(-options.gpus // 8)} hosts, {work}", flush=True)
     print(_HEADER, flush=True)
@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(name: str, options: argparse.Namespace) -> Figures:
+def _run(name: str, options: argparse.Namespace) -> SimulationResult:
     gpus, memories = make_fleet(options.gpus, _dice(options.seed)), model_memories()
     policy = _POLICIES[name](memories, gpus, _dice(options.seed))
     simulation = Simulation(gpus, policy, memories, _dice(options.seed))
@@ -74,7 +74,7 @@ _HEADER = (
 )
 
 
-def _row(figures: Figures) -> str:
+def _row(figures: SimulationResult) -> str:
     waits, delays, runs = figures.clip_waits, figures.clip_delays, figures.segment_seconds
     return (
         f"| {figures.policy} | {figures.utilisation:.1%} | {figures.makespan:.0f} s "

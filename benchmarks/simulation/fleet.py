@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from whisper_fleet.scheduler.capacity.slots import Budget, SlotCount, SlotLimits, count_slots, together
+from whisper_fleet.scheduler.capacity.slots import Budget, SlotCount, SlotLimits, combined, count_slots
 from whisper_fleet.scheduler.dispatch.placement import Demand, GpuLoad, demand_of
 from whisper_fleet.shared.memory import ModelMemory, memory_of
 from whisper_fleet.shared.models import resolve
@@ -79,7 +79,7 @@ class Gpu:
         """What its engine holds: the loaded models with the slots there are."""
         if not self.models:
             return 0
-        held = together([memories[name] for name in self.models]).total(self.slots)
+        held = combined([memories[name] for name in self.models]).total(self.slots)
         return min(held, self.total_bytes - self.co_tenant_bytes)
 
     def load(self, memories: dict[str, ModelMemory]) -> GpuLoad:
@@ -116,7 +116,7 @@ class Gpu:
             cores=16,
         )
         loaded = [memories[name] for name in self.models] or [memories["large-v3/float16"]]
-        return count_slots(budget, together(loaded), _LIMITS)
+        return count_slots(budget, combined(loaded), _LIMITS)
 
     def seconds_for(self, audio_seconds: float, model: str, noise: float) -> float:
         """How long one slot takes for so much audio when all slots are busy."""

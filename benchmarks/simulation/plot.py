@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks.simulation.run import Figures
+from benchmarks.simulation.run import SimulationResult
 
 _WIDTH, _HEIGHT = 860, 380
 _LEFT, _TOP, _RIGHT, _BOTTOM = 60, 20, 20, 90
 _COLOURS = ("#1b7f4d", "#1f5fa8", "#c2571a", "#8a3fa0")
 
 
-def plot(results: Sequence[Figures]) -> str:
+def plot(results: Sequence[SimulationResult]) -> str:
     """One line a policy: the share of slots that are busy, from submission until the last segment ends."""
     last = max(figures.makespan for figures in results)
     lines = [_line(figures, last, colour) for figures, colour in zip(results, _COLOURS, strict=False)]
@@ -33,7 +33,7 @@ def _y(share: float) -> float:
     return _TOP + (1 - min(share, 1.0)) * (_HEIGHT - _TOP - _BOTTOM)
 
 
-def _line(figures: Figures, last: float, colour: str) -> str:
+def _line(figures: SimulationResult, last: float, colour: str) -> str:
     step = max(1, len(figures.usage) // 400)
     points = " ".join(f"{_x(second, last):.1f},{_y(share):.1f}" for second, share in figures.usage[::step])
     return f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.5"/>'
@@ -52,7 +52,7 @@ def _frame(last: float) -> str:
     return "\n".join(parts)
 
 
-def _legend(number: int, figures: Figures) -> str:
+def _legend(number: int, figures: SimulationResult) -> str:
     x, y = _LEFT + 400 * (number % 2), _HEIGHT - 42 + 22 * (number // 2)
     words = f"{figures.policy}: {figures.utilisation:.1%} busy, done after {figures.makespan:.0f} s"
     colour = _COLOURS[number % len(_COLOURS)]

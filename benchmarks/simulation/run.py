@@ -30,7 +30,7 @@ _LOADING: Final = 3.0
 
 
 @dataclass(kw_only=True)
-class Figures:
+class SimulationResult:
     """What a run came to."""
 
     policy: str
@@ -74,9 +74,9 @@ class Simulation:
         self._clips = 0
         self._hoping: set[str] = set()  # clips since whose submission no slot got free
         self._slot_free_since: dict[str, float] = {}  # clip -> when the first did
-        self.figures = Figures(policy=policy.name)
+        self.figures = SimulationResult(policy=policy.name)
 
-    def run(self, jobs: Iterable[SimulatedJob]) -> Figures:
+    def run(self, jobs: Iterable[SimulatedJob]) -> SimulationResult:
         """Submit all jobs at once, then clips one by one as long as they wait."""
         for gpu in self._gpus:
             gpu.slots = max(1, gpu.count(self._memories).slots)

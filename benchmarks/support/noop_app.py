@@ -10,7 +10,7 @@ from celery import Celery
 from whisper_fleet.shared import names
 from whisper_fleet.shared.connect import connect
 from whisper_fleet.shared.ledger.ledger import Ledger
-from whisper_fleet.shared.ledger.wakeup import poke_dispatcher
+from whisper_fleet.shared.ledger.wakeup import wake_dispatcher
 from whisper_fleet.shared.settings import load_settings
 from whisper_fleet.shared.wire import SegmentMessage, SegmentResult
 from whisper_fleet.workers.node.attempt import Attempt
@@ -30,11 +30,11 @@ _NODE = SimpleNamespace(
     settings=_settings,
     gpu=names.gpu_id(_settings.host, 0),
     redis=_redis,
-    hasty=_redis,
+    fail_fast=_redis,
     ledger=_ledger,
-    hasty_ledger=_ledger,
+    fail_fast_ledger=_ledger,
     engine=SimpleNamespace(wait_ready=lambda _: True),
-    poke=lambda: poke_dispatcher(app, _redis),
+    poke=lambda: wake_dispatcher(app, _redis),
     publish_assemble=lambda _: None,
 )
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from whisper_fleet.deploy.processes import parent_death
 from whisper_fleet.deploy.processes.programs import Program
-from whisper_fleet.deploy.processes.state_dir import Home
+from whisper_fleet.deploy.processes.state_dir import StateDir
 from whisper_fleet.shared.errors import SetupError
 
 #: A process that ends sooner than this after its start is started again with growing pauses.
@@ -21,7 +21,7 @@ _START_SECONDS = 2
 _START_TRIES = 1000
 
 
-def supervisor_config(home: Home, redis: Program | None, fleet: Sequence[Program]) -> str:
+def supervisor_config(home: StateDir, redis: Program | None, fleet: Sequence[Program]) -> str:
     """Redis comes first and goes last; all others start, and stop, at the same time."""
     parts = [_supervisord(home)]
     if redis is not None:
@@ -32,7 +32,7 @@ def supervisor_config(home: Home, redis: Program | None, fleet: Sequence[Program
     return "\n".join(parts)
 
 
-def redis_config(home: Home, port: int, password: str) -> str:
+def redis_config(home: StateDir, port: int, password: str) -> str:
     """Only for this machine and who knows the password; a crash costs at most the last second's writes."""
     return "\n".join(
         [
@@ -54,7 +54,7 @@ def tied_to_parent(signal: str, command: Sequence[str]) -> list[str]:
     return [sys.executable, "-IS", str(Path(parent_death.__file__)), signal, *command]
 
 
-def _supervisord(home: Home) -> str:
+def _supervisord(home: StateDir) -> str:
     options: dict[str, object] = {
         "nodaemon": "true",
         "silent": "true",
@@ -71,7 +71,7 @@ def _supervisord(home: Home) -> str:
     return _section("supervisord", options)
 
 
-def _program(program: Program, home: Home) -> str:
+def _program(program: Program, home: StateDir) -> str:
     command = tied_to_parent(program.orphan_signal, program.command)
     options: dict[str, object] = {
         "command": shlex.join(command),
@@ -98,7 +98,7 @@ def _section(name: str, options: dict[str, object]) -> str:
     """An ini section; supervisor would expand a single %. SetupError for what it cannot be told."""
     for value in map(str, options.values()):
         if re.search(r"\s[;#]|[\r\n]", value):
-            mend = f"{value!r} has a line break, or a ; or # after a blank: rename the folder"
-            raise SetupError(what="a path that supervisord reads to its end", mend=mend)
+            fix = f"{value!r} has a line break, or a ; or # after a blank: rename the folder"
+            raise SetupError(what="a path that supervisord reads to its end", fix=fix)
     lines = [f"{key}={str(value).replace('%', '%%')}" for key, value in options.items()]
     return "\n".join([f"[{name}]", *lines, ""])

@@ -8,35 +8,35 @@ from collections.abc import Iterable, Mapping
 from redis import Redis
 from redis.exceptions import AuthenticationError
 
-from whisper_fleet.shared.connect import AWAY, connect_hastily
+from whisper_fleet.shared.connect import UNREACHABLE, connect_fail_fast
 from whisper_fleet.shared.errors import SetupError
-from whisper_fleet.shared.ledger.registry import Fleet
+from whisper_fleet.shared.ledger.registry import GpuRegistry
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.wire import GpuStatus
 
 _LOOK_SECONDS = 0.2
 
 
-def refuse_namesake(redis_url: str, settings: Settings) -> None:
+def refuse_host_conflict(redis_url: str, settings: Settings) -> None:
     """SetupError where another machine of this one's name is up; to be called while no fleet is up here.
 
     A Redis that is away is waited for later, one that refuses us is not.
     """
     try:
-        with connect_hastily(redis_url) as redis:
+        with connect_fail_fast(redis_url) as redis:
             alive = _who_beats(redis, settings)
     except AuthenticationError:
         raise
-    except AWAY:
+    except UNREACHABLE:
         return
     if alive is not None:
-        mend = f"{alive} is up elsewhere: set WHISPER_FLEET_HOST to another name here or there"
-        raise SetupError(what="a name of this machine's own", mend=mend)
+        fix = f"{alive} is up elsewhere: set WHISPER_FLEET_HOST to another name here or there"
+        raise SetupError(what="a name of this machine's own", fix=fix)
 
 
 def _who_beats(redis: Redis, settings: Settings) -> str | None:
     """A GPU of this name whose heartbeat moves: what is left of one that died here stands still, and soon is old."""
-    fleet, seen = Fleet(redis), dict[str, float]()
+    fleet, seen = GpuRegistry(redis), dict[str, float]()
     deadline = time.monotonic() + settings.heartbeat_timeout  # where clocks differ nothing gets old in time
     while time.monotonic() < deadline:
         ours = [gpu for gpu in fleet.gpus(time.time(), settings.heartbeat_timeout) if gpu.host == settings.host]

@@ -21,7 +21,7 @@ REDIS_URL = "WHISPER_FLEET_REDIS_URL"
 _RUN_FILES = ("supervisord.*", "redis.*", "beat-schedule*", "engine-*.sock")
 
 
-class Home:
+class StateDir:
     """The folders below `var_dir`; one fleet at a time may be up in it."""
 
     def __init__(self, settings: Settings) -> None:
@@ -48,7 +48,7 @@ class Home:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise SetupError(
-                    what=f"a free {self.var}", mend="a fleet is up in it already: stop it, or use that one"
+                    what=f"a free {self.var}", fix="a fleet is up in it already: stop it, or use that one"
                 ) from None
             self._outlive_predecessor()
             self.empty_run()
@@ -87,7 +87,7 @@ def use_embedded_redis() -> Settings:
     settings = load_settings()
     with contextlib.suppress(OSError):
         if "redis_url" not in settings.model_fields_set:
-            os.environ[REDIS_URL] = Home(settings).redis_url.read_text()
+            os.environ[REDIS_URL] = StateDir(settings).redis_url.read_text()
             load_settings.cache_clear()
     return load_settings()
 
@@ -104,7 +104,7 @@ def free_port(preferred: str) -> int:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", candidate))
             return int(probe.getsockname()[1])
-    raise SetupError(what="a free TCP port", mend="close some connections")
+    raise SetupError(what="a free TCP port", fix="close some connections")
 
 
 def _remembered(file: Path, fresh: str) -> str:

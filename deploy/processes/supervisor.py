@@ -14,8 +14,8 @@ import psutil
 
 from whisper_fleet.deploy.processes import programs
 from whisper_fleet.deploy.processes.configuration import redis_config, supervisor_config, tied_to_parent
-from whisper_fleet.deploy.processes.host_conflict import refuse_namesake
-from whisper_fleet.deploy.processes.state_dir import REDIS_URL, Home, flower_port, write_private
+from whisper_fleet.deploy.processes.host_conflict import refuse_host_conflict
+from whisper_fleet.deploy.processes.state_dir import REDIS_URL, StateDir, flower_port, write_private
 from whisper_fleet.scheduler.capacity.devices import read_devices
 from whisper_fleet.shared import binaries
 from whisper_fleet.shared.settings import Settings
@@ -28,10 +28,10 @@ _RESTART_PAUSE_SECONDS = 1.0
 _STOP_MARGIN_SECONDS = 40.0
 
 
-class Front:
+class Supervisor:
     """What runs in the foreground: the addresses of the fleet, and the thread that guards its supervisor."""
 
-    def __init__(self, home: Home, settings: Settings) -> None:
+    def __init__(self, home: StateDir, settings: Settings) -> None:
         self.home = home
         self.is_embedded = "redis_url" not in settings.model_fields_set
         self._redis_address = home.embedded_redis_address() if self.is_embedded else None
@@ -109,13 +109,13 @@ class Front:
 
 
 @contextlib.contextmanager
-def fleet_up(settings: Settings) -> Iterator[Front]:
+def fleet_up(settings: Settings) -> Iterator[Supervisor]:
     """The whole fleet, for as long as the context: with an embedded Redis unless one is configured."""
-    home = Home(settings)
+    home = StateDir(settings)
     with home.taken():
-        front = Front(home, settings)
+        front = Supervisor(home, settings)
         if not front.is_embedded:
-            refuse_namesake(front.redis_url, settings)
+            refuse_host_conflict(front.redis_url, settings)
         front.start()
         try:
             yield front

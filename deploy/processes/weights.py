@@ -20,4 +20,4 @@ def bring_weights(model: str, settings: Settings) -> None:
         environment = {**os.environ, "WHISPER_FLEET_MODEL_DIR": str(settings.models.absolute())}
         command = [sys.executable, "-m", "whisper_fleet.workers.weights", model]
         if subprocess.run(command, env=environment, check=False).returncode != 0:
-            raise SetupError(what=f"the model {model}", mend="see above") from None
+            raise SetupError(what=f"the model {model}", fix="see above") from None

@@ -17,7 +17,7 @@ from whisper_fleet.scheduler.capacity.pools import Pools, Resize
 from whisper_fleet.scheduler.capacity.resizing import Change, decide
 from whisper_fleet.shared import names
 from whisper_fleet.shared.ledger import keys
-from whisper_fleet.shared.ledger.registry import Fleet
+from whisper_fleet.shared.ledger.registry import GpuRegistry
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.wire import GpuStatus, SlotDecision
 
@@ -94,7 +94,7 @@ class Autoscaler:
 
     def _statuses(self, gpus: Sequence[GpuReading], now: float) -> dict[int, GpuStatus]:
         """Of this host's GPUs whose nodes are alive: a dead node would only cost time to wait for."""
-        known = Fleet(self._redis).some([self._id(gpu) for gpu in gpus])
+        known = GpuRegistry(self._redis).some([self._id(gpu) for gpu in gpus])
         timeout = self._settings.heartbeat_timeout
         return {status.index: status for status in known if now - status.heartbeat <= timeout}
 

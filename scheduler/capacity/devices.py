@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from whisper_fleet.scheduler.capacity.nvml import GpuReading, read_gpus
-from whisper_fleet.scheduler.capacity.slots import Budget, SlotCount, SlotLimits, count_slots, together
+from whisper_fleet.scheduler.capacity.slots import Budget, SlotCount, SlotLimits, combined, count_slots
 from whisper_fleet.shared.errors import FleetError
 from whisper_fleet.shared.host import HostReading, read_host
 from whisper_fleet.shared.memory import CUDA_CONTEXT_BYTES, ELEMENT_BYTES, Form, ModelMemory, forms_of, memory_of
@@ -55,7 +55,7 @@ def slots_of(gpu: GpuReading, devices: Devices, status: GpuStatus | None, settin
     if problem_of(gpu, devices, status) is not None:
         return None
     forms = _forms(gpu, status, settings)
-    memory = together(_memories(status.models if status else (), forms, devices.device, settings))
+    memory = combined(_memories(status.models if status else (), forms, devices.device, settings))
     budget = budget_of(gpu, devices, status, memory)
     return count_slots(budget, memory, SlotLimits.of(settings))
 

@@ -58,7 +58,7 @@ class SlotCount:
     reason: str
 
 
-def together(memories: Sequence[ModelMemory]) -> ModelMemory:
+def combined(memories: Sequence[ModelMemory]) -> ModelMemory:
     """The memory of models that one engine holds at once: every weight, and the largest of all else."""
     return ModelMemory(
         weights=sum(memory.weights for memory in memories),

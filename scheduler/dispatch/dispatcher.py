@@ -9,7 +9,7 @@ from collections.abc import Callable
 from whisper_fleet.scheduler.dispatch.fairness import FairOrder, Turn
 from whisper_fleet.scheduler.dispatch.matching import match
 from whisper_fleet.scheduler.dispatch.placement import Demand, Placement, Refusal, demand_of, gpu_load
-from whisper_fleet.scheduler.dispatch.wait_reasons import Waits
+from whisper_fleet.scheduler.dispatch.wait_reasons import WaitReasons
 from whisper_fleet.scheduler.services import Services
 from whisper_fleet.shared import names
 from whisper_fleet.shared.errors import FleetError
@@ -27,7 +27,7 @@ class Dispatcher:
         self._services = services
         self._settings = services.settings
         self._clock = clock
-        self._waits = Waits(services)
+        self._waits = WaitReasons(services)
         #: Seconds that the last call of `dispatch` took.
         self.took = 0.0
 

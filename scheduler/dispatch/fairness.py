@@ -47,8 +47,8 @@ class FairOrder:
 
     def __init__(self, lanes: Iterable[Lane], *, now: float, ageing: float) -> None:
         queues = [_LaneTurns(lane, now, ageing) for lane in lanes]
-        self._risen = _Rising(_RisenLane(queue) for queue in queues if queue.level < queue.lane.priority)
-        self._classes = _Rising(_classes(queues))
+        self._risen = _LazyHeap(_RisenLane(queue) for queue in queues if queue.level < queue.lane.priority)
+        self._classes = _LazyHeap(_classes(queues))
         self._turn: _LaneTurns | None = None
 
     def next(self) -> Turn | None:
@@ -91,7 +91,7 @@ class _Keyed(Protocol):
 _T = TypeVar("_T", bound=_Keyed)
 
 
-class _Rising(Generic[_T]):
+class _LazyHeap(Generic[_T]):
     """A heap of things whose keys only grow: what grew is moved when it comes up, so nothing is searched."""
 
     def __init__(self, things: Iterable[_T]) -> None:
@@ -141,7 +141,7 @@ class _LaneTurns:
         self.level = risen(lane.priority, lane.since, now, ageing)
         self.tenant: _TenantTurns | None = None
         self.is_skipped = False
-        self.jobs = _Rising(_JobTurns(job) for job in lane.jobs)
+        self.jobs = _LazyHeap(_JobTurns(job) for job in lane.jobs)
 
     def pay(self) -> None:
         job = self.jobs.first()
@@ -174,7 +174,7 @@ class _TenantTurns:
     def __init__(self, queues: list[_LaneTurns]) -> None:
         self.tenant = queues[0].lane.tenant
         self.served = queues[0].lane.tenant_served
-        self.lanes = _Rising(queues)
+        self.lanes = _LazyHeap(queues)
         for queue in queues:
             queue.tenant = self
 
@@ -187,7 +187,7 @@ class _ClassTurns:
 
     def __init__(self, priority: int, tenants: list[_TenantTurns]) -> None:
         self.priority = priority
-        self.tenants = _Rising(tenants)
+        self.tenants = _LazyHeap(tenants)
 
     def key(self) -> int | None:
         return None if self.tenants.first() is None else self.priority

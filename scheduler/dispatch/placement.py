@@ -259,7 +259,7 @@ def _fits(demand: Demand, gpu: GpuLoad, margin: float, *, is_idle: bool) -> bool
     return available * (1 - margin) >= demand.needed(gpu.status)
 
 
-def never(demand: Demand, gpus: Sequence[GpuStatus], margin: float) -> RequestError | None:
+def why_unplaceable(demand: Demand, gpus: Sequence[GpuStatus], margin: float) -> RequestError | None:
     """Why none of the fleet's GPUs will ever take this demand; None when one may, or when there is no GPU."""
     if not gpus:
         return None

@@ -16,7 +16,7 @@ _ORDINARY = "every slot is taken"
 _REMEMBERED = 60
 
 
-class Waits:
+class WaitReasons:
     """The reasons by lane, in Redis, so that dispatchers do not repeat each other."""
 
     def __init__(self, services: Services) -> None:

@@ -9,17 +9,17 @@ from typing import Any
 
 from whisper.tokenizer import LANGUAGES, TO_LANGUAGE_CODE
 
-from whisper_fleet.scheduler.dispatch.placement import demand_of, never
+from whisper_fleet.scheduler.dispatch.placement import demand_of, why_unplaceable
 from whisper_fleet.scheduler.intake.callbacks import check_callback
 from whisper_fleet.scheduler.intake.claims import claimed
 from whisper_fleet.scheduler.intake.writers import Target, target_of
 from whisper_fleet.scheduler.services import Services
 from whisper_fleet.shared.audio.segments import Spool, plan_audio, real_path_below
-from whisper_fleet.shared.connect import AWAY
+from whisper_fleet.shared.connect import UNREACHABLE
 from whisper_fleet.shared.errors import BadOption, JobNotFound
 from whisper_fleet.shared.ledger.records import lane_of
 from whisper_fleet.shared.models import resolve
-from whisper_fleet.shared.requests import Known, parse_request
+from whisper_fleet.shared.requests import FleetDefaults, parse_request
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.wire import JobProgress, JobState, Need, TranscribeRequest
 
@@ -42,10 +42,10 @@ class Planner:
         away ends nothing: the call may be repeated.
         """
         try:
-            request = parse_request(asked, known_of(self._settings))
+            request = parse_request(asked, defaults_of(self._settings))
             self._ledger.accept(job, request, time.time())
             return self._plan(job, request)
-        except AWAY:  # that is no fault of the job
+        except UNREACHABLE:  # that is no fault of the job
             raise
         except Exception as error:
             if self._went_on(job, error):
@@ -96,16 +96,16 @@ class Planner:
         demand, now = demand_of(need, self._settings.models), time.time()
         up = self._services.fleet.gpus(now, self._settings.heartbeat_timeout)
         margin = self._settings.memory_safety_margin
-        if not up or never(demand, up, margin) is None:
+        if not up or why_unplaceable(demand, up, margin) is None:
             return
-        error = never(demand, self._services.fleet.lately(now), margin)
+        error = why_unplaceable(demand, self._services.fleet.lately(now), margin)
         if error is not None:
             raise error
 
 
-def known_of(settings: Settings) -> Known:
+def defaults_of(settings: Settings) -> FleetDefaults:
     """What this fleet takes a request to mean."""
-    return Known(
+    return FleetDefaults(
         default_model=settings.default_model,
         default_precision=settings.default_precision,
         segment_duration=settings.segment_duration,

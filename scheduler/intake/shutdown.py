@@ -10,7 +10,7 @@ import psutil
 from celery import signals
 
 from whisper_fleet.scheduler.services import services
-from whisper_fleet.shared.connect import AWAY, connect_hastily
+from whisper_fleet.shared.connect import UNREACHABLE, connect_fail_fast
 
 _log = logging.getLogger(__name__)
 
@@ -27,9 +27,9 @@ def _stop(**_: Any) -> None:
 
 def _end_who_waits() -> None:
     try:
-        with connect_hastily(services().settings.redis_url) as redis:
+        with connect_fail_fast(services().settings.redis_url) as redis:
             redis.ping()
-    except AWAY as error:
+    except UNREACHABLE as error:
         _log.warning("intake stops without Redis: %s", error)
         for process in psutil.Process().children():
             process.terminate()

@@ -23,7 +23,7 @@ from whisper_fleet.scheduler.intake.settlement import settle
 from whisper_fleet.scheduler.intake.writers import target_of
 from whisper_fleet.scheduler.services import Services, services
 from whisper_fleet.shared import errors, names
-from whisper_fleet.shared.connect import AWAY
+from whisper_fleet.shared.connect import UNREACHABLE
 from whisper_fleet.shared.errors import BadOption, FleetError, JobError, JobNotFound, RequestError
 from whisper_fleet.shared.ledger.records import JobRecord
 from whisper_fleet.shared.wire import JobState
@@ -60,7 +60,7 @@ def transcribe(self: Task[Any, Any], *positional: Any, **asked: Any) -> NoReturn
     """Takes a job in; how it goes on and ends is shown under the same id."""
     if positional:
         raise BadOption(name="arguments", reason="send them by keyword: file_path=...")
-    _patiently(partial(_take_in, str(self.request.id), asked))
+    _retry_until_reachable(partial(_take_in, str(self.request.id), asked))
     raise Ignore
 
 
@@ -72,7 +72,7 @@ def _take_in(job: str, asked: dict[str, Any]) -> None:
 @app.task(bind=True, base=_ClientTask, name=names.ASSEMBLE)
 def assemble(self: Task[Any, Any]) -> dict[str, Any]:
     """Gives the client its transcript, or the reason why there is none."""
-    return _patiently(partial(_end, self, str(self.request.id)))
+    return _retry_until_reachable(partial(_end, self, str(self.request.id)))
 
 
 def _end(task: Task[Any, Any], job: str) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def _assembled(fleet: Services, record: JobRecord) -> dict[str, Any]:
             transcript = merge(plans, results)
             target = target_of(record.request)
             files = target.write(transcript) if target else []
-    except (Ignore, *AWAY):
+    except (Ignore, *UNREACHABLE):
         raise
     except Exception as error:
         fleet.ledger.fail(record.job, type(error).__name__, str(error), time.time())
@@ -124,12 +124,12 @@ def reason_of(record: JobRecord) -> FleetError:
     return JobError(f"{record.error_type}: {record.error}")
 
 
-def _patiently(step: Callable[[], T]) -> T:
+def _retry_until_reachable(step: Callable[[], T]) -> T:
     """What a client asked for waits for Redis however long it is away: every step may be repeated."""
     while True:
         try:
             return step()
-        except AWAY as error:
+        except UNREACHABLE as error:
             _log.warning("intake waits for Redis: %s", error)
             time.sleep(_PAUSE)
 

@@ -13,20 +13,20 @@ from redis import Redis
 
 from whisper_fleet.scheduler.app import app
 from whisper_fleet.scheduler.monitoring.metrics import FleetMetrics
-from whisper_fleet.scheduler.monitoring.snapshot import FigureReader, Figures
+from whisper_fleet.scheduler.monitoring.snapshot import FleetSnapshot, SnapshotReader
 from whisper_fleet.shared.settings import load_settings
 
 __all__ = ["app"]
 
 
 @lru_cache(maxsize=1)
-def _reader() -> FigureReader:
+def _reader() -> SnapshotReader:
     """Without patience: while it waits for Redis, Flower shows nothing at all."""
     settings = load_settings()
-    return FigureReader(Redis.from_url(settings.redis_url, socket_connect_timeout=2.0, socket_timeout=5.0), settings)
+    return SnapshotReader(Redis.from_url(settings.redis_url, socket_connect_timeout=2.0, socket_timeout=5.0), settings)
 
 
-def _read() -> Figures:
+def _read() -> FleetSnapshot:
     return _reader().read(time.time())
 
 

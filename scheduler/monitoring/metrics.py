@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 from redis.exceptions import RedisError
 
-from whisper_fleet.scheduler.monitoring.snapshot import Figures, GpuFigures
+from whisper_fleet.scheduler.monitoring.snapshot import FleetSnapshot, GpuSnapshot
 
 _log = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ _Sample = tuple[Sequence[str], float | None]
 class FleetMetrics(Collector):
     """Reads the figures anew whenever somebody asks for metrics."""
 
-    def __init__(self, read: Callable[[], Figures]) -> None:
+    def __init__(self, read: Callable[[], FleetSnapshot]) -> None:
         self._read = read
 
     def describe(self) -> Iterable[Metric]:
@@ -41,8 +41,8 @@ class FleetMetrics(Collector):
         yield from _of_the_past(figures)
 
 
-def _of_gpus(gpus: Sequence[GpuFigures]) -> Iterator[Metric]:
-    def each(name: str, words: str, figure: Callable[[GpuFigures], float | None]) -> Metric:
+def _of_gpus(gpus: Sequence[GpuSnapshot]) -> Iterator[Metric]:
+    def each(name: str, words: str, figure: Callable[[GpuSnapshot], float | None]) -> Metric:
         return _gauge(name, words, ["gpu"], [((gpu.status.id,), figure(gpu)) for gpu in gpus])
 
     yield each("gpu_up", "Whether the GPU's node sends heartbeats and its engine answers.", lambda gpu: gpu.is_up)
@@ -54,13 +54,13 @@ def _of_gpus(gpus: Sequence[GpuFigures]) -> Iterator[Metric]:
     yield _gauge("gpu_memory_bytes", "Memory of the GPU, or of the host for a CPU.", ["gpu", "kind"], memory)
 
 
-def _memory(gpu: GpuFigures) -> dict[str, int | None]:
+def _memory(gpu: GpuSnapshot) -> dict[str, int | None]:
     total, free = gpu.status.total_bytes, gpu.status.free_bytes
     used = None if total is None or free is None else total - free
     return {"total": total, "free": free, "used": used, "engine": gpu.status.engine_bytes}
 
 
-def _of_work(figures: Figures) -> Iterator[Metric]:
+def _of_work(figures: FleetSnapshot) -> Iterator[Metric]:
     taken = sum(gpu.taken for gpu in figures.gpus)
     running = min(taken, sum(gpu.status.busy for gpu in figures.gpus if gpu.is_up))
     waiting = sum(segments for _, segments in figures.depth.values())
@@ -72,7 +72,7 @@ def _of_work(figures: Figures) -> Iterator[Metric]:
     yield _gauge("messages", "Messages that wait for intake.", ["queue"], messages)
 
 
-def _of_the_past(figures: Figures) -> Iterator[Metric]:
+def _of_the_past(figures: FleetSnapshot) -> Iterator[Metric]:
     def counted(name: str, words: str, label: str = "gpu") -> Metric:
         found = {what.partition("/"): count for what, count in figures.counts.items()}
         samples = [((of,), count) for (what, _, of), count in found.items() if what == name]

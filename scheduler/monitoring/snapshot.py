@@ -12,7 +12,7 @@ from redis import Redis
 from whisper_fleet.shared import names
 from whisper_fleet.shared.ledger import keys
 from whisper_fleet.shared.ledger.ledger import Ledger
-from whisper_fleet.shared.ledger.registry import Fleet
+from whisper_fleet.shared.ledger.registry import GpuRegistry
 from whisper_fleet.shared.ledger.scripts import text
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.wire import GpuStatus, SlotDecision
@@ -22,7 +22,7 @@ _PRIORITY_STEPS = ("", "\x06\x163", "\x06\x166", "\x06\x169")
 
 
 @dataclass(frozen=True, kw_only=True)
-class GpuFigures:
+class GpuSnapshot:
     """A GPU of the registry."""
 
     status: GpuStatus
@@ -32,28 +32,28 @@ class GpuFigures:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figures:
+class FleetSnapshot:
     """What Prometheus is told."""
 
-    gpus: tuple[GpuFigures, ...]
+    gpus: tuple[GpuSnapshot, ...]
     depth: dict[int, tuple[int, int]]  # priority -> waiting jobs, waiting segments
     messages: dict[str, int]  # queue -> how many wait for intake
     counts: dict[str, float]  # see keys.COUNTS
     decisions: dict[str, int]  # see keys.SLOT_COUNTS
 
 
-class FigureReader:
+class SnapshotReader:
     """Reads the figures; Redis errors pass through as they are."""
 
     def __init__(self, redis: Redis, settings: Settings) -> None:
         self._redis = redis
         self._heartbeat_timeout = settings.heartbeat_timeout
-        self._fleet = Fleet(redis)
+        self._fleet = GpuRegistry(redis)
         self._ledger = Ledger(redis, max_attempts=settings.max_attempts, retention=settings.job_retention)
 
-    def read(self, now: float) -> Figures:
+    def read(self, now: float) -> FleetSnapshot:
         """The figures of this moment, in half a dozen round trips whatever the size of the fleet."""
-        return Figures(
+        return FleetSnapshot(
             gpus=tuple(self._gpus(now)),
             depth=self._ledger.depth(),
             messages={queue: self._messages(queue) for queue in (names.TRANSCRIBE_QUEUE, names.ASSEMBLE_QUEUE)},
@@ -61,11 +61,11 @@ class FigureReader:
             decisions=self._decisions(),
         )
 
-    def _gpus(self, now: float) -> list[GpuFigures]:
+    def _gpus(self, now: float) -> list[GpuSnapshot]:
         statuses = self._fleet.all()
         ids = [status.id for status in statuses]
         return [
-            GpuFigures(
+            GpuSnapshot(
                 status=status,
                 is_up=status.ready and now - status.heartbeat <= self._heartbeat_timeout,
                 taken=taken,

@@ -10,7 +10,7 @@ from whisper_fleet.shared.ledger import keys
 from whisper_fleet.shared.ledger.scripts import text
 
 
-class Silence:
+class Liveness:
     """What is known of silent GPUs lies in Redis, so that any process may take the second look."""
 
     def __init__(self, services: Services) -> None:

@@ -9,7 +9,7 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from whisper_fleet.scheduler.services import Services
-from whisper_fleet.scheduler.upkeep.liveness import Silence
+from whisper_fleet.scheduler.upkeep.liveness import Liveness
 from whisper_fleet.shared import names
 from whisper_fleet.shared.errors import JobCancelled, JobNotFound, StaleAttempt
 from whisper_fleet.shared.requests import as_keywords
@@ -27,7 +27,7 @@ class Recovery:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._ledger = services.ledger
-        self._silence = Silence(services)
+        self._silence = Liveness(services)
 
     def tick(self, now: float) -> int:
         """One look at everything that is overdue; how much was set going again."""

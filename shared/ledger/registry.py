@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 _BACK = 3600
 
 
-class Fleet:
+class GpuRegistry:
     """The GPUs that ever joined; Redis errors pass through as they are.
 
     It remembers what it read: a process that asks again and again reads only the GPUs that beat meanwhile.

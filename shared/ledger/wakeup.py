@@ -12,7 +12,7 @@ from whisper_fleet.shared.ledger import keys
 FLAG_MILLISECONDS = 2000
 
 
-def poke_dispatcher(app: Celery, redis: Redis) -> None:
+def wake_dispatcher(app: Celery, redis: Redis) -> None:
     """Sends `dispatch` unless one is on its way already."""
     if redis.set(keys.DISPATCH_FLAG, 1, nx=True, px=FLAG_MILLISECONDS):
         app.send_task(names.DISPATCH, queue=names.SCHEDULER_QUEUE, ignore_result=True)

@@ -16,7 +16,7 @@ from redis import Redis
 
 from tests.support.whole_fleet import WholeFleet, wait_for
 from whisper_fleet.shared import names
-from whisper_fleet.shared.ledger.registry import Fleet
+from whisper_fleet.shared.ledger.registry import GpuRegistry
 from whisper_fleet.shared.settings import load_settings
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(300)]
@@ -109,4 +109,4 @@ def resized(up: WholeFleet) -> Iterator[int]:
 
 
 def slots(redis: Redis) -> int:
-    return Fleet(redis).all()[0].slots
+    return GpuRegistry(redis).all()[0].slots

@@ -20,7 +20,7 @@ from tests.support.processes import descendants
 from tests.support.waiting import until
 from whisper_fleet.deploy.processes import programs
 from whisper_fleet.shared import names
-from whisper_fleet.shared.ledger.registry import Fleet
+from whisper_fleet.shared.ledger.registry import GpuRegistry
 from whisper_fleet.shared.settings import Settings
 
 HOST = "testhost"
@@ -70,7 +70,7 @@ class RunningFleet:
     def is_ready(self) -> bool:
         assert self.processes["gpu0"].poll() is None, self.log("gpu0").read_text()
         timeout = self.settings.heartbeat_timeout
-        return any(gpu.ready for gpu in Fleet(self.redis).gpus(time.time(), timeout))
+        return any(gpu.ready for gpu in GpuRegistry(self.redis).gpus(time.time(), timeout))
 
     def submit(self, **asked: Any) -> AsyncResult[Any]:
         """As any other service does it."""

@@ -27,7 +27,7 @@ from whisper_fleet.shared.audio.segments import Spool
 from whisper_fleet.shared.ledger import keys
 from whisper_fleet.shared.ledger.ledger import Ledger
 from whisper_fleet.shared.ledger.records import JobRecord
-from whisper_fleet.shared.ledger.registry import Fleet
+from whisper_fleet.shared.ledger.registry import GpuRegistry
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.wire import Assignment, GpuStatus, JobPlan, SegmentMessage, SegmentPlan, TranscribeRequest
 
@@ -82,7 +82,7 @@ class Nodes:
         return process
 
     def status(self) -> GpuStatus | None:
-        return next(iter(Fleet(self.redis).gpus(time.time(), 3.0)), None)
+        return next(iter(GpuRegistry(self.redis).gpus(time.time(), 3.0)), None)
 
     def is_ready(self, since: float = 0.0) -> bool:
         status = self.status()

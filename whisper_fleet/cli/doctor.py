@@ -21,7 +21,7 @@ from whisper_fleet.scheduler.capacity.devices import Devices, problem_of, read_d
 from whisper_fleet.scheduler.capacity.nvml import GpuReading
 from whisper_fleet.shared import binaries
 from whisper_fleet.shared.errors import FleetError
-from whisper_fleet.shared.ledger.registry import Fleet
+from whisper_fleet.shared.ledger.registry import GpuRegistry
 from whisper_fleet.shared.models import MODELS, canonical, resolve
 from whisper_fleet.shared.settings import Settings, unknown_names
 from whisper_fleet.shared.units import readable_bytes
@@ -58,8 +58,8 @@ def _folder(settings: Settings) -> Iterator[Finding]:
     var = settings.var_dir.absolute()
     nearest = next(folder for folder in (var, *var.parents) if folder.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        mend = "mend that, or choose another folder with WHISPER_FLEET_VAR_DIR"
-        yield Finding("bad", f"{nearest} is no folder that can be written to: {mend}")
+        fix = "correct that, or choose another folder with WHISPER_FLEET_VAR_DIR"
+        yield Finding("bad", f"{nearest} is no folder that can be written to: {fix}")
 
 
 def redis_findings(settings: Settings) -> Iterator[Finding]:
@@ -88,18 +88,18 @@ def _memory_findings(memory: Mapping[str, Any]) -> Iterator[Finding]:
     """Whether Redis keeps all that it is given, and has room for more."""
     policy, used, most = memory["maxmemory_policy"], memory["used_memory"], memory["maxmemory"]
     if policy != "noeviction":
-        mend = "set maxmemory-policy noeviction"
-        yield Finding("bad", f"Redis may throw jobs away (maxmemory-policy is {policy}): {mend}")
+        fix = "set maxmemory-policy noeviction"
+        yield Finding("bad", f"Redis may throw jobs away (maxmemory-policy is {policy}): {fix}")
     elif 0 < most <= used:  # 0: as much as there is
-        mend = "raise maxmemory, or have jobs forgotten sooner with WHISPER_FLEET_JOB_RETENTION"
+        fix = "raise maxmemory, or have jobs forgotten sooner with WHISPER_FLEET_JOB_RETENTION"
         full = f"{readable_bytes(used)} used, maxmemory is {readable_bytes(most)}"
-        yield Finding("bad", f"Redis is full and takes nothing in ({full}): {mend}")
+        yield Finding("bad", f"Redis is full and takes nothing in ({full}): {fix}")
 
 
 def _no_redis(settings: Settings, where: str, error: RedisError) -> Iterator[Finding]:
     if "redis_url" in settings.model_fields_set:
-        mend = "start it, or correct WHISPER_FLEET_REDIS_URL"
-        yield Finding("bad", f"Redis does not answer at {where} ({error}): {mend}")
+        fix = "start it, or correct WHISPER_FLEET_REDIS_URL"
+        yield Finding("bad", f"Redis does not answer at {where} ({error}): {fix}")
         return
     try:
         yield Finding("good", f"no fleet is up here; `make up` would start {binaries.redis_server()}")
@@ -152,7 +152,7 @@ def _statuses(settings: Settings) -> dict[int, GpuStatus]:
     """What this host's nodes report; nothing while no fleet is up."""
     try:
         with Redis.from_url(settings.redis_url, socket_connect_timeout=2.0, socket_timeout=2.0) as redis:
-            alive = Fleet(redis).gpus(time.time(), settings.heartbeat_timeout)
+            alive = GpuRegistry(redis).gpus(time.time(), settings.heartbeat_timeout)
     except RedisError:
         return {}
     return {gpu.index: gpu for gpu in alive if gpu.host == settings.host}

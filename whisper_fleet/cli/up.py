@@ -15,13 +15,13 @@ from rich.console import Console
 from whisper_fleet.cli.client import JobClient
 from whisper_fleet.cli.doctor import redis_findings, report
 from whisper_fleet.cli.watching import watch_to_the_end
-from whisper_fleet.deploy.processes.state_dir import Home, use_embedded_redis
-from whisper_fleet.deploy.processes.supervisor import Front, fleet_up
+from whisper_fleet.deploy.processes.state_dir import StateDir, use_embedded_redis
+from whisper_fleet.deploy.processes.supervisor import Supervisor, fleet_up
 from whisper_fleet.deploy.processes.weights import bring_weights
 from whisper_fleet.shared import binaries
-from whisper_fleet.shared.connect import AWAY, connect_hastily
+from whisper_fleet.shared.connect import UNREACHABLE, connect_fail_fast
 from whisper_fleet.shared.errors import SetupError
-from whisper_fleet.shared.ledger.registry import Fleet
+from whisper_fleet.shared.ledger.registry import GpuRegistry
 from whisper_fleet.shared.settings import Settings, load_settings
 from whisper_fleet.shared.wire import GpuStatus
 
@@ -93,26 +93,26 @@ def _prepare(model: str, settings: Settings) -> None:
     bring_weights(model, settings)
 
 
-def _wait_until_ready(front: Front, console: Console) -> list[GpuStatus]:
+def _wait_until_ready(front: Supervisor, console: Console) -> list[GpuStatus]:
     """This machine's GPUs that take work, once there is one; SetupError with the log's last words if none comes."""
     since, deadline = time.time(), time.monotonic() + _READY_SECONDS
     redis_answers = False
     settings = load_settings()
-    with connect_hastily(front.redis_url) as redis, console.status("Starting the fleet"):
+    with connect_fail_fast(front.redis_url) as redis, console.status("Starting the fleet"):
         while time.monotonic() < deadline:
             time.sleep(_LOOK_SECONDS)
             try:
-                gpus = Fleet(redis).gpus(time.time(), settings.heartbeat_timeout)
+                gpus = GpuRegistry(redis).gpus(time.time(), settings.heartbeat_timeout)
             except AuthenticationError:  # no Redis that is away
                 raise
-            except AWAY:
+            except UNREACHABLE:
                 continue
             redis_answers = True
             ready = _ready_here(gpus, settings.host, since)
             if ready:
                 return ready
     missing = "a GPU node that is ready" if redis_answers else "a Redis that answers"
-    raise SetupError(what=missing, mend=_last_words(front.home, redis_answers))
+    raise SetupError(what=missing, fix=_last_words(front.home, redis_answers))
 
 
 def _ready_here(gpus: Sequence[GpuStatus], host: str, since: float) -> list[GpuStatus]:
@@ -120,7 +120,7 @@ def _ready_here(gpus: Sequence[GpuStatus], host: str, since: float) -> list[GpuS
     return [gpu for gpu in gpus if gpu.host == host and gpu.ready and gpu.heartbeat > since]
 
 
-def _last_words(home: Home, redis_answers: bool) -> str:
+def _last_words(home: StateDir, redis_answers: bool) -> str:
     """The end of the log of the embedded Redis, if that is what did not come up, else of a node's."""
     is_embedded = home.redis_url.exists()
     logs = sorted(home.logs.glob("redis.log" if is_embedded and not redis_answers else "gpu*.log"))

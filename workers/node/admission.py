@@ -19,7 +19,7 @@ def runs_alone(attempt: int, max_attempts: int) -> bool:
     return 1 < max_attempts <= attempt
 
 
-class Company:
+class Admission:
     """The door of an engine. Those who want to be alone go first, so that they get to it at all."""
 
     def __init__(self) -> None:

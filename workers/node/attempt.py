@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 #: What the client must mend: no attempt will go better.
-HOPELESS = (RequestError, EngineRequestInvalid, ModelUnavailable)
+NOT_RETRYABLE = (RequestError, EngineRequestInvalid, ModelUnavailable)
 
 #: Seconds between two reports of a segment; a window that takes longer is reported all the same.
 REPORT_INTERVAL = 0.5
@@ -144,7 +144,7 @@ class Attempt:
                 self._hand_over(error)
             case SegmentStopped():
                 self._stopped(error)
-            case _ if isinstance(error, HOPELESS):
+            case _ if isinstance(error, NOT_RETRYABLE):
                 self._fail(error)
             case _:
                 self._give_back(error)
@@ -180,7 +180,7 @@ class Attempt:
     def _report(self, seconds_done: float) -> None:
         """Renew the lease and show progress; without Redis the work goes on, the result will wait for it."""
         try:
-            progress = self._node.hasty_ledger.progress(self._message, seconds_done, self._lease, time.time())
+            progress = self._node.fail_fast_ledger.progress(self._message, seconds_done, self._lease, time.time())
             self._show(progress)
             self._tell(seconds_done)
         except (RedisError, OperationalError, OSError) as error:
@@ -188,7 +188,7 @@ class Attempt:
 
     def _show(self, progress: JobProgress | None) -> None:
         if progress is not None:
-            show(self._node.app, self._node.hasty, self._message.job, progress)
+            show(self._node.app, self._node.fail_fast, self._message.job, progress)
 
     def _stopped(self, why: SegmentStopped) -> None:
         """A revoked segment ends its job, which cannot be whole any more; a cold shutdown does not."""

@@ -16,16 +16,16 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from whisper_fleet.shared import names
-from whisper_fleet.shared.connect import connect, connect_hastily
+from whisper_fleet.shared.connect import connect, connect_fail_fast
 from whisper_fleet.shared.errors import EngineError, JobCancelled, JobNotFound, StaleAttempt
 from whisper_fleet.shared.host import read_host
 from whisper_fleet.shared.ledger.ledger import Ledger
-from whisper_fleet.shared.ledger.registry import Fleet
-from whisper_fleet.shared.ledger.wakeup import poke_dispatcher
+from whisper_fleet.shared.ledger.registry import GpuRegistry
+from whisper_fleet.shared.ledger.wakeup import wake_dispatcher
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.wire import GpuStatus
 from whisper_fleet.workers.link.protocol import EngineStats
-from whisper_fleet.workers.node.admission import Company
+from whisper_fleet.workers.node.admission import Admission
 from whisper_fleet.workers.node.engine_command import device_of, engine_command, engine_environment, engine_socket
 from whisper_fleet.workers.node.engine_process import EngineProcess
 from whisper_fleet.workers.pool.slots import Slots
@@ -53,8 +53,8 @@ class Node:
         self.redis = connect(settings.redis_url)
         self.ledger = _ledger(self.redis, settings)
         #: Without patience, for what is said again at the next window or heartbeat.
-        self.hasty = connect_hastily(settings.redis_url)
-        self.hasty_ledger = _ledger(self.hasty, settings)
+        self.fail_fast = connect_fail_fast(settings.redis_url)
+        self.fail_fast_ledger = _ledger(self.fail_fast, settings)
         socket = engine_socket(settings)
         self.engine = EngineProcess(
             engine_command(settings, self.device, socket),
@@ -62,7 +62,7 @@ class Node:
             socket,
             self._on_change,
         )
-        self.company = Company()
+        self.company = Admission()
         self._pool = pool
         self._started = time.time()
         self._stats: EngineStats | None = None
@@ -89,12 +89,12 @@ class Node:
         self._stopped.set()
         self._on_change()
         self.engine.stop()
-        _whatever_redis_says(lambda: Fleet(self.hasty).leave(self.gpu))
+        _whatever_redis_says(lambda: GpuRegistry(self.fail_fast).leave(self.gpu))
         self.poke()
 
     def poke(self) -> None:
         """Something here is free: have the dispatcher look, which it also does by itself now and then."""
-        _whatever_redis_says(lambda: poke_dispatcher(self.app, self.hasty))
+        _whatever_redis_says(lambda: wake_dispatcher(self.app, self.fail_fast))
 
     def publish_assemble(self, job: str) -> None:
         """The job's end goes out under the id that the client holds."""
@@ -132,12 +132,12 @@ class Node:
 
     def _clear_up(self) -> None:
         """What runs here by the ledger died with the process before us: do not wait for its lease."""
-        for message, was_running in self.hasty_ledger.overdue(self.gpu, math.inf):
+        for message, was_running in self.fail_fast_ledger.overdue(self.gpu, math.inf):
             log.warning("found %s, left behind", message)
             with suppress(StaleAttempt, JobCancelled, JobNotFound):
                 if not was_running:
-                    self.hasty_ledger.hand_over(message, time.time())
-                elif self.hasty_ledger.give_back(message, "its node died", time.time()).job_failed:
+                    self.fail_fast_ledger.hand_over(message, time.time())
+                elif self.fail_fast_ledger.give_back(message, "its node died", time.time()).job_failed:
                     self.publish_assemble(message.job)
 
     def _on_change(self) -> None:
@@ -181,7 +181,7 @@ class Node:
         if self._stats is None or self._stopped.is_set():
             return
         status = self.status(self._stats, time.time())
-        _whatever_redis_says(lambda: Fleet(self.hasty).beat(status))
+        _whatever_redis_says(lambda: GpuRegistry(self.fail_fast).beat(status))
         if status.ready and status.busy < status.slots:
             self.poke()
 

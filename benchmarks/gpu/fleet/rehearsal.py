@@ -13,7 +13,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from tests.support.nvml_stub import Gpu, Scenario, build
-from whisper_fleet.shared.ledger.registry import Fleet
+from whisper_fleet.shared.ledger.registry import GpuRegistry
 
 _LOOK_SECONDS = 0.2
 #: Python runs it as it starts: an engine that is told to compute on a GPU computes on the CPU. Its node, and so the
@@ -77,7 +77,7 @@ class StubHost:
     def _follow(self, redis: Redis) -> None:
         while not self._stop.wait(_LOOK_SECONDS):
             try:
-                statuses = Fleet(redis).all()
+                statuses = GpuRegistry(redis).all()
             except RedisError:
                 continue
             for status in statuses:

@@ -24,7 +24,7 @@ from whisper_fleet.scheduler.capacity.pools import Pools, Resize
 from whisper_fleet.shared import names
 from whisper_fleet.shared.host import HostReading
 from whisper_fleet.shared.ledger import keys
-from whisper_fleet.shared.ledger.registry import Fleet
+from whisper_fleet.shared.ledger.registry import GpuRegistry
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.wire import SlotDecision
 
@@ -60,7 +60,7 @@ def size(app: Celery) -> int | None:
 
 
 def beat(redis: Redis, now: float) -> None:
-    Fleet(redis).beat(
+    GpuRegistry(redis).beat(
         gpu_status(
             HOST,
             uuid="GPU-0",

@@ -15,10 +15,10 @@ from tests.support.fleet import HOST, RunningFleet, fleet_of
 from tests.support.ledgers import GPU, LedgerByHand, result
 from tests.support.statuses import gpu_status
 from tests.support.waiting import until
-from whisper_fleet.scheduler.monitoring.snapshot import FigureReader
+from whisper_fleet.scheduler.monitoring.snapshot import SnapshotReader
 from whisper_fleet.shared import names
 from whisper_fleet.shared.ledger import keys
-from whisper_fleet.shared.ledger.registry import Fleet
+from whisper_fleet.shared.ledger.registry import GpuRegistry
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.wire import JobState, SlotDecision
 
@@ -33,22 +33,22 @@ def ledger(redis: Redis) -> LedgerByHand:
 
 
 @pytest.fixture
-def reader(redis: Redis, redis_url: str) -> FigureReader:
-    return FigureReader(redis, Settings(redis_url=redis_url))
+def reader(redis: Redis, redis_url: str) -> SnapshotReader:
+    return SnapshotReader(redis, Settings(redis_url=redis_url))
 
 
 def beat(redis: Redis, gpu: str, heartbeat: float) -> None:
     host, _, index = gpu.partition(".")
-    Fleet(redis).beat(gpu_status(host, int(index), uuid=f"GPU-{gpu}", busy=1, heartbeat=heartbeat))
+    GpuRegistry(redis).beat(gpu_status(host, int(index), uuid=f"GPU-{gpu}", busy=1, heartbeat=heartbeat))
 
 
-def test_an_empty_fleet_has_figures(reader: FigureReader) -> None:
+def test_an_empty_fleet_has_figures(reader: SnapshotReader) -> None:
     figures = reader.read(NOW)
     assert (figures.gpus, figures.depth, figures.counts, figures.decisions) == ((), {}, {}, {})
     assert figures.messages == {"transcribe": 0, "assemble": 0}
 
 
-def test_a_gpu_is_up_while_it_sends_heartbeats(redis: Redis, reader: FigureReader) -> None:
+def test_a_gpu_is_up_while_it_sends_heartbeats(redis: Redis, reader: SnapshotReader) -> None:
     beat(redis, "host.0", NOW - 1)
     beat(redis, "host.1", NOW - 60)
     decision = SlotDecision(
@@ -61,7 +61,7 @@ def test_a_gpu_is_up_while_it_sends_heartbeats(redis: Redis, reader: FigureReade
     assert [gpu.wanted for gpu in figures.gpus] == [6, None]
 
 
-def test_what_waits_and_runs_is_counted(redis: Redis, reader: FigureReader, ledger: LedgerByHand) -> None:
+def test_what_waits_and_runs_is_counted(redis: Redis, reader: SnapshotReader, ledger: LedgerByHand) -> None:
     beat(redis, GPU, NOW)
     ledger.planned("long", 5, tenant="a")
     ledger.planned("short", 2, tenant="b")
@@ -75,7 +75,7 @@ def test_what_waits_and_runs_is_counted(redis: Redis, reader: FigureReader, ledg
     assert figures.messages == {"transcribe": 1, "assemble": 0}
 
 
-def test_what_was_ever_done_is_counted_once(reader: FigureReader, ledger: LedgerByHand) -> None:
+def test_what_was_ever_done_is_counted_once(reader: SnapshotReader, ledger: LedgerByHand) -> None:
     ledger.planned("good", 2, seconds=30.0)
     for segment in range(2):
         message = ledger.running("good", segment)

@@ -30,7 +30,7 @@ from whisper_fleet.scheduler.services import Services, make_services
 from whisper_fleet.scheduler.upkeep.recovery import Recovery
 from whisper_fleet.shared import binaries
 from whisper_fleet.shared.audio.segments import Spool
-from whisper_fleet.shared.connect import connect_hastily
+from whisper_fleet.shared.connect import connect_fail_fast
 from whisper_fleet.shared.errors import AssemblyFailed, CorruptAudio, UnknownGpu
 from whisper_fleet.shared.ledger import keys
 from whisper_fleet.shared.ledger.ledger import Ledger
@@ -45,7 +45,7 @@ CLIP = min(SPEECH.glob("*.wav"))
 @pytest.fixture
 def fleet(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Services:
     """What an intake process has, but that its patience with Redis ends at once."""
-    monkeypatch.setattr("whisper_fleet.scheduler.services.connect", connect_hastily)
+    monkeypatch.setattr("whisper_fleet.scheduler.services.connect", connect_fail_fast)
     app = Celery("intake", broker=redis_url, backend=redis_url, set_as_current=False)
     services = make_services(app, Settings(redis_url=redis_url, var_dir=tmp_path))
     monkeypatch.setattr(tasks, "services", lambda: services)

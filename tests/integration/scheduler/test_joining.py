@@ -18,40 +18,40 @@ from tests.conftest import free_port
 from tests.support.statuses import gpu_status
 from whisper_fleet.cli import up
 from whisper_fleet.deploy.processes import host_conflict
-from whisper_fleet.deploy.processes.host_conflict import refuse_namesake
-from whisper_fleet.deploy.processes.state_dir import Home
-from whisper_fleet.deploy.processes.supervisor import Front
+from whisper_fleet.deploy.processes.host_conflict import refuse_host_conflict
+from whisper_fleet.deploy.processes.state_dir import StateDir
+from whisper_fleet.deploy.processes.supervisor import Supervisor
 from whisper_fleet.shared.errors import SetupError
-from whisper_fleet.shared.ledger.registry import Fleet
+from whisper_fleet.shared.ledger.registry import GpuRegistry
 from whisper_fleet.shared.settings import Settings
 
 pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
-def front(redis_url: str, tmp_path: Path) -> Front:
+def front(redis_url: str, tmp_path: Path) -> Supervisor:
     """As far as one that waits needs to know it."""
     settings = Settings(redis_url=redis_url, var_dir=tmp_path)
-    return cast(Front, SimpleNamespace(redis_url=redis_url, home=Home(settings)))
+    return cast(Supervisor, SimpleNamespace(redis_url=redis_url, home=StateDir(settings)))
 
 
-def test_a_wrong_password_is_not_waited_for(front: Front, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_password_is_not_waited_for(front: Supervisor, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(up, "_READY_SECONDS", 1.0)
     redis.config_set("requirepass", "another")
     with pytest.raises(AuthenticationError):
         up._wait_until_ready(front, Console())
 
 
-def test_nor_is_a_database_that_redis_does_not_have(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nor_is_a_database_that_redis_does_not_have(front: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(up, "_READY_SECONDS", 1.0)
     nowhere = SimpleNamespace(redis_url=front.redis_url.replace("/0", "/99"), home=front.home)
     with pytest.raises(ResponseError, match="out of range"):
-        up._wait_until_ready(cast(Front, nowhere), Console())
+        up._wait_until_ready(cast(Supervisor, nowhere), Console())
 
 
 def beat(redis: Redis, host: str = "here") -> None:
     """Of a GPU of that host."""
-    Fleet(redis).beat(gpu_status(host, heartbeat=time.time()))
+    GpuRegistry(redis).beat(gpu_status(host, heartbeat=time.time()))
 
 
 def named(redis_url: str, tmp_path: Path) -> Settings:
@@ -66,7 +66,7 @@ def test_a_second_machine_of_one_name_is_refused(
     beat(redis)
     monkeypatch.setattr(host_conflict.time, "sleep", lambda _: beat(redis))
     with pytest.raises(SetupError, match=r"here\.0 is up elsewhere: set WHISPER_FLEET_HOST"):
-        refuse_namesake(redis_url, settings)
+        refuse_host_conflict(redis_url, settings)
 
 
 def test_a_machine_that_was_killed_may_come_back_under_its_name(
@@ -76,11 +76,11 @@ def test_a_machine_that_was_killed_may_come_back_under_its_name(
     beat(redis)
     sleep = time.sleep
     monkeypatch.setattr(host_conflict.time, "sleep", lambda seconds: (beat(redis, "other"), sleep(seconds)))
-    refuse_namesake(redis_url, settings)
+    refuse_host_conflict(redis_url, settings)
 
 
 def test_a_name_is_asked_about_only_where_redis_answers(tmp_path: Path) -> None:
-    refuse_namesake(f"redis://127.0.0.1:{free_port()}/0", named("redis://127.0.0.1", tmp_path))
+    refuse_host_conflict(f"redis://127.0.0.1:{free_port()}/0", named("redis://127.0.0.1", tmp_path))
 
 
 @pytest.mark.parametrize(("is_embedded", "is_said"), [(False, True), (True, False)])
@@ -94,7 +94,7 @@ def test_up_says_what_an_outside_redis_may_lose(
 ) -> None:
     redis.config_set("maxmemory-policy", "allkeys-lru")
     front = SimpleNamespace(
-        is_embedded=is_embedded, redis_url=redis_url, flower_url="", home=Home(named(redis_url, tmp_path))
+        is_embedded=is_embedded, redis_url=redis_url, flower_url="", home=StateDir(named(redis_url, tmp_path))
     )
     monkeypatch.setattr(up, "load_settings", lambda: named(redis_url, tmp_path))
     monkeypatch.setattr(up, "_prepare", lambda *_: None)

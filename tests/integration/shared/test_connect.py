@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from redis import Redis
 
-from whisper_fleet.shared.connect import connect, connect_hastily
+from whisper_fleet.shared.connect import connect, connect_fail_fast
 
 pytestmark = pytest.mark.integration
 
@@ -15,7 +15,7 @@ _THREADS = 200
 _NOTHING = "a list that nobody fills"
 
 
-@pytest.mark.parametrize("connected", [connect, connect_hastily])
+@pytest.mark.parametrize("connected", [connect, connect_fail_fast])
 def test_two_hundred_slots_that_ask_at_once_wait_for_a_connection(connected: object, redis_url: str) -> None:
     assert callable(connected)
     with connected(redis_url) as client, ThreadPoolExecutor(_THREADS) as slots:

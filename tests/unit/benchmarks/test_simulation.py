@@ -10,12 +10,12 @@ from benchmarks.simulation import __main__
 from benchmarks.simulation.fleet import make_backlog, make_fleet, make_jobs, model_memories
 from benchmarks.simulation.plot import plot
 from benchmarks.simulation.policies import FairDispatch, RandomQueues, SharedQueue
-from benchmarks.simulation.run import Figures, Simulation, quantile
+from benchmarks.simulation.run import SimulationResult, Simulation, quantile
 
 MEMORIES = model_memories()
 
 
-def run(policy: str, *, seed: int = 3, backlog_hours: int = 0) -> Figures:
+def run(policy: str, *, seed: int = 3, backlog_hours: int = 0) -> SimulationResult:
     gpus = make_fleet(16, random.Random(seed))
     policies = {
         "fair": lambda: FairDispatch(MEMORIES),

@@ -21,18 +21,18 @@ from whisper_fleet.cli.main import main
 from whisper_fleet.cli.up import _last_words
 from whisper_fleet.deploy.processes import programs
 from whisper_fleet.deploy.processes.configuration import redis_config, supervisor_config, tied_to_parent
-from whisper_fleet.deploy.processes.state_dir import Home, free_port
+from whisper_fleet.deploy.processes.state_dir import StateDir, free_port
 from whisper_fleet.shared import binaries
 from whisper_fleet.shared.errors import SetupError
 from whisper_fleet.shared.settings import Settings
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home(Settings(var_dir=tmp_path / "100 % mine"))
+def home(tmp_path: Path) -> StateDir:
+    return StateDir(Settings(var_dir=tmp_path / "100 % mine"))
 
 
-def config(home: Home, gpus: list[int]) -> configparser.RawConfigParser:
+def config(home: StateDir, gpus: list[int]) -> configparser.RawConfigParser:
     """The supervisor's configuration, as an ini file."""
     settings = Settings(host="box")
     fleet = programs.fleet(settings, gpus=gpus, cores=4, beat_schedule=home.beat_schedule, flower_port=5555)
@@ -42,23 +42,23 @@ def config(home: Home, gpus: list[int]) -> configparser.RawConfigParser:
     return parser
 
 
-def test_there_is_one_node_for_each_gpu(home: Home) -> None:
+def test_there_is_one_node_for_each_gpu(home: StateDir) -> None:
     told = config(home, [0, 3])
     assert told["group:fleet"]["programs"] == "beat,scheduler,intake,gpu0,gpu3,flower"
     assert "-n gpu3@box -Q gpu.box.3" in told["program:gpu3"]["command"]
     assert 'WHISPER_FLEET_GPU_INDEX="3"' in told["program:gpu3"]["environment"]
 
 
-def test_redis_starts_first_and_stops_last(home: Home) -> None:
+def test_redis_starts_first_and_stops_last(home: StateDir) -> None:
     told = config(home, [0])
     assert int(told["group:store"]["priority"]) < int(told["group:fleet"]["priority"])
 
 
-def test_an_outside_redis_is_not_started(home: Home) -> None:
+def test_an_outside_redis_is_not_started(home: StateDir) -> None:
     assert "program:" not in supervisor_config(home, None, [])
 
 
-def test_every_process_is_tied_and_restarted(home: Home) -> None:
+def test_every_process_is_tied_and_restarted(home: StateDir) -> None:
     told = config(home, [0])
     sections = [told[name] for name in told.sections() if name.startswith("program:")]
     assert len(sections) == 6
@@ -67,14 +67,14 @@ def test_every_process_is_tied_and_restarted(home: Home) -> None:
         assert shlex.split(section["command"])[2].endswith("parent_death.py")
 
 
-def test_odd_paths_survive_the_configuration(home: Home) -> None:
+def test_odd_paths_survive_the_configuration(home: StateDir) -> None:
     told = config(home, [0])
     assert "'/opt/redis server'" in told["program:redis"]["command"]
     assert told["program:beat"]["stdout_logfile"].endswith("100 %%%% mine/log/beat.log")
 
 
 def test_supervisord_and_redis_read_odd_paths_as_they_are(tmp_path: Path) -> None:
-    home = Home(Settings(var_dir=tmp_path / "100 %x of 'our' \"ü\" \\d"))
+    home = StateDir(Settings(var_dir=tmp_path / "100 %x of 'our' \"ü\" \\d"))
     with home.taken():
         echo = programs.Program(name="echo", command=("echo", "100 % said"))
         home.supervisor_config.write_text(supervisor_config(home, None, [echo]))
@@ -91,23 +91,23 @@ def test_supervisord_and_redis_read_odd_paths_as_they_are(tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", ["fleet #1", "mine ;yours", "two\nlines"])
 def test_a_path_that_supervisord_would_cut_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(SetupError, match="rename the folder"):
-        supervisor_config(Home(Settings(var_dir=tmp_path / name)), None, [])
+        supervisor_config(StateDir(Settings(var_dir=tmp_path / name)), None, [])
 
 
-def test_redis_keeps_jobs_to_this_machine_and_on_disk(home: Home) -> None:
+def test_redis_keeps_jobs_to_this_machine_and_on_disk(home: StateDir) -> None:
     lines = redis_config(home, 7000, "secret").splitlines()
     wanted = {"bind 127.0.0.1", "port 7000", "requirepass secret", "appendonly yes", "maxmemory-policy noeviction"}
     assert wanted <= set(lines)
 
 
-def test_only_one_fleet_may_be_up_in_a_folder(home: Home) -> None:
+def test_only_one_fleet_may_be_up_in_a_folder(home: StateDir) -> None:
     with home.taken(), pytest.raises(SetupError, match="a fleet is up in it already"), home.taken():
         pass
     with home.taken():
         pass
 
 
-def test_a_fleet_leaves_no_pid_file_or_socket(home: Home) -> None:
+def test_a_fleet_leaves_no_pid_file_or_socket(home: StateDir) -> None:
     with home.taken():
         home.supervisor_pid.write_text("1")
         home.tell_redis_url("redis://:secret@127.0.0.1:1/0")
@@ -115,7 +115,7 @@ def test_a_fleet_leaves_no_pid_file_or_socket(home: Home) -> None:
     assert list(home.run.iterdir()) == []
 
 
-def test_what_a_killed_fleet_left_is_cleared_away(home: Home) -> None:
+def test_what_a_killed_fleet_left_is_cleared_away(home: StateDir) -> None:
     with home.taken():
         pass
     (home.run / "engine-box-0.sock").touch()
@@ -124,7 +124,7 @@ def test_what_a_killed_fleet_left_is_cleared_away(home: Home) -> None:
         assert list(home.run.iterdir()) == []
 
 
-def test_what_others_have_in_the_folder_stays_theirs(home: Home) -> None:
+def test_what_others_have_in_the_folder_stays_theirs(home: StateDir) -> None:
     (home.run / "dbus").mkdir(parents=True)
     (home.run / "other.pid").touch()
     home.run.chmod(0o755)
@@ -134,7 +134,7 @@ def test_what_others_have_in_the_folder_stays_theirs(home: Home) -> None:
     assert stat.S_IMODE(home.run.stat().st_mode) == 0o755
 
 
-def test_a_port_and_a_password_that_a_full_disk_left_empty_are_made_anew(home: Home) -> None:
+def test_a_port_and_a_password_that_a_full_disk_left_empty_are_made_anew(home: StateDir) -> None:
     with home.taken():
         for name in ("port", "password"):
             (home.redis / name).touch()
@@ -155,7 +155,7 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path, monkeypatch: pyte
         main()
 
 
-def test_redis_keeps_its_address_while_the_port_is_free(home: Home) -> None:
+def test_redis_keeps_its_address_while_the_port_is_free(home: StateDir) -> None:
     with home.taken():
         first = home.embedded_redis_address()
         assert home.embedded_redis_address() == first
@@ -184,7 +184,7 @@ def test_the_doctor_looks_at_the_fleets_folder(tmp_path: Path, monkeypatch: pyte
     assert [finding.kind for finding in _folder(Settings(var_dir=tmp_path / "var"))] == ["bad"]
 
 
-def test_a_fleet_without_its_redis_tells_the_end_of_that_log(home: Home) -> None:
+def test_a_fleet_without_its_redis_tells_the_end_of_that_log(home: StateDir) -> None:
     with home.taken():
         (home.logs / "gpu0.log").write_text("Connection refused")
         (home.logs / "redis.log").write_text("Bad file format reading the append only file")
@@ -194,11 +194,11 @@ def test_a_fleet_without_its_redis_tells_the_end_of_that_log(home: Home) -> None
         assert "Connection refused" in _last_words(home, redis_answers=True)
 
 
-def test_supervisord_starts_where_few_files_may_be_open(home: Home) -> None:
+def test_supervisord_starts_where_few_files_may_be_open(home: StateDir) -> None:
     limits = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))"
     told = (
         "from whisper_fleet.deploy.processes.configuration import _supervisord;"
-        "from whisper_fleet.deploy.processes.state_dir import Home; print(_supervisord(Home(s)))"
+        "from whisper_fleet.deploy.processes.state_dir import StateDir; print(_supervisord(StateDir(s)))"
     )
     code = f"{limits}; from whisper_fleet.shared.settings import Settings; s = Settings(); {told}"
     printed = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True).stdout

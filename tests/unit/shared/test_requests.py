@@ -12,10 +12,10 @@ from whisper.decoding import DecodingOptions
 from whisper.tokenizer import get_tokenizer
 
 from whisper_fleet.shared.errors import BadOption, BadPriority, RequestError, UnknownLanguage, UnknownOption
-from whisper_fleet.shared.requests import FORMATS, WHISPER_OPTIONS, Known, as_keywords, parse_request
+from whisper_fleet.shared.requests import FORMATS, WHISPER_OPTIONS, FleetDefaults, as_keywords, parse_request
 from whisper_fleet.shared.wire import TranscribeRequest
 
-KNOWN = Known(
+DEFAULTS = FleetDefaults(
     default_model="base",
     default_precision="float16",
     segment_duration=300.0,
@@ -24,7 +24,7 @@ KNOWN = Known(
 
 
 def parse(**asked: Any) -> TranscribeRequest:
-    return parse_request({"file_path": "/audio.wav", **asked}, KNOWN)
+    return parse_request({"file_path": "/audio.wav", **asked}, DEFAULTS)
 
 
 def test_a_path_is_enough() -> None:
@@ -131,11 +131,11 @@ def test_tokens_to_suppress_are_taken_as_whisper_takes_them(tokens: str | list[i
 
 def test_a_language_that_is_no_utf8_is_refused_by_a_client_that_knows_none() -> None:
     with pytest.raises(BadOption, match="UTF-8"):
-        parse_request({"file_path": "/a.wav", "language": "\ud800"}, dataclasses.replace(KNOWN, languages=None))
+        parse_request({"file_path": "/a.wav", "language": "\ud800"}, dataclasses.replace(DEFAULTS, languages=None))
 
 
 def test_a_client_that_does_not_know_the_languages_leaves_them_to_intake() -> None:
-    light = dataclasses.replace(KNOWN, languages=None)
+    light = dataclasses.replace(DEFAULTS, languages=None)
     assert parse_request({"file_path": "/a.wav", "language": "Klingon"}, light).language == "klingon"
 
 

@@ -57,8 +57,8 @@ def _find(model: str, model_dir: Path) -> Path:
         raise ModelUnavailable(model=model, reason=str(error)) from error
     if not path.is_file():
         fetch = f"python -c \"import whisper; whisper.load_model('{model}')\""
-        mend = f"; fetch it with `{fetch}`" if model in MODELS else ""
-        raise ModelUnavailable(model=model, reason=f"{path} does not exist on this machine{mend}")
+        fix = f"; fetch it with `{fetch}`" if model in MODELS else ""
+        raise ModelUnavailable(model=model, reason=f"{path} does not exist on this machine{fix}")
     return path
 
 

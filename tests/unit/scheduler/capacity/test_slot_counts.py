@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whisper_fleet.scheduler.capacity.slots import Budget, SlotLimits, count_slots, together
+from whisper_fleet.scheduler.capacity.slots import Budget, SlotLimits, combined, count_slots
 from whisper_fleet.shared.memory import ModelMemory, memory_of
 from whisper_fleet.shared.models import MODELS
 from whisper_fleet.shared.settings import Settings
@@ -170,7 +170,7 @@ def test_the_minimum_lifts_what_cores_allow_but_not_what_memory_allows() -> None
 
 
 def test_models_together_need_all_weights_and_the_largest_slot() -> None:
-    both = together([memory("large-v3"), memory("turbo")])
+    both = combined([memory("large-v3"), memory("turbo")])
     assert both.weights == memory("large-v3").weights + memory("turbo").weights
     assert both.slot == memory("large-v3").slot
     assert both.workspace == memory("large-v3").workspace
@@ -178,5 +178,5 @@ def test_models_together_need_all_weights_and_the_largest_slot() -> None:
 
 def test_models_together_are_named_after_the_form_that_costs_most() -> None:
     absorbed = memory_of(MODELS["turbo"], "float16", device="cuda", segment_duration=300, form="absorbed")
-    both = together([absorbed, memory("base")])
+    both = combined([absorbed, memory("base")])
     assert (both.form, both.cross) == ("cached", memory("base").cross)

@@ -19,7 +19,7 @@ from whisper_fleet.scheduler.dispatch.placement import (
     fits_now,
     gpu_load,
     matches,
-    never,
+    why_unplaceable,
 )
 from whisper_fleet.shared.errors import ModelDoesNotFit, UnknownGpu
 from whisper_fleet.shared.wire import GpuStatus, Need
@@ -194,7 +194,7 @@ def test_an_alias_is_the_model_that_it_names() -> None:
 
 def test_a_model_that_fits_no_gpu_fails_and_names_what_would() -> None:
     small = [status("a", total_bytes=4 * GIB), status("b", total_bytes=3 * GIB)]
-    error = never(demand("large-v3"), small, MARGIN)
+    error = why_unplaceable(demand("large-v3"), small, MARGIN)
     assert isinstance(error, ModelDoesNotFit)
     assert str(error) == (
         "large-v3 in float16 needs 4.5 GiB, the largest GPU of the fleet has 3.2 GiB: use turbo or medium."
@@ -211,7 +211,7 @@ def test_a_model_is_judged_in_the_form_that_the_gpus_engine_uses(forms: dict[str
     between = int((large.on_gpu["absorbed"] + large.on_gpu["cached"]) / 2 / (1 - MARGIN))
     tight = gpu(free_bytes=between, total_bytes=between, forms=forms)
     assert fits_now(large, tight, MARGIN) == fits
-    assert (never(large, [tight.status], MARGIN) is None) == fits
+    assert (why_unplaceable(large, [tight.status], MARGIN) is None) == fits
     placement = Placement([tight], margin=MARGIN)
     assert isinstance(placement.place(large), GpuStatus if fits else Refusal)
     if fits:
@@ -227,22 +227,22 @@ def test_a_cpu_is_judged_in_the_form_that_its_engine_uses_in_float32() -> None:
 
 def test_a_model_that_fits_one_gpu_of_the_fleet_may_wait_for_it() -> None:
     fleet = [status("a", total_bytes=4 * GIB), status("b", total_bytes=8 * GIB, ready=False, free_bytes=0)]
-    assert never(demand("large-v3"), fleet, MARGIN) is None
-    assert isinstance(never(demand("large-v3", "a:0"), fleet, MARGIN), ModelDoesNotFit)
+    assert why_unplaceable(demand("large-v3"), fleet, MARGIN) is None
+    assert isinstance(why_unplaceable(demand("large-v3", "a:0"), fleet, MARGIN), ModelDoesNotFit)
 
 
 def test_gpu_ids_that_nobody_has_fail() -> None:
-    error = never(demand("base", "c:0"), [status("a"), status("b", 1)], MARGIN)
+    error = why_unplaceable(demand("base", "c:0"), [status("a"), status("b", 1)], MARGIN)
     assert isinstance(error, UnknownGpu)
     assert str(error) == "No GPU of the fleet matches gpu_ids ['c:0']: the fleet has a:0, b:1."
 
 
 def test_a_fleet_without_any_gpu_keeps_jobs_waiting() -> None:
-    assert never(demand("large-v3", "c:0"), [], MARGIN) is None
+    assert why_unplaceable(demand("large-v3", "c:0"), [], MARGIN) is None
 
 
 def test_a_gpu_of_unknown_size_may_fit() -> None:
-    assert never(demand("large-v3"), [status(total_bytes=None)], MARGIN) is None
+    assert why_unplaceable(demand("large-v3"), [status(total_bytes=None)], MARGIN) is None
 
 
 def test_an_aged_demand_gets_a_gpu_that_runs_empty_for_it() -> None:

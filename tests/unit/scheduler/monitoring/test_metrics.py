@@ -10,11 +10,11 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from tests.support.statuses import gpu_status
 from whisper_fleet.scheduler.monitoring.metrics import FleetMetrics
-from whisper_fleet.scheduler.monitoring.snapshot import Figures, GpuFigures
+from whisper_fleet.scheduler.monitoring.snapshot import FleetSnapshot, GpuSnapshot
 
 GPU = gpu_status(uuid="GPU-0", slots=8, busy=5, total_bytes=24_000, free_bytes=6_000, engine_bytes=17_000)
-FIGURES = Figures(
-    gpus=(GpuFigures(status=GPU, is_up=True, taken=7, wanted=10),),
+FIGURES = FleetSnapshot(
+    gpus=(GpuSnapshot(status=GPU, is_up=True, taken=7, wanted=10),),
     depth={2: (1, 30), 5: (3, 12)},
     messages={"transcribe": 4, "assemble": 0},
     counts={
@@ -28,7 +28,7 @@ FIGURES = Figures(
 )
 
 
-def told(figures: Figures) -> list[str]:
+def told(figures: FleetSnapshot) -> list[str]:
     """The lines of the answer."""
     registry = CollectorRegistry()
     registry.register(FleetMetrics(lambda: figures))
@@ -70,7 +70,7 @@ def test_what_waits_and_what_was_done_is_told() -> None:
 
 def test_what_is_unknown_has_no_sample() -> None:
     unknown = GPU.model_copy(update={"total_bytes": None, "free_bytes": None, "engine_bytes": None})
-    lines = told(replace(FIGURES, gpus=(GpuFigures(status=unknown, is_up=False, taken=0, wanted=None),)))
+    lines = told(replace(FIGURES, gpus=(GpuSnapshot(status=unknown, is_up=False, taken=0, wanted=None),)))
     assert 'whisper_fleet_gpu_up{gpu="host.0"} 0.0' in lines
     assert not any(line.startswith("whisper_fleet_gpu_memory_bytes{") for line in lines)
     assert not any(line.startswith("whisper_fleet_slots_wanted{") for line in lines)

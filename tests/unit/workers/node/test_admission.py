@@ -9,7 +9,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.support.waiting import until
-from whisper_fleet.workers.node.admission import Company, runs_alone
+from whisper_fleet.workers.node.admission import Admission, runs_alone
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ def test_the_last_attempt_runs_alone_unless_it_is_the_first(attempt: int, max_at
 class Visitor:
     """A segment in a thread of its own; it stays inside until the test lets it go."""
 
-    def __init__(self, company: Company, *, alone: bool) -> None:
+    def __init__(self, company: Admission, *, alone: bool) -> None:
         self.is_inside = False
         self.gave_up = False
         self.waits = False
@@ -31,7 +31,7 @@ class Visitor:
         self._thread = threading.Thread(target=self._visit, args=(company, alone))
         self._thread.start()
 
-    def _visit(self, company: Company, alone: bool) -> None:
+    def _visit(self, company: Admission, alone: bool) -> None:
         try:
             with company.entered(alone=alone, while_waiting=self._still_wanted):
                 self.is_inside = True
@@ -53,7 +53,7 @@ class Visitor:
 @pytest.fixture
 def visit(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bool], Visitor]]:
     monkeypatch.setattr("whisper_fleet.workers.node.admission._SIGN", 0.01)
-    company = Company()
+    company = Admission()
     with ExitStack() as stack:
 
         def visit(alone: bool) -> Visitor:

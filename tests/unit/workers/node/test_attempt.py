@@ -28,7 +28,12 @@ def test_the_last_segment_calls_for_assembly_though_its_progress_cannot_be_shown
     announced: list[str] = []
     ledger = SimpleNamespace(finish=lambda *_: Finish(last=True, progress=JobProgress(stage="assembling")))
     node: Any = SimpleNamespace(
-        settings=Settings(), ledger=ledger, app=None, hasty=None, poke=lambda: None, publish_assemble=announced.append
+        settings=Settings(),
+        ledger=ledger,
+        app=None,
+        fail_fast=None,
+        poke=lambda: None,
+        publish_assemble=announced.append,
     )
     monkeypatch.setattr(attempt, "show", show)
     last = Attempt(node, MESSAGE, Slot(), lambda _: None)
