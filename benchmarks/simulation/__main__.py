@@ -1,4 +1,4 @@
-"""`python -m benchmarks.simulation.__main__`: the scheduler's own decisions on a fleet that nobody can rent."""
+"""`python -m benchmarks.simulation`: the scheduler's own decisions on a fleet that nobody can rent."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.simulation.fleet import Gpu, make_backlog, make_fleet, make_jobs, model_memories
 from benchmarks.simulation.plot import plot
 from benchmarks.simulation.policies import FairDispatch, Policy, RandomQueues, RoundRobinQueues, SharedQueue
-from benchmarks.simulation.run import LOOK, SimulationResult, Simulation, quantile
+from benchmarks.simulation.run import LOOK, Simulation, SimulationResult, quantile
 from whisper_fleet.shared.memory import ModelMemory
 
 
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.simulation.__main__", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.simulation", description=__doc__)
     parser.add_argument("--gpus", type=int, default=1000)
     parser.add_argument("--segments", type=int, default=1_000_000)
     parser.add_argument("--hours", type=int, help="instead: so much audio in ten-hour files of one tenant")

@@ -10,7 +10,7 @@ from benchmarks.simulation import __main__
 from benchmarks.simulation.fleet import make_backlog, make_fleet, make_jobs, model_memories
 from benchmarks.simulation.plot import plot
 from benchmarks.simulation.policies import FairDispatch, RandomQueues, SharedQueue
-from benchmarks.simulation.run import SimulationResult, Simulation, quantile
+from benchmarks.simulation.run import Simulation, SimulationResult, quantile
 
 MEMORIES = model_memories()
 
