@@ -13,7 +13,8 @@ from whisper_fleet.workers.engine.cache.cross_attention import EncodedAudio
 from whisper_fleet.workers.engine.cache.kv_cache import KvCache
 from whisper_fleet.workers.engine.network.attention import AlignmentAttention
 from whisper_fleet.workers.engine.network.network import Network
-from whisper_fleet.workers.link.protocol import Align, Aligned, spec_of
+from whisper_fleet.workers.link.framing import spec_of
+from whisper_fleet.workers.link.protocol import Align, Aligned
 
 
 def align(

@@ -32,6 +32,7 @@ from whisper_fleet.workers.engine.model.checkpoint import open_checkpoint
 from whisper_fleet.workers.engine.runner import Runner
 from whisper_fleet.workers.engine.stats import Meter
 from whisper_fleet.workers.link import protocol
+from whisper_fleet.workers.link.decode_options import options_of
 from whisper_fleet.workers.link.protocol import Decode, DetectLanguage, Reply, Request
 
 log = logging.getLogger(__name__)
@@ -188,7 +189,7 @@ class Engine:
             raise EngineRequestInvalid(reason=f"this model takes no mel of shape {tuple(tensor.shape)}")
         if isinstance(request, DetectLanguage) and not loaded.runner.can_detect_language:
             raise EngineRequestInvalid(reason="this model has no language tokens")
-        plan = plan_decode(request.options(), dims) if isinstance(request, Decode) else None
+        plan = plan_decode(options_of(request), dims) if isinstance(request, Decode) else None
         if plan is not None and not 1 <= plan.rows <= MOST_ROWS:
             raise EngineRequestInvalid(reason=f"{plan.rows} beams or candidates are not 1 to {MOST_ROWS}")
         if isinstance(request, protocol.Align):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 import numpy as np
 import torch
@@ -20,13 +20,13 @@ from whisper.model import ModelDimensions
 from whisper_fleet.shared import errors
 from whisper_fleet.shared.errors import EngineDied, EngineError
 from whisper_fleet.shared.settings import Precision
-from whisper_fleet.workers.link import protocol
+from whisper_fleet.workers.link import framing, protocol
+from whisper_fleet.workers.link.decode_options import request_of
 from whisper_fleet.workers.link.protocol import (
     PREFIX,
     Align,
     Aligned,
     AskStats,
-    Decode,
     Decoded,
     DetectLanguage,
     Done,
@@ -114,7 +114,7 @@ class EngineSession:
 
     def decode(self, mel: Tensor, options: DecodingOptions) -> DecodingResult:
         """`whisper.decode` of one window, mel [n_mels, 3000]; the result carries no audio features."""
-        decoded = self._ask_about(mel, _decode_request(options), Decoded)[0]
+        decoded = self._ask_about(mel, request_of(options), Decoded)[0]
         return DecodingResult(audio_features=torch.empty(0), **decoded.model_dump(exclude={"kind"}))
 
     def detect_language(self, mel: Tensor) -> tuple[Tensor, dict[str, float]]:
@@ -155,7 +155,7 @@ class EngineSession:
                 return _checked(reply, expected), tensor
         self._sent = None
         sent = mel.detach().to(device="cpu", dtype=self._dtype)
-        request = request.model_copy(update={"tensor": protocol.spec_of(sent)})
+        request = request.model_copy(update={"tensor": framing.spec_of(sent)})
         reply, tensor = self._wire.exchange(request, sent)
         self._sent = mel
         return _checked(reply, expected), tensor
@@ -197,14 +197,14 @@ class _Wire:
 
     def exchange(self, request: Request, tensor: Tensor | None) -> tuple[Reply, Tensor | None]:
         try:
-            self._send(protocol.frame(request, tensor))
+            self._send(framing.frame(request, tensor))
             json_bytes, tensor_bytes = PREFIX.unpack(self._receive(PREFIX.size))
             reply = protocol.read_reply(self._receive(json_bytes))
             raw = self._receive(tensor_bytes)
         except OSError as error:
             raise EngineDied from error
         spec = getattr(reply, "tensor", None)
-        return reply, protocol.read_tensor(spec, torch.from_numpy(np.asarray(raw))) if spec else None
+        return reply, framing.read_tensor(spec, torch.from_numpy(np.asarray(raw))) if spec else None
 
     def _send(self, parts: Iterable[bytes | memoryview]) -> None:
         for part in parts:
@@ -228,18 +228,6 @@ def _checked(reply: Reply, expected: type[ReplyT]) -> ReplyT:
     if not isinstance(reply, expected):
         raise EngineError(f"The engine answered {reply.kind!r} where {expected.__name__} was expected.")
     return reply
-
-
-def _decode_request(options: DecodingOptions) -> Decode:
-    fields: dict[str, Any] = {name: _plain(value) for name, value in vars(options).items() if name != "fp16"}
-    return Decode(**fields)
-
-
-def _plain(value: Any) -> Any:
-    """Lists for whatever iterable of tokens whisper was given."""
-    if isinstance(value, Iterable) and not isinstance(value, str):
-        return [int(token) for token in value]
-    return value
 
 
 @lru_cache(maxsize=32)  # of a model that does not name its own they are half of all, and every segment asks

@@ -1,19 +1,16 @@
-"""The engine's border: frozen wire types, and the frames that carry them over a Unix socket.
+"""The messages between a node and its engine: frozen wire types, without torch.
 
-A frame is the two lengths of PREFIX, one wire type as JSON (`kind` says which), at most one tensor as raw
-bytes. A client sends a request and reads exactly one reply; a connection that closes takes its request with it.
+A frame consists of the two lengths of PREFIX, one wire type as JSON (`kind` names the type) and at most one tensor
+as raw bytes; `framing` builds and reads them. A client sends a request and reads exactly one reply. Closing the
+connection cancels the request in flight.
 """
 
 from __future__ import annotations
 
-import math
 import struct
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import torch
 from pydantic import ConfigDict, Field, TypeAdapter
-from torch import Tensor
-from whisper.decoding import DecodingOptions
 
 from whisper_fleet.shared.memory import Form
 from whisper_fleet.shared.settings import Precision
@@ -23,9 +20,6 @@ from whisper_fleet.shared.wire import Wire
 PREFIX = struct.Struct("!II")
 MAX_JSON_BYTES = 4 << 20
 MAX_TENSOR_BYTES = 64 << 20
-
-_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
-
 
 _Size = Annotated[int, Field(ge=0, le=MAX_TENSOR_BYTES)]
 
@@ -68,10 +62,6 @@ class Decode(_Frame):
     without_timestamps: bool
     max_initial_timestamp: float | None = None
     tensor: TensorSpec | None = None  # mel [n_mels, 3000]
-
-    def options(self) -> DecodingOptions:
-        """Whisper's own options object."""
-        return DecodingOptions(**self.model_dump(exclude={"kind", "tensor"}))
 
 
 class DetectLanguage(_Frame):
@@ -208,28 +198,3 @@ def read_reply(text: bytes | bytearray | memoryview) -> Reply:
     An engine that starts anew during an upgrade is newer than its node, which leaves out what it does not know.
     """
     return _replies.validate_json(bytes(text), extra="ignore")
-
-
-def frame(message: Request | Reply, tensor: Tensor | None = None) -> list[bytes | memoryview]:
-    """The parts of one frame, ready for `socket.sendmsg`; `message.tensor` must describe the tensor."""
-    text = message.to_json().encode()
-    if tensor is None:
-        return [PREFIX.pack(len(text), 0), text]
-    raw: Any = memoryview(tensor.flatten().view(torch.uint8).numpy())  # type: ignore[arg-type]  # numpy arrays are buffers
-    return [PREFIX.pack(len(text), raw.nbytes), text, raw]
-
-
-def spec_of(tensor: Tensor) -> TensorSpec:
-    """The description of a tensor that goes into the JSON."""
-    name: Any = str(tensor.dtype).removeprefix("torch.")
-    rows, columns = tensor.shape
-    return TensorSpec(dtype=name, shape=(rows, columns))
-
-
-def read_tensor(spec: TensorSpec, raw: Tensor) -> Tensor:
-    """The tensor behind a frame's JSON from its bytes, without a copy; ValueError when they do not fit."""
-    dtype = _DTYPES[spec.dtype]
-    expected = math.prod(spec.shape) * dtype.itemsize
-    if len(raw) != expected:
-        raise ValueError(f"{len(raw)} bytes do not make a {spec.dtype} tensor of shape {spec.shape}")
-    return raw.view(dtype).reshape(spec.shape)

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from whisper_fleet.shared.errors import EngineError, EngineRequestInvalid
-from whisper_fleet.workers.link import protocol
+from whisper_fleet.workers.link import framing, protocol
 from whisper_fleet.workers.link.protocol import PREFIX, Failed, Reply, Request
 
 log = logging.getLogger(__name__)
@@ -158,7 +158,7 @@ class Server:
         try:
             request = protocol.read_request(text)
             spec = getattr(request, "tensor", None)
-            tensor = protocol.read_tensor(spec, raw) if spec else None
+            tensor = framing.read_tensor(spec, raw) if spec else None
         except (pydantic.ValidationError, ValueError) as error:
             self._answer(connection, (_failure(EngineRequestInvalid(reason=str(error))), None))
             return
@@ -185,7 +185,7 @@ class Server:
                 self._answer(connection, (_failure(error), None) if error else done.result())
 
     def _answer(self, connection: Connection, answer: Answer) -> None:
-        connection.outbox.extend(memoryview(part) for part in protocol.frame(*answer))
+        connection.outbox.extend(memoryview(part) for part in framing.frame(*answer))
         try:
             self._write(connection)
         except OSError:

@@ -27,6 +27,7 @@ from whisper_fleet.workers.engine.loaded_model import ENCODE_BATCH, ENCODE_PATIE
 from whisper_fleet.workers.engine.model.checkpoint import Checkpoint, alignment_heads
 from whisper_fleet.workers.engine.runner import Runner
 from whisper_fleet.workers.engine.stats import Meter
+from whisper_fleet.workers.link.decode_options import options_of
 from whisper_fleet.workers.link.protocol import Decode
 
 FORMS: tuple[CrossAttention, ...] = get_args(CrossAttention)
@@ -115,7 +116,7 @@ def request(loaded: Loaded, mel: Tensor, **options: Any) -> Window:
                       "language": "en", "suppress_tokens": "-1", "max_initial_timestamp": 1.0, **options})  # fmt: skip
     session = Session(number=zlib.crc32(str(time.perf_counter_ns()).encode()))
     session.fingerprint = 1
-    plan = plan_decode(asked.options(), loaded.checkpoint.dims)
+    plan = plan_decode(options_of(asked), loaded.checkpoint.dims)
     window = Window(session=session, request=asked, future=Future(), mel=mel, plan=plan)
     session.window = window
     loaded.batch.add(window)
