@@ -39,6 +39,7 @@ test: lint ## Lint, types and the tests but for the slow forms (PYTEST="-m slow"
 .PHONY: lint
 lint: $(INSTALLED) ## Style and types
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 .PHONY: install

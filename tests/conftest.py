@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -15,7 +12,7 @@ import redis as redis_py
 import torch
 from whisper.model import ModelDimensions, Whisper
 
-from whisper_fleet.shared import binaries
+from tests.support.redis_server import RedisServer
 from whisper_fleet.shared.settings import load_settings
 
 SPEECH = Path(__file__).parents[1] / "whisper_fleet" / "samples"
@@ -24,37 +21,6 @@ SPEECH = Path(__file__).parents[1] / "whisper_fleet" / "samples"
 def missing(what: str) -> NoReturn:
     """A test cannot run without it: that is a skip on a laptop, but a failure in CI."""
     (pytest.fail if os.environ.get("CI") else pytest.skip)(f"needs {what}")
-
-
-def free_port() -> int:
-    """A TCP port of the loopback interface that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-class RedisServer:
-    """A Redis that a test may kill and start again: what it has answered to is in its append-only file.
-
-    In production the file is flushed every second, and while one flush lasts nothing more is written.
-    """
-
-    def __init__(self, directory: Path) -> None:
-        self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self._directory = directory
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        command = [binaries.redis_server(), "--port", str(self.port), "--bind", "127.0.0.1"]
-        options = ["--dir", self._directory, "--appendonly", "yes", "--appendfsync", "no", "--save", ""]
-        self._process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL)
-        _wait_for(self.url)
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
 
 
 @pytest.fixture
@@ -109,16 +75,3 @@ def base_model() -> Path:
     if not path.exists():
         missing(f"the real base model at {path}")
     return path
-
-
-def _wait_for(url: str, timeout: float = 10.0) -> None:
-    deadline = time.monotonic() + timeout
-    with redis_py.Redis.from_url(url) as client:
-        while True:
-            try:
-                client.ping()
-                return
-            except redis_py.ConnectionError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.02)

@@ -7,30 +7,31 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import RedisServer
-from tests.support.fleet import ALL, RunningFleet, fleet_of
-from tests.support.whole_fleet import WholeFleet, wait_for
+from tests.support.fleet_command import FleetCommand
+from tests.support.fleet_processes import ALL, FleetProcesses, running_fleet
+from tests.support.redis_server import RedisServer
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="session")
-def fleet(tmp_path_factory: pytest.TempPathFactory, base_model: Path) -> Iterator[RunningFleet]:
+def fleet(tmp_path_factory: pytest.TempPathFactory, base_model: Path) -> Iterator[FleetProcesses]:
     directory = tmp_path_factory.mktemp("fleet")
     server = RedisServer(directory)
     try:
         server.start()
-        with fleet_of(ALL, server.url, directory, base_model.parent) as running:
+        with running_fleet(ALL, server.url, directory, base_model.parent) as running:
             yield running
     finally:
         server.kill()
 
 
 @pytest.fixture(scope="session")
-def up(tmp_path_factory: pytest.TempPathFactory, base_model: Path) -> Iterator[WholeFleet]:
+def up(tmp_path_factory: pytest.TempPathFactory, base_model: Path) -> Iterator[FleetCommand]:
     """A fleet as `whisper-fleet up` keeps it, for all tests."""
-    fleet = WholeFleet(tmp_path_factory.mktemp("up"), base_model.parent, "up")
+    fleet = FleetCommand(tmp_path_factory.mktemp("up"), base_model.parent, "up")
     try:
-        wait_for(lambda: "Ctrl-C" in fleet.told() or fleet.front.poll() is not None, 180)
-        assert fleet.front.poll() is None, fleet.told()
+        wait_until(lambda: "Ctrl-C" in fleet.output() or fleet.front.poll() is not None, 180, interval=0.2)
+        assert fleet.front.poll() is None, fleet.output()
         yield fleet
     finally:
         fleet.end()

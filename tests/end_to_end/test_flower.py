@@ -14,7 +14,8 @@ import pytest
 from celery import Celery
 from redis import Redis
 
-from tests.support.whole_fleet import WholeFleet, wait_for
+from tests.support.fleet_command import FleetCommand
+from tests.support.waiting import wait_until
 from whisper_fleet.shared import names
 from whisper_fleet.shared.ledger.registry import GpuRegistry
 from whisper_fleet.shared.settings import load_settings
@@ -47,9 +48,9 @@ def chromium() -> str:
 
 
 @pytest.fixture
-def page(chromium: str, up: WholeFleet, tmp_path: Path) -> Page:
+def page(chromium: str, up: FleetCommand, tmp_path: Path) -> Page:
     """Reads one of Flower's pages as a person would see it, without the tags."""
-    address = re.search(r"Flower\s+(http://\S+)", up.told())
+    address = re.search(r"Flower\s+(http://\S+)", up.output())
     assert address is not None
 
     def read(path: str) -> str:
@@ -75,7 +76,7 @@ def test_flower_shows_the_pinned_queue_of_a_gpu(page: Page) -> None:
         assert f" {queue} " in page("broker")
 
 
-def test_flower_shows_the_tasks(page: Page, up: WholeFleet, speech: dict[Path, str]) -> None:
+def test_flower_shows_the_tasks(page: Page, up: FleetCommand, speech: dict[Path, str]) -> None:
     job = up.command("submit", str(min(speech)), "--language", "en", "--wait")
     assert job.returncode == 0, job.stdout
     # The list shows the newest, among them the job's last steps and the scheduler's ticks.
@@ -84,19 +85,19 @@ def test_flower_shows_the_tasks(page: Page, up: WholeFleet, speech: dict[Path, s
     assert f"scheduler@{HOST}" in shown
 
 
-def test_flower_shows_the_size_that_the_pool_has_now(page: Page, up: WholeFleet) -> None:
+def test_flower_shows_the_size_that_the_pool_has_now(page: Page, up: FleetCommand) -> None:
     beat, node = up.process("beat"), names.gpu_node(HOST, 0)
     assert beat is not None
     beat.suspend()  # the autoscaler shall not answer
     try:
         for size in resized(up):
             # Flower shows what it knew and asks the node meanwhile, so a reload shows what is true.
-            wait_for(lambda size=size: f"Max concurrency {size} " in page(f"worker/{node}"), 60)
+            wait_until(lambda size=size: f"Max concurrency {size} " in page(f"worker/{node}"), 60, interval=0.2)
     finally:
         beat.resume()
 
 
-def resized(up: WholeFleet) -> Iterator[int]:
+def resized(up: FleetCommand) -> Iterator[int]:
     """The sizes that the pool has after being grown and shrunk, as its own heartbeat tells."""
     url, node = (up.var / "run" / "redis.url").read_text(), names.gpu_node(HOST, 0)
     with Celery(broker=url, backend=url, set_as_current=False) as app, Redis.from_url(url) as redis:
@@ -104,7 +105,7 @@ def resized(up: WholeFleet) -> Iterator[int]:
             size = slots(redis) + change
             resize = app.control.pool_grow if change > 0 else app.control.pool_shrink
             resize(abs(change), destination=[node], reply=True)
-            wait_for(lambda size=size: slots(redis) == size, 20)
+            wait_until(lambda size=size: slots(redis) == size, 20, interval=0.2)
             yield size
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.fleet import RunningFleet
+from tests.support.fleet_processes import FleetProcesses
 from tests.support.speech_files import RATE, pause, samples, word_errors, words, write_wav
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(500)]
@@ -16,7 +16,7 @@ MINUTES = 20
 
 
 def test_twenty_minutes_come_back_whole_and_in_order(
-    fleet: RunningFleet, speech: dict[Path, str], tmp_path: Path
+    fleet: FleetProcesses, speech: dict[Path, str], tmp_path: Path
 ) -> None:
     pieces, said = [], []
     length = 0

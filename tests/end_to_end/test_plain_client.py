@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.fleet import RunningFleet
+from tests.support.fleet_processes import FleetProcesses
 from tests.support.speech_files import pause, samples, word_errors, words, write_wav
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(500)]
@@ -33,7 +33,7 @@ def celery_alone(tmp_path: Path) -> Path:
 
 
 def test_a_program_that_has_only_celery_sees_progress_and_gets_the_transcript(
-    fleet: RunningFleet, celery_alone: Path, speech: dict[Path, str], tmp_path: Path
+    fleet: FleetProcesses, celery_alone: Path, speech: dict[Path, str], tmp_path: Path
 ) -> None:
     spoken = pause(1).join(samples(clip) for clip in speech) * 2
     file = write_wav(tmp_path / "talk.wav", spoken)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import whisper
 
-from tests.support.fleet import RunningFleet
+from tests.support.fleet_processes import FleetProcesses
 from tests.support.speech_files import convert, pause, samples, word_errors, words, write_wav
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(400)]
@@ -31,7 +31,7 @@ FORMATS = {
 
 
 def test_the_five_clips_are_heard_with_at_most_two_percent_of_words_wrong(
-    fleet: RunningFleet, speech: dict[Path, str], tmp_path: Path
+    fleet: FleetProcesses, speech: dict[Path, str], tmp_path: Path
 ) -> None:
     jobs = {
         clip: fleet.submit(file_path=clip, output_path=tmp_path / "out", formats=["txt", "json"]) for clip in speech
@@ -51,7 +51,7 @@ def test_the_five_clips_are_heard_with_at_most_two_percent_of_words_wrong(
 
 
 def test_a_job_gives_what_whisper_itself_gives(
-    fleet: RunningFleet, speech: dict[Path, str], tmp_path: Path, base_model: Path
+    fleet: FleetProcesses, speech: dict[Path, str], tmp_path: Path, base_model: Path
 ) -> None:
     file = write_wav(tmp_path / "two_windows.wav", pause(1).join(samples(clip) for clip in speech))
     result = fleet.submit(file_path=file, word_timestamps=True).get(timeout=300)
@@ -71,7 +71,7 @@ def timed(segment: dict[str, Any]) -> list[tuple[str, float, float]]:
     return [(word["word"], word["start"], word["end"]) for word in segment["words"]]
 
 
-def test_every_usual_format_is_heard(fleet: RunningFleet, speech: dict[Path, str], tmp_path: Path) -> None:
+def test_every_usual_format_is_heard(fleet: FleetProcesses, speech: dict[Path, str], tmp_path: Path) -> None:
     clip, text = next(iter(speech.items()))
     files = {name: convert(clip, tmp_path / name, *options) for name, options in FORMATS.items()}
     jobs = {name: fleet.submit(file_path=file, language="en") for name, file in files.items()}
@@ -80,13 +80,13 @@ def test_every_usual_format_is_heard(fleet: RunningFleet, speech: dict[Path, str
         assert word_errors(heard, words(text)) <= 1, (name, heard)
 
 
-def test_silence_is_an_empty_transcript(fleet: RunningFleet, tmp_path: Path) -> None:
+def test_silence_is_an_empty_transcript(fleet: FleetProcesses, tmp_path: Path) -> None:
     job = fleet.submit(file_path=write_wav(tmp_path / "silence.wav", pause(20)), language="en")
     result = job.get(timeout=200)
     assert (result["text"], result["segments"]) == ("", [])
 
 
-def test_a_client_sees_progress_move(fleet: RunningFleet, speech: dict[Path, str], tmp_path: Path) -> None:
+def test_a_client_sees_progress_move(fleet: FleetProcesses, speech: dict[Path, str], tmp_path: Path) -> None:
     spoken = pause(1).join(samples(clip) for clip in speech) * 4
     seen: list[float] = []
     job = fleet.submit(file_path=write_wav(tmp_path / "two_minutes.wav", spoken), language="en")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.conftest import missing
-from tests.support.engines import BASE, random_model
+from tests.support.in_process_engine import BASE, random_model
 
 
 @pytest.fixture(autouse=True, scope="session")

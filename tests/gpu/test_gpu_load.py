@@ -12,9 +12,9 @@ import pytest
 import torch
 from whisper.decoding import DecodingOptions
 
-from tests.support import engine_load
-from tests.support.engines import BASE, RunningEngine, decoded, mel_of, random_model, served
-from tests.support.waiting import until
+from tests.support import engine_checks
+from tests.support.in_process_engine import BASE, InProcessEngine, decoded, mel_of, random_model, served
+from tests.support.waiting import wait_until
 from whisper_fleet.shared.errors import EngineDied
 from whisper_fleet.shared.memory import ELEMENT_BYTES, form_of
 from whisper_fleet.shared.settings import Precision
@@ -29,8 +29,8 @@ SPEECH: dict[str, Any] = {"temperature": 0.0, "language": "en"}
 FALLBACK: dict[str, Any] = {**GREEDY, "temperature": (0.0, 0.4, 0.8), "best_of": 2, "logprob_threshold": -0.01}
 
 
-def engine_of(model: Path, slots: int, precision: Precision = "float16", **options: Any) -> RunningEngine:
-    return RunningEngine(model, device="cuda", precision=precision, slots=slots, **options)
+def engine_of(model: Path, slots: int, precision: Precision = "float16", **options: Any) -> InProcessEngine:
+    return InProcessEngine(model, device="cuda", precision=precision, slots=slots, **options)
 
 
 def used() -> int:
@@ -41,30 +41,30 @@ def used() -> int:
 
 def test_slots_come_and_go_under_running_rows(base_size: Path) -> None:
     with engine_of(base_size, 8, reproducible=True) as engine:
-        engine_load.check_resizing(engine, tokens=220)
+        engine_checks.check_resizing(engine, tokens=220)
 
 
 def test_a_row_is_dropped_with_its_client(base_size: Path) -> None:
     with engine_of(base_size, 2, reproducible=True) as engine:
-        engine_load.check_dropping(engine)
+        engine_checks.check_dropping(engine)
 
 
 def test_files_that_are_no_models_disturb_nobody(base_size: Path, tmp_path: Path) -> None:
     with engine_of(base_size, 2) as engine:
-        engine_load.check_unusable_models(engine, tmp_path)
+        engine_checks.check_unusable_models(engine, tmp_path)
 
 
 def test_an_idle_model_gives_its_memory_back(base_size: Path) -> None:
     """An empty engine is measured after its first model has come and gone: libraries and kernels stay."""
     with engine_of(base_size, 8, idle_timeout=0.5) as engine:
         engine.decode_all(range(8))
-        until(lambda: not engine.stats().models)
+        wait_until(lambda: not engine.stats().models)
         empty = used()
         session = engine.open()
         assert used() - empty > 128 * MIB
         engine.engine.forget(session)
         engine.decode_all(range(8))
-        until(lambda: not engine.stats().models)
+        wait_until(lambda: not engine.stats().models)
         left = used() - empty
     assert left <= 64 * MIB, f"{left / MIB:.0f} MiB are left"
 
@@ -73,13 +73,13 @@ def test_an_idle_model_gives_its_memory_back(base_size: Path) -> None:
 def test_the_form_that_it_tells_is_what_a_model_gets(base_size: Path, precision: Precision) -> None:
     with engine_of(base_size, 1, precision=precision) as engine:
         form = form_of("auto", ELEMENT_BYTES[precision], torch.cuda.get_device_capability())
-        assert engine_load.check_form(engine) == form
+        assert engine_checks.check_form(engine) == form
 
 
 @pytest.mark.usefixtures("no_triton")
 def test_without_triton_it_tells_that_it_caches(base_size: Path) -> None:
     with engine_of(base_size, 1) as engine:
-        assert engine_load.check_form(engine) == "cached"
+        assert engine_checks.check_form(engine) == "cached"
 
 
 @pytest.fixture
@@ -126,7 +126,15 @@ def test_windows_wait_where_memory_runs_out(base_size: Path, caplog: pytest.LogC
 
 
 def test_a_lost_context_ends_the_engine_and_another_starts(base_size: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.support.broken_engine", str(tmp_path / "lost"), "serve", "--device", "cuda"]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.support.crashing_engine",
+        str(tmp_path / "lost"),
+        "serve",
+        "--device",
+        "cuda",
+    ]
     command += ["--socket", str(tmp_path / "engine.sock"), "--model-dir", str(tmp_path)]
     process = EngineProcess(command, {}, tmp_path / "engine.sock", lambda: None)
     process.start()
@@ -134,7 +142,7 @@ def test_a_lost_context_ends_the_engine_and_another_starts(base_size: Path, tmp_
         assert process.wait_ready(60)
         with process.client.session(str(base_size), "float16") as session, pytest.raises(EngineDied):
             session.decode(mel_of(0), DecodingOptions(language="en"))
-        until(lambda: not process.ready)
+        wait_until(lambda: not process.ready)
         assert process.wait_ready(60)
         with process.client.session(str(base_size), "float16") as session:
             assert session.decode(mel_of(0), DecodingOptions(language="en")).tokens
@@ -143,16 +151,16 @@ def test_a_lost_context_ends_the_engine_and_another_starts(base_size: Path, tmp_
 
 
 @pytest.fixture
-def clips(speech: dict[Path, str]) -> list[engine_load.Samples]:
-    return [engine_load.read(clip) for clip in speech]
+def clips(speech: dict[Path, str]) -> list[engine_checks.Samples]:
+    return [engine_checks.read(clip) for clip in speech]
 
 
 @pytest.mark.parametrize("options", [GREEDY, FALLBACK], ids=["greedy", "fallback"])
 def test_the_same_audio_gives_the_same_bytes_at_any_load(
-    base_size: Path, tmp_path: Path, clips: list[engine_load.Samples], options: dict[str, Any]
+    base_size: Path, tmp_path: Path, clips: list[engine_checks.Samples], options: dict[str, Any]
 ) -> None:
     with engine_of(base_size, 16, reproducible=True) as engine:
-        engine_load.check_reproducible(engine, tmp_path / "engine.sock", clips, options)
+        engine_checks.check_reproducible(engine, tmp_path / "engine.sock", clips, options)
 
 
 @pytest.mark.usefixtures("no_triton")
@@ -166,7 +174,7 @@ def test_plain_transcripts_of_speech_are_sane(
         client.session(str(base_model), precision) as session,
     ):
         for clip, text in speech.items():
-            heard = proxy.transcribe(session, engine_load.read(clip), lambda _: None, **SPEECH)
+            heard = proxy.transcribe(session, engine_checks.read(clip), lambda _: None, **SPEECH)
             assert shared_words(heard["text"], text) > 0.8, heard["text"]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from redis import Redis
 
-from tests.support.statuses import gpu_status
+from tests.support.gpu_status import gpu_status
 from whisper_fleet.shared.ledger import keys
 from whisper_fleet.shared.ledger.registry import GpuRegistry
 from whisper_fleet.shared.wire import GpuStatus

@@ -1,4 +1,4 @@
-"""The one way in which tests wait."""
+"""Wait for a condition: the only way in which tests wait."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 
 
-def until(condition: Callable[[], object], timeout: float = 60.0) -> None:
-    """Returns as soon as the condition holds; fails when it does not in so many seconds."""
+def wait_until(condition: Callable[[], object], timeout: float = 60.0, *, interval: float = 0.01) -> None:
+    """Return as soon as the condition holds; fail after `timeout` seconds. Look every `interval` seconds."""
     deadline = time.monotonic() + timeout
     while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.01)
+        assert time.monotonic() < deadline, f"the condition did not hold within {timeout} s"
+        time.sleep(interval)

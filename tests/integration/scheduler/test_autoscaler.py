@@ -14,9 +14,9 @@ import pytest
 from celery import Celery
 from redis import Redis
 
-from tests.support.pool_node import HOST, NODE, Node
-from tests.support.statuses import gpu_status
-from tests.support.waiting import until
+from tests.support.gpu_status import gpu_status
+from tests.support.idle_node import HOST, NODE, IdleNode
+from tests.support.waiting import wait_until
 from whisper_fleet.scheduler.capacity.autoscaler import Autoscaler
 from whisper_fleet.scheduler.capacity.devices import Devices
 from whisper_fleet.scheduler.capacity.nvml import GpuReading
@@ -40,10 +40,10 @@ def app(redis_url: str) -> Iterator[Celery]:
 
 
 @pytest.fixture
-def node(redis_url: str, app: Celery, tmp_path: Path) -> Iterator[Node]:
-    node = Node(redis_url, tmp_path)
+def node(redis_url: str, app: Celery, tmp_path: Path) -> Iterator[IdleNode]:
+    node = IdleNode(redis_url, tmp_path)
     try:
-        until(lambda: size(app) == 1)
+        wait_until(lambda: size(app) == 1)
         yield node
     finally:
         node.close()
@@ -110,7 +110,7 @@ def tick(app: Celery, redis: Redis, settings: Settings, card: Card) -> Callable[
 
 
 def test_a_pool_grows_after_two_readings_and_shrinks_at_once(
-    node: Node, app: Celery, card: Card, tick: Callable[[], SlotDecision]
+    node: IdleNode, app: Celery, card: Card, tick: Callable[[], SlotDecision]
 ) -> None:
     assert tick().action == "hold"
     grown = tick()
@@ -128,7 +128,7 @@ def test_a_pool_grows_after_two_readings_and_shrinks_at_once(
 
 
 def test_a_pool_keeps_one_slot_when_nothing_fits(
-    node: Node, app: Celery, card: Card, tick: Callable[[], SlotDecision]
+    node: IdleNode, app: Celery, card: Card, tick: Callable[[], SlotDecision]
 ) -> None:
     tick(), tick()
     card.free_gib = 1.0
@@ -139,7 +139,7 @@ def test_a_pool_keeps_one_slot_when_nothing_fits(
 
 
 def test_a_lost_gpu_leaves_the_pool_alone(
-    node: Node, app: Celery, card: Card, tick: Callable[[], SlotDecision]
+    node: IdleNode, app: Celery, card: Card, tick: Callable[[], SlotDecision]
 ) -> None:
     tick()
     grown = tick()
@@ -151,7 +151,7 @@ def test_a_lost_gpu_leaves_the_pool_alone(
 
 
 def test_a_gpus_pool_is_left_alone_while_its_host_looks_like_a_cpu(
-    node: Node, app: Celery, redis: Redis, settings: Settings, tick: Callable[[], SlotDecision]
+    node: IdleNode, app: Celery, redis: Redis, settings: Settings, tick: Callable[[], SlotDecision]
 ) -> None:
     tick()
     grown = tick()
@@ -169,7 +169,7 @@ def test_a_gpus_pool_is_left_alone_while_its_host_looks_like_a_cpu(
     assert size(app) == grown.wanted
 
 
-def test_somebody_elses_resize_is_repaired(node: Node, app: Celery, tick: Callable[[], SlotDecision]) -> None:
+def test_somebody_elses_resize_is_repaired(node: IdleNode, app: Celery, tick: Callable[[], SlotDecision]) -> None:
     tick()
     wanted = tick().wanted
     app.control.pool_shrink(3, destination=[NODE], reply=True)
@@ -178,20 +178,20 @@ def test_somebody_elses_resize_is_repaired(node: Node, app: Celery, tick: Callab
     assert size(app) == wanted
 
 
-def test_a_node_that_restarts_is_picked_up(node: Node, app: Celery, tick: Callable[[], SlotDecision]) -> None:
+def test_a_node_that_restarts_is_picked_up(node: IdleNode, app: Celery, tick: Callable[[], SlotDecision]) -> None:
     tick()
     wanted = tick().wanted
     node.kill()
     gone = tick()
     assert (gone.live, gone.action) == (None, "hold")
     node.start()
-    until(lambda: size(app) == 1)
+    wait_until(lambda: size(app) == 1)
     assert tick().action == "grow"
     assert size(app) == wanted
 
 
 def test_connections_that_died_in_the_pool_cost_nothing(
-    node: Node, app: Celery, redis: Redis, tick: Callable[[], SlotDecision]
+    node: IdleNode, app: Celery, redis: Redis, tick: Callable[[], SlotDecision]
 ) -> None:
     tick()
     ours = {f"{end.laddr.ip}:{end.laddr.port}" for end in psutil.Process().net_connections() if end.raddr}
@@ -204,7 +204,7 @@ def resize(app: Celery, redis: Redis, live: int, by: int) -> tuple[str, str]:
     return Pools(app, redis).resize({NODE: Resize(live=live, by=by)})[NODE]
 
 
-def test_a_refusal_is_an_answer(node: Node, app: Celery, redis: Redis) -> None:
+def test_a_refusal_is_an_answer(node: IdleNode, app: Celery, redis: Redis) -> None:
     outcome, details = resize(app, redis, 1, -5)
     assert outcome == "refused"
     assert "at least one must stay" in details
@@ -217,17 +217,17 @@ def test_a_node_that_is_not_there_is_an_answer(app: Celery, redis: Redis) -> Non
     assert pools.resize({NODE: Resize(live=1, by=1)})[NODE][0] == "no answer"
 
 
-def test_a_node_that_is_not_there_does_not_hide_the_others(node: Node, app: Celery, redis: Redis) -> None:
+def test_a_node_that_is_not_there_does_not_hide_the_others(node: IdleNode, app: Celery, redis: Redis) -> None:
     gone = names.gpu_node(HOST, 7)
     outcomes = Pools(app, redis).resize({gone: Resize(live=1, by=1), NODE: Resize(live=1, by=3)})
     assert outcomes == {gone: ("no answer", "it did not answer in time"), NODE: ("resized", "it has 4 slots")}
 
 
-def test_a_size_other_than_expected_is_an_answer(node: Node, app: Celery, redis: Redis) -> None:
+def test_a_size_other_than_expected_is_an_answer(node: IdleNode, app: Celery, redis: Redis) -> None:
     assert resize(app, redis, 7, 1) == ("wrong size", "it has 2 slots instead of 8")
 
 
-def test_only_one_resize_of_a_node_is_on_its_way(node: Node, app: Celery, redis: Redis) -> None:
+def test_only_one_resize_of_a_node_is_on_its_way(node: IdleNode, app: Celery, redis: Redis) -> None:
     with redis.lock(keys.resize_lock(NODE), timeout=10):
         assert resize(app, redis, 1, 1)[0] == "busy"
     assert size(app) == 1
@@ -235,7 +235,7 @@ def test_only_one_resize_of_a_node_is_on_its_way(node: Node, app: Celery, redis:
 
 
 def test_every_decision_is_told_to_everybody(
-    node: Node, app: Celery, redis: Redis, tick: Callable[[], SlotDecision], caplog: pytest.LogCaptureFixture
+    node: IdleNode, app: Celery, redis: Redis, tick: Callable[[], SlotDecision], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", logger="whisper_fleet.scheduler.capacity.autoscaler")
     tick()
@@ -244,7 +244,7 @@ def test_every_decision_is_told_to_everybody(
         channel.get_message(timeout=5)
         decision = tick()
         message = channel.get_message(timeout=5)
-        until(lambda: slot_events(events))
+        wait_until(lambda: slot_events(events))
     assert message is not None
     assert SlotDecision.from_json(message["data"]) == decision
     (event,) = slot_events(events)
@@ -267,7 +267,7 @@ def listening(app: Celery) -> Iterator[list[dict[str, Any]]]:
         thread = threading.Thread(target=lambda: receiver.capture(limit=None, timeout=None, wakeup=False))
         thread.start()
         try:
-            until(lambda: any(event["type"] == "worker-heartbeat" for event in events))
+            wait_until(lambda: any(event["type"] == "worker-heartbeat" for event in events))
             yield events
         finally:
             receiver.should_stop = True

@@ -12,8 +12,8 @@ import pytest
 from celery.exceptions import TimeoutError as CeleryTimeoutError
 
 from tests.conftest import SPEECH
-from tests.support.fleet import RunningFleet, fleet_of
-from tests.support.waiting import until
+from tests.support.fleet_processes import FleetProcesses, running_fleet
+from tests.support.waiting import wait_until
 from whisper_fleet.shared import binaries, errors
 
 pytestmark = pytest.mark.integration
@@ -22,8 +22,8 @@ CLIP = SPEECH / "sense_and_sensibility-0880.wav"
 
 
 @pytest.fixture
-def intake(redis_url: str, tmp_path: Path, tiny_model: Path) -> Iterator[RunningFleet]:
-    with fleet_of(["intake"], redis_url, tmp_path, tiny_model.parent) as fleet:
+def intake(redis_url: str, tmp_path: Path, tiny_model: Path) -> Iterator[FleetProcesses]:
+    with running_fleet(["intake"], redis_url, tmp_path, tiny_model.parent) as fleet:
         yield fleet
 
 
@@ -42,7 +42,7 @@ def picture(path: Path) -> Path:
     return path
 
 
-def test_every_kind_of_bad_input_is_refused_at_once(intake: RunningFleet, tmp_path: Path) -> None:
+def test_every_kind_of_bad_input_is_refused_at_once(intake: FleetProcesses, tmp_path: Path) -> None:
     (tmp_path / "empty.wav").touch()
     (tmp_path / "corrupt.mp3").write_bytes(b"this is no audio at all" * 100)
     (tmp_path / "a_file").touch()
@@ -73,18 +73,18 @@ def test_every_kind_of_bad_input_is_refused_at_once(intake: RunningFleet, tmp_pa
     assert intake.processes["intake"].poll() is None
 
 
-def test_positional_arguments_are_refused_with_the_way_to_do_it(intake: RunningFleet) -> None:
+def test_positional_arguments_are_refused_with_the_way_to_do_it(intake: FleetProcesses) -> None:
     job = intake.app.send_task("transcribe", args=[str(CLIP)], queue="transcribe")
     with pytest.raises(errors.BadOption):
         job.get(timeout=60)
 
 
-def test_a_job_waits_as_long_as_no_gpu_is_up(intake: RunningFleet) -> None:
+def test_a_job_waits_as_long_as_no_gpu_is_up(intake: FleetProcesses) -> None:
     job = intake.submit(file_path=CLIP, model_name="tiny-random")
     with pytest.raises(errors.UnknownModel):
         job.get(timeout=60)
     job = intake.submit(file_path=CLIP)
-    until(lambda: job.state == "PROGRESS" and job.info["seconds_total"])
+    wait_until(lambda: job.state == "PROGRESS" and job.info["seconds_total"])
     with pytest.raises(CeleryTimeoutError):
         job.get(timeout=5)
     assert job.state == "PROGRESS"

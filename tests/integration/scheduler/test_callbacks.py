@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import SPEECH
-from tests.support.fleet import fleet_of
-from tests.support.waiting import until
+from tests.support.fleet_processes import running_fleet
+from tests.support.waiting import wait_until
 from whisper_fleet.scheduler.intake.callbacks import call_back
 from whisper_fleet.shared.audio.segments import Spool
 from whisper_fleet.shared.errors import CallbackNotAllowed, FileMissing
@@ -62,14 +62,14 @@ def listener() -> Iterator[Listener]:
 
 def test_only_an_address_that_is_allowed_is_told_of_the_end(redis_url: str, tmp_path: Path, listener: Listener) -> None:
     allowed = [f"{listener.url}/mine/"]
-    with fleet_of(["intake"], redis_url, tmp_path, tmp_path, callback_prefixes=allowed) as fleet:
+    with running_fleet(["intake"], redis_url, tmp_path, tmp_path, callback_prefixes=allowed) as fleet:
         refused = fleet.submit(file_path="/no.wav", callback_url=f"{listener.url}/others")
         with pytest.raises(CallbackNotAllowed, match="CALLBACK_PREFIXES"):
             refused.get(timeout=60)
         missing = fleet.submit(file_path="/no.wav", callback_url=f"{listener.url}/mine/jobs")
         with pytest.raises(FileMissing):
             missing.get(timeout=60)
-        until(lambda: listener.told, 20)
+        wait_until(lambda: listener.told, 20)
         time.sleep(0.5)
     assert listener.told == [{"job": missing.id, "state": "failed"}]
 
@@ -79,15 +79,15 @@ def test_a_job_that_celery_revoked_is_told_of_and_its_audio_dropped(
     redis_url: str, tmp_path: Path, listener: Listener, terminate: bool
 ) -> None:
     settings = {"callback_prefixes": [listener.url]}
-    with fleet_of(["intake"], redis_url, tmp_path, tmp_path, **settings) as fleet:
+    with running_fleet(["intake"], redis_url, tmp_path, tmp_path, **settings) as fleet:
         job = fleet.submit(file_path=min(SPEECH.glob("*.wav")), callback_url=listener.url)
-        until(lambda: (job.info or {}).get("stage") == "queued", 30)
+        wait_until(lambda: (job.info or {}).get("stage") == "queued", 30)
         audio = Spool(fleet.settings).folder(job.id)
         audio.mkdir(parents=True)
         job.revoke(terminate=terminate)
-        until(lambda: job.state == "REVOKED", 20)
-        until(lambda: listener.told, 10)
-        until(lambda: not audio.exists(), 10)
+        wait_until(lambda: job.state == "REVOKED", 20)
+        wait_until(lambda: listener.told, 10)
+        wait_until(lambda: not audio.exists(), 10)
         time.sleep(0.5)
     assert listener.told == [{"job": job.id, "state": "cancelled"}]
 

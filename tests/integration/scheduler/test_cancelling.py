@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from celery.exceptions import TaskRevokedError
 
-from tests.conftest import SPEECH, RedisServer
-from tests.support.fleet import HOST, RunningFleet, fleet_of
-from tests.support.ledgers import result
-from tests.support.statuses import gpu_status
-from tests.support.waiting import until
+from tests.conftest import SPEECH
+from tests.support.fleet_processes import HOST, FleetProcesses, running_fleet
+from tests.support.gpu_status import gpu_status
+from tests.support.ledger_by_hand import result
+from tests.support.redis_server import RedisServer
+from tests.support.waiting import wait_until
 from whisper_fleet.client import FleetClient, QueueManager, TranscriptionProcessor
 from whisper_fleet.shared.ledger import keys
 from whisper_fleet.shared.wire import JobState, SegmentMessage
@@ -26,7 +27,7 @@ GPU = f"{HOST}.0"
 
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningFleet]:
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetProcesses]:
     """Scheduler and intake as processes; the test itself plays the GPU's node."""
     directory = tmp_path_factory.mktemp("fleet")
     settings = {"heartbeat_timeout": 1e6, "dispatch_interval": 0.5, "recovery_interval": 1.0}
@@ -34,14 +35,14 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningFleet]:
     try:
         server.start()
         names = ("beat", "scheduler", "intake")
-        with fleet_of(names, server.url, directory, directory, **settings) as running:
+        with running_fleet(names, server.url, directory, directory, **settings) as running:
             yield running
     finally:
         server.kill()
 
 
 @pytest.fixture
-def client(fleet: RunningFleet) -> Iterator[FleetClient]:
+def client(fleet: FleetProcesses) -> Iterator[FleetClient]:
     client = FleetClient(fleet.settings)
     yield client
     client._fleet.leave(GPU)
@@ -58,7 +59,7 @@ def join(client: FleetClient, slots: int = 4) -> None:
     client._fleet.beat(gpu_status(HOST, device="cpu", uuid="cpu", slots=slots, started=now, heartbeat=now))
 
 
-def handed_out(fleet: RunningFleet) -> SegmentMessage:
+def handed_out(fleet: FleetProcesses) -> SegmentMessage:
     """The next segment in the GPU's queue, as its node would draw it."""
     with fleet.app.connection_for_read() as connection, connection.SimpleQueue(f"gpu.{GPU}") as queue:
         message = queue.get(timeout=20)
@@ -66,30 +67,30 @@ def handed_out(fleet: RunningFleet) -> SegmentMessage:
         return SegmentMessage(**message.payload[1])
 
 
-def by_client(client: FleetClient, fleet: RunningFleet, job: str) -> None:
+def by_client(client: FleetClient, fleet: FleetProcesses, job: str) -> None:
     assert client.cancel(job)
 
 
-def by_celery(client: FleetClient, fleet: RunningFleet, job: str) -> None:
+def by_celery(client: FleetClient, fleet: FleetProcesses, job: str) -> None:
     fleet.app.AsyncResult(job).revoke(terminate=True)
 
 
-Cancel = Callable[[FleetClient, RunningFleet, str], None]
+Cancel = Callable[[FleetClient, FleetProcesses, str], None]
 
 
 @pytest.mark.parametrize("cancel", [by_client, by_celery])
-def test_a_waiting_job_is_revoked(client: FleetClient, fleet: RunningFleet, cancel: Cancel) -> None:
+def test_a_waiting_job_is_revoked(client: FleetClient, fleet: FleetProcesses, cancel: Cancel) -> None:
     job = client.submit(file_path=str(CLIP))
-    until(lambda: client.record(job).state is JobState.RUNNING)
+    wait_until(lambda: client.record(job).state is JobState.RUNNING)
     cancel(client, fleet, job)
     with pytest.raises(TaskRevokedError):
         client.result(job, timeout=20)
     assert client.record(job).state is JobState.CANCELLED
-    until(lambda: client._redis.ttl(keys.job(job)) > 0)  # settled
+    wait_until(lambda: client._redis.ttl(keys.job(job)) > 0)  # settled
 
 
 @pytest.mark.parametrize("cancel", [by_client, by_celery])
-def test_a_running_job_is_revoked(client: FleetClient, fleet: RunningFleet, cancel: Cancel) -> None:
+def test_a_running_job_is_revoked(client: FleetClient, fleet: FleetProcesses, cancel: Cancel) -> None:
     join(client)
     job = client.submit(file_path=str(CLIP))
     client.ledger.start(handed_out(fleet), GPU, 120.0, time.time())
@@ -100,7 +101,7 @@ def test_a_running_job_is_revoked(client: FleetClient, fleet: RunningFleet, canc
 
 
 def test_a_job_that_no_intake_has_drawn_yet_is_revoked(redis_url: str, tmp_path: Path) -> None:
-    with fleet_of((), redis_url, tmp_path, tmp_path) as fleet:
+    with running_fleet((), redis_url, tmp_path, tmp_path) as fleet:
         client = FleetClient(fleet.settings)
         job = client.submit(file_path=str(CLIP))
         assert client.cancel(job)
@@ -111,24 +112,24 @@ def test_a_job_that_no_intake_has_drawn_yet_is_revoked(redis_url: str, tmp_path:
         client.close()
 
 
-def test_the_whole_way_with_a_node_played_by_hand(client: FleetClient, fleet: RunningFleet) -> None:
+def test_the_whole_way_with_a_node_played_by_hand(client: FleetClient, fleet: FleetProcesses) -> None:
     job = client.submit(file_path=str(CLIP), job="my own id")
-    until(lambda: client.status(job).message is not None)
+    wait_until(lambda: client.status(job).message is not None)
     assert client.status(job).message == "no GPU is up: start one, or wait until one is back"
     assert client.submit(file_path=str(CLIP), job="my own id") == job
     join(client)
     message = handed_out(fleet)
     client.ledger.start(message, GPU, 120.0, time.time())
-    until(lambda: client.status(job).message is None)
+    wait_until(lambda: client.status(job).message is None)
     assert client.ledger.finish(message, result("Hello.", GPU), time.time()).last
     fleet.app.send_task("assemble", task_id=job, queue="assemble")
     transcript = client.result(job, timeout=20)
     assert (transcript["text"], transcript["segment_gpus"]) == ("Hello.", [GPU])
-    until(lambda: client.record(job).state is JobState.DONE)
+    wait_until(lambda: client.record(job).state is JobState.DONE)
     assert [progress.stage for progress in client.watch(job)] == ["done"]
 
 
-def test_the_processor_knows_its_own_tasks(client: FleetClient, fleet: RunningFleet) -> None:
+def test_the_processor_knows_its_own_tasks(client: FleetClient, fleet: FleetProcesses) -> None:
     join(client, slots=1)
     processor = TranscriptionProcessor(queue_manager=QueueManager(client))
     tasks: list[dict[str, Any]] = [
@@ -137,7 +138,7 @@ def test_the_processor_knows_its_own_tasks(client: FleetClient, fleet: RunningFl
     assert [processor.add_task_to_concurrent_queue(task) for task in tasks] == ["task_0", "task_1"]
     message = handed_out(fleet)
     client.ledger.start(message, GPU, 120.0, time.time())
-    until(lambda: client.record("task_1").state is JobState.RUNNING)
+    wait_until(lambda: client.record("task_1").state is JobState.RUNNING)
     status = processor.get_concurrent_status()
     assert status == {"max_concurrent_tasks": 1, "active_tasks": 1, "queue_size": 1}
     system = processor.get_system_status()

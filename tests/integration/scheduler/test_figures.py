@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from tests.support.fleet import HOST, RunningFleet, fleet_of
-from tests.support.ledgers import GPU, LedgerByHand, result
-from tests.support.statuses import gpu_status
-from tests.support.waiting import until
+from tests.support.fleet_processes import HOST, FleetProcesses, running_fleet
+from tests.support.gpu_status import gpu_status
+from tests.support.ledger_by_hand import GPU, LedgerByHand, result
+from tests.support.waiting import wait_until
 from whisper_fleet.scheduler.monitoring.snapshot import SnapshotReader
 from whisper_fleet.shared import names
 from whisper_fleet.shared.ledger import keys
@@ -102,30 +102,30 @@ def test_what_was_ever_done_is_counted_once(reader: SnapshotReader, ledger: Ledg
 
 
 @pytest.fixture
-def fleet(redis_url: str, tmp_path: Path, tiny_model: Path) -> Iterator[RunningFleet]:
+def fleet(redis_url: str, tmp_path: Path, tiny_model: Path) -> Iterator[FleetProcesses]:
     names = ("scheduler", "gpu0", "flower", "beat")
-    with fleet_of(names, redis_url, tmp_path, tiny_model.parent, autoscale_interval=1.0) as fleet:
+    with running_fleet(names, redis_url, tmp_path, tiny_model.parent, autoscale_interval=1.0) as fleet:
         yield fleet
 
 
-def test_flower_serves_the_metrics_and_sees_the_autoscalers_events(fleet: RunningFleet) -> None:
+def test_flower_serves_the_metrics_and_sees_the_autoscalers_events(fleet: FleetProcesses) -> None:
     gpu = names.gpu_id(HOST, 0)
-    until(lambda: "Visit me at" in fleet.log("flower").read_text())
-    until(lambda: f'whisper_fleet_slots_wanted{{gpu="{gpu}"}}' in page(fleet, "metrics"))
+    wait_until(lambda: "Visit me at" in fleet.log("flower").read_text())
+    wait_until(lambda: f'whisper_fleet_slots_wanted{{gpu="{gpu}"}}' in page(fleet, "metrics"))
     metrics = page(fleet, "metrics")
     assert "whisper_fleet_redis_up 1.0" in metrics
     assert f'whisper_fleet_gpu_memory_bytes{{gpu="{gpu}",kind="total"}}' in metrics
     assert "flower_worker_online" in metrics, "its own metrics are still there"
     seen = names.scheduler_node(HOST)
-    until(lambda: any(kind.startswith("slots-") for kind in events_by_node(fleet).get(seen, ())))
+    wait_until(lambda: any(kind.startswith("slots-") for kind in events_by_node(fleet).get(seen, ())))
 
 
-def events_by_node(fleet: RunningFleet) -> dict[str, dict[str, object]]:
+def events_by_node(fleet: FleetProcesses) -> dict[str, dict[str, object]]:
     """What Flower counts of each node's events, by their types, among what else it knows of it."""
     return {row["hostname"]: row for row in json.loads(page(fleet, "workers?json=1"))["data"]}
 
 
-def page(fleet: RunningFleet, path: str) -> str:
+def page(fleet: FleetProcesses, path: str) -> str:
     address = re.search(r"Visit me at (http://\S+)", fleet.log("flower").read_text())
     assert address is not None
     with urllib.request.urlopen(f"{address[1]}/{path}", timeout=20) as answer:

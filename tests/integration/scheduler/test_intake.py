@@ -17,12 +17,13 @@ from celery.exceptions import Ignore
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from tests.conftest import SPEECH, RedisServer
-from tests.support.fleet import fleet_of
-from tests.support.ledgers import LedgerByHand, plan, result
-from tests.support.processes import descendants, has_ended, is_named
-from tests.support.statuses import gpu_status
-from tests.support.waiting import until
+from tests.conftest import SPEECH
+from tests.support.fleet_processes import running_fleet
+from tests.support.gpu_status import gpu_status
+from tests.support.ledger_by_hand import LedgerByHand, plan, result
+from tests.support.process_tree import descendants, has_ended, is_named
+from tests.support.redis_server import RedisServer
+from tests.support.waiting import wait_until
 from whisper_fleet.scheduler.dispatch.dispatcher import Dispatcher
 from whisper_fleet.scheduler.intake import tasks
 from whisper_fleet.scheduler.intake.planning import Planner
@@ -185,32 +186,32 @@ def kill_planner(main: psutil.Process) -> bool:
 
 def test_a_request_whose_planner_is_killed_is_planned_by_another(redis_url: str, redis: Redis, tmp_path: Path) -> None:
     settings = {"ffmpeg": hanging_once(tmp_path)}
-    with fleet_of(["intake"], redis_url, tmp_path, tmp_path, **settings) as fleet:
+    with running_fleet(["intake"], redis_url, tmp_path, tmp_path, **settings) as fleet:
         job = fleet.submit(file_path=CLIP)
-        until(lambda: kill_planner(psutil.Process(fleet.processes["intake"].pid)))
-        until(lambda: "exited with" in fleet.log("intake").read_text())
-        until(lambda: fleet.log("intake").read_text().count("] received") == 2, 20)
-        until(lambda: not redis.hlen("unacked"), 20)  # the message came again, while the claim still held
+        wait_until(lambda: kill_planner(psutil.Process(fleet.processes["intake"].pid)))
+        wait_until(lambda: "exited with" in fleet.log("intake").read_text())
+        wait_until(lambda: fleet.log("intake").read_text().count("] received") == 2, 20)
+        wait_until(lambda: not redis.hlen("unacked"), 20)  # the message came again, while the claim still held
         assert job.state == "PROGRESS"
         redis.zadd(keys.DUE, {job.id: 0})
         assert Recovery(make_services(fleet.app, fleet.settings)).tick(time.time()) == 1
         ledger = LedgerByHand(redis)
-        until(lambda: ledger.job(job.id).state is JobState.RUNNING, 20)
+        wait_until(lambda: ledger.job(job.id).state is JobState.RUNNING, 20)
         assert job.state == "PROGRESS"
 
 
 def test_a_request_that_is_being_planned_is_revoked(redis_url: str, redis: Redis, tmp_path: Path) -> None:
     settings = {"ffmpeg": hanging_once(tmp_path)}
-    with fleet_of(["intake"], redis_url, tmp_path, tmp_path, **settings) as fleet:
+    with running_fleet(["intake"], redis_url, tmp_path, tmp_path, **settings) as fleet:
         job = fleet.submit(file_path=CLIP)
         main = psutil.Process(fleet.processes["intake"].pid)
-        until(lambda: decoders(main))
+        wait_until(lambda: decoders(main))
         [(_, decoder)] = decoders(main)
         job.revoke(terminate=True)
-        until(lambda: job.state == "REVOKED", 20)
-        until(lambda: has_ended(decoder), 20)
+        wait_until(lambda: job.state == "REVOKED", 20)
+        wait_until(lambda: has_ended(decoder), 20)
         ledger = LedgerByHand(redis)
-        until(lambda: redis.ttl(keys.job(job.id)) > 0, 20)  # settled
+        wait_until(lambda: redis.ttl(keys.job(job.id)) > 0, 20)  # settled
         time.sleep(2)
         assert ledger.job(job.id).state is JobState.CANCELLED
         assert job.state == "REVOKED"
@@ -219,14 +220,14 @@ def test_a_request_that_is_being_planned_is_revoked(redis_url: str, redis: Redis
 def test_an_intake_that_waits_for_redis_stops_when_it_is_told_to(
     redis_server: RedisServer, redis_url: str, tmp_path: Path
 ) -> None:
-    with fleet_of(["intake"], redis_url, tmp_path, tmp_path, ffmpeg=hanging_once(tmp_path)) as fleet:
+    with running_fleet(["intake"], redis_url, tmp_path, tmp_path, ffmpeg=hanging_once(tmp_path)) as fleet:
         job = fleet.submit(file_path=CLIP)
         main = psutil.Process(fleet.processes["intake"].pid)
-        until(lambda: decoders(main))
+        wait_until(lambda: decoders(main))
         [(_, decoder)] = decoders(main)
         redis_server.kill()
         decoder.kill()  # the file cannot be decoded, which nobody can be told now
-        until(lambda: "Connection to broker lost" in fleet.log("intake").read_text())
+        wait_until(lambda: "Connection to broker lost" in fleet.log("intake").read_text())
         main.terminate()
         fleet.processes["intake"].wait(10)  # supervisord's patience
         redis_server.start()

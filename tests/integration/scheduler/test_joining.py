@@ -14,8 +14,8 @@ from redis import Redis
 from redis.exceptions import AuthenticationError, ResponseError
 from rich.console import Console
 
-from tests.conftest import free_port
-from tests.support.statuses import gpu_status
+from tests.support.gpu_status import gpu_status
+from tests.support.redis_server import free_port
 from whisper_fleet.cli import up
 from whisper_fleet.deploy.processes import host_conflict
 from whisper_fleet.deploy.processes.host_conflict import refuse_host_conflict

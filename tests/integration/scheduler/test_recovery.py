@@ -9,8 +9,8 @@ import pytest
 from celery import Celery
 from redis import Redis
 
-from tests.support.ledgers import GPU, LedgerByHand, plan, request, result
-from tests.support.statuses import gpu_status
+from tests.support.gpu_status import gpu_status
+from tests.support.ledger_by_hand import GPU, LedgerByHand, plan, request, result
 from whisper_fleet.scheduler.services import Services, make_services
 from whisper_fleet.scheduler.upkeep.janitor import Janitor
 from whisper_fleet.scheduler.upkeep.recovery import Recovery

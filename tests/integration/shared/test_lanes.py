@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from redis import Redis
 
-from tests.support.ledgers import LedgerByHand
+from tests.support.ledger_by_hand import LedgerByHand
 
 pytestmark = pytest.mark.integration
 

@@ -7,7 +7,7 @@ import math
 import pytest
 from redis import Redis
 
-from tests.support.ledgers import GPU, LedgerByHand, plan, request, result
+from tests.support.ledger_by_hand import GPU, LedgerByHand, plan, request, result
 from whisper_fleet.shared.errors import JobCancelled, JobNotFound, StaleAttempt
 from whisper_fleet.shared.ledger import keys
 from whisper_fleet.shared.wire import Assignment, JobState

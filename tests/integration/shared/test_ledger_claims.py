@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from redis import Redis
 
-from tests.support.ledgers import LedgerByHand, plan, request, result
+from tests.support.ledger_by_hand import LedgerByHand, plan, request, result
 from whisper_fleet.shared.errors import AssemblyFailed, PlanningFailed
 from whisper_fleet.shared.wire import JobState
 

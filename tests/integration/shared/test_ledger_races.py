@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from tests.support.ledgers import LedgerByHand, result
+from tests.support.ledger_by_hand import LedgerByHand, result
 from whisper_fleet.shared.errors import JobCancelled, StaleAttempt
 from whisper_fleet.shared.wire import Assignment, JobState, SegmentMessage
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from redis import Redis
 from rich.console import Console
 
-from tests.support.ledgers import LedgerByHand, request, result
+from tests.support.ledger_by_hand import LedgerByHand, request, result
 from whisper_fleet.cli import jobs
 from whisper_fleet.cli.client import JobClient, Outcome
 from whisper_fleet.cli.doctor import redis_findings

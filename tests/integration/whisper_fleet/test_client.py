@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from kombu.exceptions import OperationalError
 
-from tests.conftest import RedisServer
-from tests.support.ledgers import request
-from tests.support.waiting import until
+from tests.support.ledger_by_hand import request
+from tests.support.redis_server import RedisServer
+from tests.support.waiting import wait_until
 from whisper_fleet.client import FleetClient
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.wire import JobState
@@ -62,7 +62,7 @@ def test_whoever_watches_a_job_waits_for_redis(client: FleetClient, redis_server
 
     watching = threading.Thread(target=watch)
     watching.start()
-    until(lambda: stages)
+    wait_until(lambda: stages)
     redis_server.kill()
     time.sleep(1.0)
     redis_server.start()

@@ -19,8 +19,8 @@ import torch
 import whisper
 from whisper.decoding import DecodingOptions
 
-from tests.support.engines import TINY, random_model
-from tests.support.waiting import until
+from tests.support.in_process_engine import TINY, random_model
+from tests.support.waiting import wait_until
 from whisper_fleet.shared.errors import EngineDied, EngineRequestInvalid, ModelUnavailable
 from whisper_fleet.workers.link.client import EngineClient
 from whisper_fleet.workers.link.protocol import PREFIX
@@ -151,7 +151,7 @@ def test_models_that_were_loaded_beforehand_are_unloaded_like_others(tiny_model:
     engine = EngineProcess(tmp_path / "engine.sock", tmp_path, *preload, "--idle-timeout", "0.1")
     try:
         engine.wait_until_ready()
-        until(lambda: not EngineClient(engine.socket).stats().models, 20)
+        wait_until(lambda: not EngineClient(engine.socket).stats().models, 20)
     finally:
         engine.process.kill()
         engine.process.communicate()

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.support.engines import END_OF_TEXT, TINY, RunningEngine, decoded, mel_of, random_model
-from tests.support.waiting import until
+from tests.support.in_process_engine import END_OF_TEXT, TINY, InProcessEngine, decoded, mel_of, random_model
+from tests.support.waiting import wait_until
 from whisper_fleet.shared.errors import EngineRequestInvalid
 from whisper_fleet.workers.engine import loaded_model
 from whisper_fleet.workers.engine.runner import Runner
@@ -26,7 +26,7 @@ def alignment(*text_tokens: int) -> Align:
     )
 
 
-def together(engine: RunningEngine, ask: Callable[[], Any]) -> Any:
+def together(engine: InProcessEngine, ask: Callable[[], Any]) -> Any:
     """What `ask` asks for arrives at the engine in one go: it stands still meanwhile."""
     arrived, goes_on = threading.Event(), threading.Event()
 
@@ -42,7 +42,7 @@ def together(engine: RunningEngine, ask: Callable[[], Any]) -> Any:
 
 
 def test_a_text_that_cannot_be_aligned_is_refused(tiny_model: Path) -> None:
-    with RunningEngine(tiny_model) as engine:
+    with InProcessEngine(tiny_model) as engine:
         session = engine.open()
         decoded(engine.decode(session, 0, sample_len=4))
         for text in ([400] * 444, [TINY.n_vocab], [-1]):
@@ -63,7 +63,7 @@ def test_an_alignment_that_fails_leaves_those_beside_it_their_answers(
     aligned = loaded_model.align
     monkeypatch.setattr(loaded_model, "align", align)
     monkeypatch.setitem(loaded_model.ENCODE_BATCH, "cpu", 4)
-    with RunningEngine(tiny_model, slots=4) as engine:
+    with InProcessEngine(tiny_model, slots=4) as engine:
         sessions = [engine.open() for _ in range(3)]
         for session in sessions:
             decoded(engine.decode(session, session, sample_len=4))
@@ -84,7 +84,7 @@ def test_a_prompt_that_fails_leaves_languages_their_answers(tiny_model: Path, mo
         raise RuntimeError("the test says so")
 
     monkeypatch.setitem(loaded_model.ENCODE_BATCH, "cpu", 4)
-    with RunningEngine(tiny_model, slots=4) as engine:
+    with InProcessEngine(tiny_model, slots=4) as engine:
         sessions = [engine.open() for _ in range(2)]
 
         def ask() -> Any:
@@ -103,7 +103,7 @@ def test_a_prompt_that_fails_leaves_languages_their_answers(tiny_model: Path, mo
 def test_a_window_of_nans_leaves_none_behind(tiny_model: Path) -> None:
     asked: dict[str, Any] = {"task": "transcribe", "language": "en", "temperature": 0.0}
     rules = {"suppress_tokens": [-1, END_OF_TEXT], "suppress_blank": True, "without_timestamps": False}
-    with RunningEngine(tiny_model, slots=2) as engine:
+    with InProcessEngine(tiny_model, slots=2) as engine:
         sessions = [engine.open(), engine.open()]
 
         def both() -> list[list[int]]:
@@ -122,7 +122,7 @@ def test_a_window_of_nans_leaves_none_behind(tiny_model: Path) -> None:
 
 def test_a_session_opens_one_model_only(tiny_model: Path, tmp_path: Path) -> None:
     other = random_model(tmp_path / "other.pt", TINY, seed=1)
-    with RunningEngine(tiny_model) as engine:
+    with InProcessEngine(tiny_model) as engine:
         session = engine.open()
         with pytest.raises(EngineRequestInvalid, match="has opened"):
             engine.engine.submit(session, Open(model=str(other), precision="float32"), None).result(60)
@@ -132,7 +132,7 @@ def test_a_session_opens_one_model_only(tiny_model: Path, tmp_path: Path) -> Non
 
 
 def test_fewer_candidates_than_one_are_refused(tiny_model: Path) -> None:
-    with RunningEngine(tiny_model) as engine:
+    with InProcessEngine(tiny_model) as engine:
         session = engine.open()
         with pytest.raises(EngineRequestInvalid, match="candidates"):
             engine.decode(session, 0, best_of=-1, temperature=1.0).result(60)
@@ -144,7 +144,7 @@ def test_beams_put_back_after_a_shrink_find_rows_again(
 ) -> None:
     """Memory runs out once, under beams that need more rows than there are slots by now, and a model makes room."""
     other = random_model(tmp_path / "other.pt", TINY, seed=1)
-    with RunningEngine(tiny_model, slots=2) as engine:
+    with InProcessEngine(tiny_model, slots=2) as engine:
         engine.engine.forget(engine.open(other))
         session = engine.open()
         undisturbed = decoded(engine.decode(session, 0, beam_size=3)).tokens
@@ -159,7 +159,7 @@ def test_beams_put_back_after_a_shrink_find_rows_again(
 
         monkeypatch.setattr(Runner, "decode", decode_or_fail)
         running = engine.decode(session, 0, beam_size=3)
-        until(lambda: engine.stats().rows_live, 20)
+        wait_until(lambda: engine.stats().rows_live, 20)
         engine.resize(1)
         resized.set()
         assert decoded(running).tokens == undisturbed
@@ -169,13 +169,13 @@ def test_beams_put_back_after_a_shrink_find_rows_again(
 def test_a_session_keeps_its_encoding_when_beams_need_rows_after_a_shrink(tiny_model: Path) -> None:
     beams = {"task": "transcribe", "language": "en", "temperature": 0.0, "beam_size": 3, "sample_len": 10}
     request = Decode(**beams, suppress_blank=True, without_timestamps=False, suppress_tokens=[-1, END_OF_TEXT])
-    with RunningEngine(tiny_model, slots=3) as engine:
+    with InProcessEngine(tiny_model, slots=3) as engine:
         sessions = [engine.open() for _ in range(3)]
         undisturbed = decoded(engine.engine.submit(sessions[0], request, mel_of(2)))
         for session in sessions[:2]:
             decoded(engine.decode(session, session, sample_len=4))
         running = engine.decode(sessions[2], 2, sample_len=200)
-        until(lambda: engine.stats().rows_live, 20)
+        wait_until(lambda: engine.stats().rows_live, 20)
         engine.resize(1)
         decoded(running)
         again, _ = engine.engine.submit(sessions[2], request, None).result(60)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from whisper.decoding import DecodingOptions
 
-from tests.support import engine_load
-from tests.support.engines import TINY, RunningEngine, decoded, mel_of, random_model
-from tests.support.waiting import until
+from tests.support import engine_checks
+from tests.support.in_process_engine import TINY, InProcessEngine, decoded, mel_of, random_model
+from tests.support.waiting import wait_until
 from whisper_fleet.shared.errors import EngineDied
 from whisper_fleet.workers.node.engine_process import EngineProcess
 
@@ -22,41 +22,49 @@ FALLBACK: dict[str, Any] = {"temperature": (0.0, 0.4, 0.8), "best_of": 2, "logpr
 
 
 def test_slots_come_and_go_under_running_rows(tiny_model: Path) -> None:
-    with RunningEngine(tiny_model, slots=8, reproducible=True) as engine:
-        engine_load.check_resizing(engine, tokens=80)
+    with InProcessEngine(tiny_model, slots=8, reproducible=True) as engine:
+        engine_checks.check_resizing(engine, tokens=80)
 
 
 def test_a_row_is_dropped_with_its_client(tiny_model: Path) -> None:
-    with RunningEngine(tiny_model, slots=2, reproducible=True) as engine:
-        engine_load.check_dropping(engine)
+    with InProcessEngine(tiny_model, slots=2, reproducible=True) as engine:
+        engine_checks.check_dropping(engine)
 
 
 def test_files_that_are_no_models_disturb_nobody(tiny_model: Path, tmp_path: Path) -> None:
-    with RunningEngine(tiny_model, slots=2) as engine:
-        engine_load.check_unusable_models(engine, tmp_path)
+    with InProcessEngine(tiny_model, slots=2) as engine:
+        engine_checks.check_unusable_models(engine, tmp_path)
 
 
 def test_an_idle_model_is_unloaded_and_comes_back(tiny_model: Path, tmp_path: Path) -> None:
     other = random_model(tmp_path / "other.pt", TINY, seed=1)
-    with RunningEngine(tiny_model, slots=2, idle_timeout=0.5) as engine:
+    with InProcessEngine(tiny_model, slots=2, idle_timeout=0.5) as engine:
         used, unused = engine.open(), engine.open(other)
         before = decoded(engine.decode(used, 0))
         engine.engine.forget(unused)
-        until(lambda: len(engine.stats().models) == 1)
+        wait_until(lambda: len(engine.stats().models) == 1)
         engine.engine.forget(used)
-        until(lambda: not engine.stats().models)
+        wait_until(lambda: not engine.stats().models)
         assert engine.stats().memory_bytes["cache"] == 0
         assert decoded(engine.decode(engine.open(), 0)) == before
 
 
 @pytest.mark.parametrize(("asked", "form"), [("auto", "cached"), ("absorbed", "absorbed")])
 def test_the_form_that_it_tells_is_what_a_model_gets(tiny_model: Path, asked: str, form: str) -> None:
-    with RunningEngine(tiny_model, cross_attention=asked) as engine:
-        assert engine_load.check_form(engine) == form
+    with InProcessEngine(tiny_model, cross_attention=asked) as engine:
+        assert engine_checks.check_form(engine) == form
 
 
 def test_a_lost_device_ends_the_engine_and_another_starts(tiny_model: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.support.broken_engine", str(tmp_path / "lost"), "serve", "--device", "cpu"]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.support.crashing_engine",
+        str(tmp_path / "lost"),
+        "serve",
+        "--device",
+        "cpu",
+    ]
     command += ["--socket", str(tmp_path / "engine.sock"), "--model-dir", str(tmp_path)]
     process = EngineProcess(command, {}, tmp_path / "engine.sock", lambda: None)
     process.start()
@@ -65,7 +73,7 @@ def test_a_lost_device_ends_the_engine_and_another_starts(tiny_model: Path, tmp_
         options = DecodingOptions(language="en", sample_len=12, fp16=False)
         with process.client.session(str(tiny_model), "float32") as session, pytest.raises(EngineDied):
             session.decode(mel_of(0), options)
-        until(lambda: not process.ready)
+        wait_until(lambda: not process.ready)
         assert process.wait_ready(60)
         with process.client.session(str(tiny_model), "float32") as session:
             assert session.decode(mel_of(0), options).tokens
@@ -74,24 +82,24 @@ def test_a_lost_device_ends_the_engine_and_another_starts(tiny_model: Path, tmp_
 
 
 @pytest.fixture
-def clips(speech: dict[Path, str]) -> list[engine_load.Samples]:
-    return [engine_load.read(clip) for clip in speech]
+def clips(speech: dict[Path, str]) -> list[engine_checks.Samples]:
+    return [engine_checks.read(clip) for clip in speech]
 
 
 @pytest.mark.parametrize("options", [GREEDY, {**FALLBACK, "language": "en"}], ids=["greedy", "fallback"])
 def test_the_same_audio_gives_the_same_bytes_at_any_load(
-    tiny_model: Path, tmp_path: Path, clips: list[engine_load.Samples], options: dict[str, Any]
+    tiny_model: Path, tmp_path: Path, clips: list[engine_checks.Samples], options: dict[str, Any]
 ) -> None:
-    with RunningEngine(tiny_model, slots=6, reproducible=True) as engine:
+    with InProcessEngine(tiny_model, slots=6, reproducible=True) as engine:
         few = {**options, "sample_len": 24}
-        engine_load.check_reproducible(engine, tmp_path / "engine.sock", clips, few)
+        engine_checks.check_reproducible(engine, tmp_path / "engine.sock", clips, few)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("options", [GREEDY, FALLBACK], ids=["greedy", "fallback"])
 def test_real_transcripts_are_the_same_bytes_at_any_load(
-    base_model: Path, tmp_path: Path, clips: list[engine_load.Samples], options: dict[str, Any]
+    base_model: Path, tmp_path: Path, clips: list[engine_checks.Samples], options: dict[str, Any]
 ) -> None:
-    with RunningEngine(base_model, slots=6, reproducible=True) as engine:
-        engine_load.check_reproducible(engine, tmp_path / "engine.sock", clips, options)
+    with InProcessEngine(base_model, slots=6, reproducible=True) as engine:
+        engine_checks.check_reproducible(engine, tmp_path / "engine.sock", clips, options)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.support.engines import TINY, RunningEngine, decoded, random_model
+from tests.support.in_process_engine import TINY, InProcessEngine, decoded, random_model
 from whisper_fleet.shared.errors import EngineOutOfMemory
 from whisper_fleet.workers.engine import loaded_model
 from whisper_fleet.workers.engine.cache import virtual_memory
@@ -22,7 +22,7 @@ SEEDS = range(6)
 
 @pytest.fixture
 def undisturbed(tiny_model: Path) -> list[list[int]]:
-    with RunningEngine(tiny_model, slots=8) as engine:
+    with InProcessEngine(tiny_model, slots=8) as engine:
         return [one.tokens for one in engine.decode_all(SEEDS)]
 
 
@@ -46,7 +46,7 @@ def test_rows_beyond_memory_wait_and_run_again(
 ) -> None:
     decode, times = failing(Runner.decode, lambda runner: len(runner._decoding) > 2)
     monkeypatch.setattr(Runner, "decode", decode)
-    with RunningEngine(tiny_model, slots=8) as engine:
+    with InProcessEngine(tiny_model, slots=8) as engine:
         assert [one.tokens for one in engine.decode_all(SEEDS)] == undisturbed
     assert times
 
@@ -59,7 +59,7 @@ def test_encodings_and_prompts_run_narrower(
     monkeypatch.setitem(loaded_model.ENCODE_PATIENCE, "cpu", 6)
     method, times = failing(getattr(Runner, step), lambda _, windows: len(windows) > 1)
     monkeypatch.setattr(Runner, step, method)
-    with RunningEngine(tiny_model, slots=8) as engine:
+    with InProcessEngine(tiny_model, slots=8) as engine:
         assert [one.tokens for one in engine.decode_all(SEEDS)] == undisturbed
     assert times
 
@@ -69,7 +69,7 @@ def test_a_window_that_lacks_memory_beside_others_runs_alone(
 ) -> None:
     method, times = failing(Runner.start, lambda runner, _: bool(runner._decoding))
     monkeypatch.setattr(Runner, "start", method)
-    with RunningEngine(tiny_model, slots=8) as engine:
+    with InProcessEngine(tiny_model, slots=8) as engine:
         assert [one.tokens for one in engine.decode_all(SEEDS)] == undisturbed
     assert times
 
@@ -77,7 +77,7 @@ def test_a_window_that_lacks_memory_beside_others_runs_alone(
 def test_a_window_too_large_even_alone_fails_alone(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     start, _ = failing(Runner.start, lambda _, windows: any(window.plan.rows == 3 for window in windows))
     monkeypatch.setattr(Runner, "start", start)
-    with RunningEngine(tiny_model, slots=4) as engine:
+    with InProcessEngine(tiny_model, slots=4) as engine:
         sessions = [engine.open() for _ in range(3)]
         wide = engine.decode(sessions[0], 0, beam_size=3)
         others = [engine.decode(session, session) for session in sessions[1:]]
@@ -89,7 +89,7 @@ def test_a_window_too_large_even_alone_fails_alone(tiny_model: Path, monkeypatch
 
 def test_an_unused_model_makes_room(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = random_model(tmp_path / "other.pt", TINY, seed=1)
-    with RunningEngine(tiny_model, slots=2) as engine:
+    with InProcessEngine(tiny_model, slots=2) as engine:
         engine.engine.forget(engine.open(other))
         session = engine.open()
         assert len(engine.stats().models) == 2
@@ -114,7 +114,7 @@ def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("little_memory")
 def test_slots_grow_as_far_as_memory_goes(tiny_model: Path, undisturbed: list[list[int]]) -> None:
-    with RunningEngine(tiny_model, slots=2) as engine:
+    with InProcessEngine(tiny_model, slots=2) as engine:
         session = engine.open()
         engine.resize(64)
         assert 0 < engine.stats().memory_bytes["cache"] < 80_000_000
@@ -123,7 +123,7 @@ def test_slots_grow_as_far_as_memory_goes(tiny_model: Path, undisturbed: list[li
 
 
 def test_beams_that_find_no_memory_fail_alone(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with RunningEngine(tiny_model, slots=2) as engine:
+    with InProcessEngine(tiny_model, slots=2) as engine:
         session, other = engine.open(), engine.open()
         running = engine.decode(other, 1, sample_len=200)
         commit = virtual_memory.HostRegion.commit

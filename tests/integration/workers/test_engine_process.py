@@ -13,8 +13,8 @@ import pytest
 import torch
 from celery import Celery
 
-from tests.support.engines import served
-from tests.support.waiting import until
+from tests.support.in_process_engine import served
+from tests.support.waiting import wait_until
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.workers.engine.engine import Engine, Options
 from whisper_fleet.workers.node import engine_process
@@ -76,7 +76,7 @@ def test_an_engine_that_could_not_be_started_is_tried_again(
     popen = subprocess.Popen
     monkeypatch.setattr(engine_process.subprocess, "Popen", start)
     deaf.start()
-    until(lambda: len(started) > 1, 20)
+    wait_until(lambda: len(started) > 1, 20)
 
 
 def test_an_engine_that_never_answered_is_killed_and_started_again(redis_url: str, tmp_path: Path) -> None:
@@ -87,9 +87,9 @@ def test_an_engine_that_never_answered_is_killed_and_started_again(redis_url: st
         started = []
         try:
             node.start()
-            until(lambda: node.engine._child is not None, 20)
+            wait_until(lambda: node.engine._child is not None, 20)
             started.append(node.engine._child)
-            until(lambda: node.engine._child is not started[0], 20)
+            wait_until(lambda: node.engine._child is not started[0], 20)
         finally:
             node.stop()
 
@@ -106,7 +106,7 @@ def test_an_engine_whose_device_does_not_answer_is_waited_for(tmp_path: Path, mo
                 asked = Mock(side_effect=sick)
                 failing.setattr("whisper_fleet.workers.engine.engine.identity", asked)
                 process.start()
-                until(lambda: asked.call_count > 1, 20)
+                wait_until(lambda: asked.call_count > 1, 20)
             assert process.wait_ready(20)
     finally:
         process.stop()

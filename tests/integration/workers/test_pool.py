@@ -15,8 +15,8 @@ from types import ModuleType
 import pytest
 import redis as redis_py
 
-from tests.conftest import RedisServer
-from tests.support.waiting import until
+from tests.support.redis_server import RedisServer
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -68,7 +68,7 @@ def start(redis_url: str, tmp_path: Path, pool_app: ModuleType) -> Iterator[Call
 
     def start(*arguments: str, grace: float = 20.0) -> Worker:
         workers.append(Worker(redis_url, tmp_path / "worker.log", *arguments, grace=grace))
-        until(lambda: pool_app.app.control.ping(destination=[NODE], timeout=0.5))
+        wait_until(lambda: pool_app.app.control.ping(destination=[NODE], timeout=0.5))
         return workers[-1]
 
     yield start
@@ -78,7 +78,7 @@ def start(redis_url: str, tmp_path: Path, pool_app: ModuleType) -> Iterator[Call
 
 def stats(pool_app: ModuleType) -> dict[str, object]:
     found: dict[str, dict[str, object]] = {}
-    until(lambda: found.update(pool_app.app.control.inspect([NODE], timeout=2).stats() or {}) or found)
+    wait_until(lambda: found.update(pool_app.app.control.inspect([NODE], timeout=2).stats() or {}) or found)
     return found[NODE]
 
 
@@ -107,8 +107,8 @@ def test_fifty_grows_and_shrinks_under_load_lose_and_double_nothing(
         assert "ok" in grown[0][NODE], grown
         shrunk = control.pool_shrink(n, destination=[NODE], reply=True, timeout=5)
         assert "ok" in shrunk[0][NODE], shrunk
-    until(lambda: redis.hlen("done") == 600, 60)
-    until(lambda: unfinished(redis) == 0)
+    wait_until(lambda: redis.hlen("done") == 600, 60)
+    wait_until(lambda: unfinished(redis) == 0)
     assert ran(redis, "started") == ran(redis, "done") == Counter(tasks)
     told = stats(pool_app)
     assert told["pool"]["max-concurrency"] == told["prefetch_count"] == size
@@ -139,12 +139,12 @@ def test_a_revoke_with_terminate_stops_a_running_task_at_its_next_window(
 ) -> None:
     start("-c", "2")
     doomed, other = pool_app.windows.delay(400, 0.05), pool_app.windows.delay(20, 0.05)
-    until(lambda: redis.hlen("windows") == 2)
+    wait_until(lambda: redis.hlen("windows") == 2)
     doomed.revoke(terminate=True)
-    until(lambda: stopped(redis, doomed.id))
+    wait_until(lambda: stopped(redis, doomed.id))
     assert stopped(redis, doomed.id) == "SegmentStopped"
-    until(lambda: ran(redis, "done") == Counter([other.id]))
-    until(lambda: unfinished(redis) == 0)
+    wait_until(lambda: ran(redis, "done") == Counter([other.id]))
+    wait_until(lambda: unfinished(redis) == 0)
     assert doomed.state == "REVOKED"
 
 
@@ -153,12 +153,12 @@ def test_a_revoke_of_a_task_that_waits_in_the_pool_stops_it_before_its_first_win
 ) -> None:
     start("-c", "2")
     running = [pool_app.windows.delay(60, 0.05).id for _ in range(2)]
-    until(lambda: redis.hlen("windows") == 2)
+    wait_until(lambda: redis.hlen("windows") == 2)
     pool_app.app.control.pool_shrink(1, destination=[NODE], reply=True, timeout=5)
     waiting = pool_app.windows.delay(5, 0.05)
     waiting.revoke(terminate=True)
-    until(lambda: ran(redis, "done") == Counter(running))
-    until(lambda: waiting.state == "REVOKED")
+    wait_until(lambda: ran(redis, "done") == Counter(running))
+    wait_until(lambda: waiting.state == "REVOKED")
     assert waiting.id not in ran(redis, "windows")
 
 
@@ -171,10 +171,10 @@ def test_a_time_limit_stops_a_running_task_at_its_next_window(
     start("-c", "1")
     slow = pool_app.windows.apply_async((400, 0.05), **limits)
     after = pool_app.add.delay(2, 3)
-    until(lambda: stopped(redis, slow.id))
+    wait_until(lambda: stopped(redis, slow.id))
     assert stopped(redis, slow.id) == "OverTimeLimit"
     assert after.get(timeout=10) == 5
-    until(lambda: unfinished(redis) == 0)
+    wait_until(lambda: unfinished(redis) == 0)
 
 
 def test_a_hard_time_limit_fails_a_task_that_never_asks_its_slot(
@@ -182,8 +182,8 @@ def test_a_hard_time_limit_fails_a_task_that_never_asks_its_slot(
 ) -> None:
     start("-c", "1")
     pool_app.stuck.apply_async((2.0,), time_limit=0.3)
-    until(lambda: "Hard time limit (0.3s) exceeded" in (tmp_path / "worker.log").read_text())
-    until(lambda: unfinished(redis) == 0)
+    wait_until(lambda: "Hard time limit (0.3s) exceeded" in (tmp_path / "worker.log").read_text())
+    wait_until(lambda: unfinished(redis) == 0)
     assert pool_app.add.delay(1, 1).get(timeout=10) == 2
 
 
@@ -192,7 +192,7 @@ def test_a_warm_shutdown_finishes_running_tasks_and_hands_back_waiting_ones(
 ) -> None:
     worker = start("-c", "2")
     running = [pool_app.windows.delay(30, 0.05).id for _ in range(2)]
-    until(lambda: redis.hlen("windows") == 2)
+    wait_until(lambda: redis.hlen("windows") == 2)
     queued = [pool_app.windows.delay(30, 0.05).id for _ in range(3)]
     worker.signal(signal.SIGTERM)
     assert worker.wait() == 0
@@ -207,7 +207,7 @@ def test_a_warm_shutdown_hands_back_what_outlasts_the_grace(
 ) -> None:
     worker = start("-c", "1", grace=0.3)
     task = pool_app.windows.delay(600, 0.05)
-    until(lambda: redis.hlen("windows") == 1)
+    wait_until(lambda: redis.hlen("windows") == 1)
     worker.signal(signal.SIGTERM)
     assert worker.wait(timeout=10) == 0
     assert stopped(redis, task.id) == "SlotLost"
@@ -219,7 +219,7 @@ def test_a_cold_shutdown_during_a_warm_one_stops_what_runs(
 ) -> None:
     worker = start("-c", "1", grace=60)
     task = pool_app.windows.delay(600, 0.05)
-    until(lambda: redis.hlen("windows") == 1)
+    wait_until(lambda: redis.hlen("windows") == 1)
     worker.signal(signal.SIGTERM)
     time.sleep(0.5)
     worker.signal(signal.SIGQUIT)
@@ -233,7 +233,7 @@ def test_a_cold_shutdown_does_not_wait_for_a_thread_that_never_asks(
 ) -> None:
     worker = start("-c", "1")
     pool_app.stuck.delay(100)
-    until(lambda: redis.hlen("started") == 1)
+    wait_until(lambda: redis.hlen("started") == 1)
     worker.signal(signal.SIGQUIT)
     worker.wait(timeout=25)
     assert unfinished(redis) == 1
@@ -244,9 +244,9 @@ def test_a_killed_redis_loses_no_running_and_no_waiting_task(
 ) -> None:
     start("-c", "2")
     tasks = [pool_app.windows.delay(20, 0.05).id for _ in range(6)]
-    until(lambda: redis.hlen("windows") == 2)
+    wait_until(lambda: redis.hlen("windows") == 2)
     redis_server.kill()
     time.sleep(2)
     redis_server.start()
-    until(lambda: redis.hlen("done") == 6, 60)
+    wait_until(lambda: redis.hlen("done") == 6, 60)
     assert set(ran(redis, "done")) == set(tasks)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tests.support.ledgers import request, result
+from tests.support.ledger_by_hand import request, result
 from whisper_fleet.shared.ledger.records import LaneNeeds, job_record
 from whisper_fleet.shared.wire import GpuStatus, Need, SegmentPlan, SegmentResult, SlotDecision, TranscribeRequest, Wire
 from whisper_fleet.workers.link.protocol import Opened, read_reply, read_request

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.statuses import gpu_status
+from tests.support.gpu_status import gpu_status
 from whisper_fleet.scheduler.capacity import devices
 from whisper_fleet.scheduler.capacity.devices import (
     Devices,

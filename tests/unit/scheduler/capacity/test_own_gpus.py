@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.support.statuses import gpu_status
+from tests.support.gpu_status import gpu_status
 from whisper_fleet.cli.up import _ready_here
 from whisper_fleet.deploy.processes.host_conflict import who_moved
 from whisper_fleet.shared.wire import GpuStatus

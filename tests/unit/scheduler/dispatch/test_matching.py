@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.support.statuses import gpu_status
+from tests.support.gpu_status import gpu_status
 from whisper_fleet.scheduler.dispatch.fairness import FairOrder
 from whisper_fleet.scheduler.dispatch.matching import match
 from whisper_fleet.scheduler.dispatch.placement import Demand, GpuLoad, Placement, Refusal, demand_of

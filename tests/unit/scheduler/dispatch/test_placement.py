@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.statuses import gpu_status
+from tests.support.gpu_status import gpu_status
 from whisper_fleet.scheduler.dispatch.placement import (
     Demand,
     GpuLoad,

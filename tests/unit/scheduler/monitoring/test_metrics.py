@@ -8,7 +8,7 @@ from typing import NoReturn
 from prometheus_client import CollectorRegistry, generate_latest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from tests.support.statuses import gpu_status
+from tests.support.gpu_status import gpu_status
 from whisper_fleet.scheduler.monitoring.metrics import FleetMetrics
 from whisper_fleet.scheduler.monitoring.snapshot import FleetSnapshot, GpuSnapshot
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.support.waiting import until
+from tests.support.waiting import wait_until
 from whisper_fleet.workers.node.admission import Admission, runs_alone
 
 
@@ -66,33 +66,33 @@ def visit(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bool], Visitor]
 
 def test_most_are_inside_together(visit: Callable[[bool], Visitor]) -> None:
     visitors = [visit(False) for _ in range(5)]
-    until(lambda: all(visitor.is_inside for visitor in visitors))
+    wait_until(lambda: all(visitor.is_inside for visitor in visitors))
 
 
 def test_who_wants_to_be_alone_waits_for_the_others_and_goes_before_later_ones(
     visit: Callable[[bool], Visitor],
 ) -> None:
     first = visit(False)
-    until(lambda: first.is_inside)
+    wait_until(lambda: first.is_inside)
     loners = [visit(True), visit(True)]
-    until(lambda: all(loner.waits for loner in loners))
+    wait_until(lambda: all(loner.waits for loner in loners))
     later = visit(False)
     assert not any(visitor.is_inside for visitor in (*loners, later))
     first.leave()
     for _ in range(2):
-        until(lambda: any(loner.is_inside for loner in loners))
+        wait_until(lambda: any(loner.is_inside for loner in loners))
         assert sum(loner.is_inside for loner in loners) == 1
         assert not later.is_inside
         next(loner for loner in loners if loner.is_inside).leave()
-    until(lambda: later.is_inside)
+    wait_until(lambda: later.is_inside)
 
 
 def test_who_gives_up_waiting_stands_in_nobodys_way(visit: Callable[[bool], Visitor]) -> None:
     first = visit(False)
-    until(lambda: first.is_inside)
+    wait_until(lambda: first.is_inside)
     loner = visit(True)
-    until(lambda: loner.waits)
+    wait_until(lambda: loner.waits)
     later = visit(False)
     loner.leave()
     assert loner.gave_up
-    until(lambda: later.is_inside)
+    wait_until(lambda: later.is_inside)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.waiting import until
+from tests.support.waiting import wait_until
 from whisper_fleet.shared.errors import PoolError, SegmentStopped, SlotLost
 from whisper_fleet.workers.pool.slots import Slot, Slots, current_slot, revoked
 
@@ -51,7 +51,7 @@ def test_no_more_tasks_run_at_once_than_there_are_slots(gate: Gate) -> None:
     assert slots.busy == 2
     assert not gate.started.acquire(timeout=0.05)
     gate.open.set()
-    until(lambda: gate.ended == ["done"] * 5)
+    wait_until(lambda: gate.ended == ["done"] * 5)
 
 
 def test_grow_starts_waiting_tasks_at_once(gate: Gate) -> None:
@@ -63,7 +63,7 @@ def test_grow_starts_waiting_tasks_at_once(gate: Gate) -> None:
     gate.wait_started(2)
     assert (slots.limit, slots.busy) == (3, 3)
     gate.open.set()
-    until(lambda: len(gate.ended) == 4)
+    wait_until(lambda: len(gate.ended) == 4)
 
 
 def test_a_task_wakes_one_of_many_idle_threads(monkeypatch: pytest.MonkeyPatch, gate: Gate) -> None:
@@ -82,13 +82,13 @@ def test_a_task_wakes_one_of_many_idle_threads(monkeypatch: pytest.MonkeyPatch, 
         slots.submit(gate.body)
     gate.wait_started(50)
     gate.open.set()
-    until(lambda: len(gate.ended) == 50)
+    wait_until(lambda: len(gate.ended) == 50)
     for _ in range(20):
         one = Gate()
         slots.submit(one.body)
         one.wait_started(1)
         one.open.set()
-        until(lambda: not slots.busy)
+        wait_until(lambda: not slots.busy)
     assert woken["threads"] <= 20
 
 
@@ -103,12 +103,12 @@ def test_shrink_lets_busy_slots_finish_and_starts_no_new_ones(gate: Gate) -> Non
         slots.submit(second.body)
     assert (slots.limit, slots.busy) == (1, 3)
     first.open.set()
-    until(lambda: first.ended == ["done"] * 3)
+    wait_until(lambda: first.ended == ["done"] * 3)
     second.wait_started(1)
     assert not second.started.acquire(timeout=0.05)
     second.open.set()
-    until(lambda: second.ended == ["done"] * 3)
-    until(lambda: slots.threads == 1)
+    wait_until(lambda: second.ended == ["done"] * 3)
+    wait_until(lambda: slots.threads == 1)
 
 
 @pytest.mark.parametrize("n", [3, 4, 100, 0, -1])
@@ -151,10 +151,10 @@ def test_racing_grows_and_shrinks_lose_and_double_nothing() -> None:
         slots.submit(body(i))
     for thread in resizers:
         thread.join()
-    until(lambda: sum(ran.values()) >= 2000)
+    wait_until(lambda: sum(ran.values()) >= 2000)
     assert set(ran.values()) == {1}
     assert len(ran) == 2000
-    until(lambda: slots.busy == 0)
+    wait_until(lambda: slots.busy == 0)
     assert 1 <= slots.threads <= slots.limit
 
 
@@ -164,10 +164,10 @@ def test_a_stopped_slot_raises_at_its_next_check_and_others_go_on(gate: Gate) ->
     slots.submit(gate.body)
     gate.wait_started(2)
     slots.stop(stopped.number, revoked())
-    until(lambda: len(gate.ended) == 1)
+    wait_until(lambda: len(gate.ended) == 1)
     assert isinstance(gate.ended[0], SegmentStopped)
     gate.open.set()
-    until(lambda: gate.ended[1:] == ["done"])
+    wait_until(lambda: gate.ended[1:] == ["done"])
 
 
 def test_a_stop_that_comes_too_late_does_not_hit_the_next_task_of_the_slot(gate: Gate) -> None:
@@ -177,7 +177,7 @@ def test_a_stop_that_comes_too_late_does_not_hit_the_next_task_of_the_slot(gate:
     gate.wait_started(1)
     slots.stop(first.number, revoked())
     gate.open.set()
-    until(lambda: gate.ended == ["done"])
+    wait_until(lambda: gate.ended == ["done"])
 
 
 def test_the_first_reason_to_stop_stays() -> None:
@@ -191,7 +191,7 @@ def test_the_first_reason_to_stop_stays() -> None:
 def test_a_task_finds_its_own_slot() -> None:
     slots, found = Slots(2), []
     submitted = [slots.submit(lambda slot: found.append((slot, current_slot()))) for _ in range(10)]
-    until(lambda: len(found) == 10)
+    wait_until(lambda: len(found) == 10)
     assert all(own is current for own, current in found)
     assert {own.number for own, _ in found} == {slot.number for slot in submitted}
 
@@ -205,7 +205,7 @@ def test_a_body_that_raises_does_not_cost_its_slot(caplog: pytest.LogCaptureFixt
     slots.submit(fail)
     gate.open.set()
     slots.submit(gate.body)
-    until(lambda: gate.ended == ["done"])
+    wait_until(lambda: gate.ended == ["done"])
     assert "outside of the task" in caplog.text
 
 
@@ -219,7 +219,7 @@ def test_a_thread_that_could_not_be_started_is_started_later(gate: Gate, monkeyp
         with pytest.raises(RuntimeError):
             slots.submit(gate.body)
     slots.submit(gate.body)
-    until(lambda: slots.busy == 1, 5)
+    wait_until(lambda: slots.busy == 1, 5)
     gate.open.set()
     assert slots.drain(SlotLost(), grace=5, patience=0)
 
@@ -248,7 +248,7 @@ def test_drain_leaves_a_thread_behind_that_never_checks(gate: Gate) -> None:
     slots = Slots(1)
     stuck = threading.Event()
     slots.submit(lambda slot: stuck.wait(5) and None)
-    until(lambda: slots.busy == 1)
+    wait_until(lambda: slots.busy == 1)
     assert not slots.drain(SlotLost(), grace=0, patience=0.05)
     stuck.set()
 
@@ -268,7 +268,7 @@ def test_a_task_that_comes_after_the_drain_is_handed_back(gate: Gate) -> None:
     slots = Slots(1)
     assert slots.drain(SlotLost(), grace=0, patience=0)
     slots.submit(gate.body)
-    until(lambda: [type(end) for end in gate.ended] == [SlotLost])
+    wait_until(lambda: [type(end) for end in gate.ended] == [SlotLost])
 
 
 def test_only_the_first_may_report_the_end_of_a_task() -> None:

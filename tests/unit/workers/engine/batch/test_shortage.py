@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from whisper.decoding import DecodingOptions
 
-from tests.support.engines import TINY
+from tests.support.in_process_engine import TINY
 from whisper_fleet.shared.errors import EngineOutOfMemory, EngineRequestInvalid
 from whisper_fleet.workers.engine.batch import batcher
 from whisper_fleet.workers.engine.batch.batcher import Batcher

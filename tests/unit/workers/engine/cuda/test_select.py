@@ -12,7 +12,7 @@ import pytest
 
 def test_the_kernel_chooses_and_notes_what_the_plain_rules_do() -> None:
     pytest.importorskip("triton", reason="Triton is not installed")
-    command = [sys.executable, "-W", "ignore::RuntimeWarning", "-m", "tests.support.select_cases"]
+    command = [sys.executable, "-W", "ignore::RuntimeWarning", "-m", "tests.support.select_kernel_cases"]
     child = subprocess.run(
         command,
         cwd=Path(__file__).parents[5],

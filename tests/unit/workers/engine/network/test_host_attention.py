@@ -10,7 +10,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 from whisper.model import ModelDimensions
 
-from tests.support.engines import random_model
+from tests.support.in_process_engine import random_model
 from whisper_fleet.workers.engine.cache.cross_attention import CachedAudio
 from whisper_fleet.workers.engine.cache.kv_cache import KvCache
 from whisper_fleet.workers.engine.model.checkpoint import open_checkpoint

@@ -44,7 +44,7 @@ def mel_of(seed: int) -> Tensor:
     return torch.randn(80, 3000, generator=torch.Generator().manual_seed(seed))
 
 
-class RunningEngine:
+class InProcessEngine:
     """An engine and the sessions that a test opens on it."""
 
     def __init__(self, model: Path, *, device: str = "cpu", precision: Precision = "float32", **options: Any) -> None:

@@ -13,7 +13,7 @@ HOST = "testhost"
 NODE = names.gpu_node(HOST, 0)
 
 
-class Node:
+class IdleNode:
     """One GPU node's Celery worker in a process of its own."""
 
     def __init__(self, redis_url: str, directory: Path) -> None:

@@ -20,8 +20,8 @@ import psutil
 from celery import Celery
 from redis import Redis
 
-from tests.support.processes import descendants
-from tests.support.waiting import until
+from tests.support.process_tree import descendants
+from tests.support.waiting import wait_until
 from whisper_fleet.shared import names
 from whisper_fleet.shared.audio.segments import Spool
 from whisper_fleet.shared.ledger import keys
@@ -38,7 +38,7 @@ NODE = names.gpu_node(HOST, 0)
 
 
 @dataclass
-class Nodes:
+class GpuNodeHarness:
     """Starts the node of one GPU, assigns segments to it, and ends what was started."""
 
     redis_url: str
@@ -76,9 +76,9 @@ class Nodes:
         with self.log.open("ab") as out:
             process = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
         self.processes.append(process)
-        until(lambda: self.is_ready(began) or process.poll() is not None, 60)
+        wait_until(lambda: self.is_ready(began) or process.poll() is not None, 60)
         assert process.poll() is None, self.log.read_text()
-        until(lambda: self.app.control.ping([NODE], timeout=0.5))
+        wait_until(lambda: self.app.control.ping([NODE], timeout=0.5))
         return process
 
     def status(self) -> GpuStatus | None:

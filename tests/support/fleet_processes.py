@@ -16,8 +16,8 @@ from celery import Celery
 from celery.result import AsyncResult
 from redis import Redis
 
-from tests.support.processes import descendants
-from tests.support.waiting import until
+from tests.support.process_tree import descendants
+from tests.support.waiting import wait_until
 from whisper_fleet.deploy.processes import programs
 from whisper_fleet.shared import names
 from whisper_fleet.shared.ledger.registry import GpuRegistry
@@ -27,7 +27,7 @@ HOST = "testhost"
 ALL = ("beat", "scheduler", "intake", "gpu0")
 
 
-class RunningFleet:
+class FleetProcesses:
     """Processes by name, their logs, and a client that has nothing but Celery."""
 
     def __init__(self, redis_url: str, directory: Path, model_dir: Path, **settings: Any) -> None:
@@ -62,7 +62,7 @@ class RunningFleet:
                     program.command, env={**self.environment, **program.environment}, stdout=out, stderr=out
                 )
         if "gpu0" in names:
-            until(self.is_ready)
+            wait_until(self.is_ready)
 
     def log(self, name: str) -> Path:
         return self.directory / f"{name}.log"
@@ -109,11 +109,11 @@ def _in_environment(value: object) -> str:
 
 
 @contextmanager
-def fleet_of(
+def running_fleet(
     names: Collection[str], redis_url: str, directory: Path, model_dir: Path, **settings: Any
-) -> Iterator[RunningFleet]:
+) -> Iterator[FleetProcesses]:
     """These processes of a fleet, for as long as the context."""
-    running = RunningFleet(redis_url, directory, model_dir, **settings)
+    running = FleetProcesses(redis_url, directory, model_dir, **settings)
     try:
         running.start(*names)
         yield running

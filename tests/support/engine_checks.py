@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.support.engines import TINY, RunningEngine, decoded, random_model, served
-from tests.support.waiting import until
+from tests.support.in_process_engine import TINY, InProcessEngine, decoded, random_model, served
+from tests.support.waiting import wait_until
 from whisper_fleet.shared.errors import ModelUnavailable
 from whisper_fleet.shared.memory import Form
 from whisper_fleet.workers.link.client import EngineClient
@@ -30,15 +30,15 @@ def read(clip: Path) -> Samples:
         return np.frombuffer(audio.readframes(audio.getnframes()), np.int16).astype(np.float32) / np.float32(32768)
 
 
-def check_resizing(engine: RunningEngine, *, tokens: int) -> None:
+def check_resizing(engine: InProcessEngine, *, tokens: int) -> None:
     """From 8 slots to 64 and down to 2 while rows run: every window decodes as if nothing had happened."""
     seeds = range(14)
     undisturbed = engine.decode_all(seeds, sample_len=tokens)
     sessions = [engine.open() for _ in seeds]
     answers = [engine.decode(session, seed, sample_len=tokens) for session, seed in zip(sessions, seeds, strict=True)]
-    until(lambda: engine.stats().rows_live == 8)
+    wait_until(lambda: engine.stats().rows_live == 8)
     engine.resize(64)
-    until(lambda: engine.stats().rows_live > 8)
+    wait_until(lambda: engine.stats().rows_live > 8)
     held = engine.stats().memory_bytes["cache"]
     engine.resize(2)
     assert [decoded(answer) for answer in answers] == undisturbed
@@ -46,7 +46,7 @@ def check_resizing(engine: RunningEngine, *, tokens: int) -> None:
     assert decoded(engine.decode(sessions[0], 0, sample_len=tokens)) == undisturbed[0]
 
 
-def check_form(engine: RunningEngine) -> Form:
+def check_form(engine: InProcessEngine) -> Form:
     """The form of cross-attention that it tells is what its next model gets."""
     told = engine.stats().forms[engine.precision]
     engine.open()
@@ -55,20 +55,20 @@ def check_form(engine: RunningEngine) -> Form:
     return told
 
 
-def check_dropping(engine: RunningEngine) -> None:
+def check_dropping(engine: InProcessEngine) -> None:
     """Of two clients that decode one goes away: its row is gone at the next step, the other's result is as ever."""
     leaving, staying = engine.open(), engine.open()
     alone = decoded(engine.decode(staying, 1, sample_len=200))
     dropped = engine.decode(leaving, 0, sample_len=200)
     kept = engine.decode(staying, 1, sample_len=200)
-    until(lambda: engine.stats().rows_live == 2)
+    wait_until(lambda: engine.stats().rows_live == 2)
     engine.engine.forget(leaving)
     assert engine.stats().rows_live == 1
     assert dropped.cancelled()
     assert decoded(kept) == alone
 
 
-def check_unusable_models(engine: RunningEngine, directory: Path) -> None:
+def check_unusable_models(engine: InProcessEngine, directory: Path) -> None:
     """Model files that are missing, truncated or something else are refused beside a window that goes on."""
     session = engine.open()
     running = engine.decode(session, 0, sample_len=200)
@@ -82,7 +82,7 @@ def check_unusable_models(engine: RunningEngine, directory: Path) -> None:
     assert len(engine.stats().models) == 1
 
 
-def check_reproducible(engine: RunningEngine, socket: Path, clips: list[Samples], options: dict[str, Any]) -> None:
+def check_reproducible(engine: InProcessEngine, socket: Path, clips: list[Samples], options: dict[str, Any]) -> None:
     """The same audio gives the same bytes alone, with 4 others, and with 12 that come and go."""
     with served(engine.engine, socket) as client:
         made = [one for others in (0, 4, 12) for one in Load(client, engine, clips, options, others).transcripts()]
@@ -99,7 +99,7 @@ class Load:
     """One transcript and a number of others beside it, which join at random moments."""
 
     def __init__(
-        self, client: EngineClient, engine: RunningEngine, clips: list[Samples], options: dict[str, Any], others: int
+        self, client: EngineClient, engine: InProcessEngine, clips: list[Samples], options: dict[str, Any], others: int
     ) -> None:
         self._client, self._engine, self._clips, self._options = client, engine, clips, options
         self._enough = threading.Event()

@@ -7,8 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -37,7 +35,7 @@ def _as_in_a_terminal() -> None:
         signal.signal(name, signal.SIG_DFL)
 
 
-class WholeFleet:
+class FleetCommand:
     """A command that starts a fleet, and what belongs to it."""
 
     def __init__(self, folder: Path, model_dir: Path, *command: str) -> None:
@@ -57,7 +55,7 @@ class WholeFleet:
                 preexec_fn=_as_in_a_terminal,
             )
 
-    def told(self) -> str:
+    def output(self) -> str:
         """What the command has printed."""
         return self.log.read_text()
 
@@ -107,14 +105,6 @@ class WholeFleet:
             self.front.wait()
         for process in self.processes():
             process.kill()
-
-
-def wait_for(what: Callable[[], object], seconds: float) -> None:
-    """Returns as soon as it is true; fails when it is not in time."""
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.2)
 
 
 def _is(process: psutil.Process, program: str) -> bool:
