@@ -163,8 +163,22 @@ class Assignment(Wire):
     slots: int  # of that GPU: the ledger refuses the one too many
 
 
-class GpuStatus(Wire):
-    """A GPU as its node reports it with every heartbeat."""
+class EngineRates(Wire):
+    """How fast the engine of a GPU works, and on what; averages over its last ten seconds."""
+
+    windows_per_s: float  # windows of 30 s that were decoded
+    times_realtime: float  # seconds of audio per second
+    tokens_per_s: float
+    share_encode: float  # of the time, 0 to 1: encoding audio
+    share_prefill: float  # reading prompts
+    share_decode: float  # producing tokens
+    share_idle: float
+    rows_live: int  # rows of the batch in use now
+    rows_waiting: int  # requests that wait for a row now
+
+
+class DeviceFacts(Wire):
+    """A GPU and the engine that owns it, however many node processes serve it."""
 
     id: str  # <host>.<index>
     host: str
@@ -172,19 +186,29 @@ class GpuStatus(Wire):
     uuid: str  # NVML's, or "cpu" for a host without a GPU
     name: str
     device: str  # "cuda" or "cpu"
+    total_bytes: int | None = None  # memory of the GPU, or of the host for a CPU node
+    free_bytes: int | None = None
+    engine_bytes: int | None = None  # memory that the engine reports as its own
+    engine_pid: int | None = None  # in the node's PID namespace; NVML may report another
+    models: tuple[str, ...] = ()  # loaded in the engine now, as "name/precision"
+    forms: dict[Precision, Form] = Field(default_factory=dict)  # of cross-attention in the engine; empty: unknown
+    rates: EngineRates | None = None  # None: from a node of a version that does not report them
+
+
+class ProcessFacts(Wire):
+    """A node process that serves a GPU."""
+
     node: str  # Celery node name
     queue: str
     slots: int  # live pool size
     busy: int  # slots that run a segment
-    total_bytes: int | None = None  # memory of the GPU, or of the host for a CPU node
-    free_bytes: int | None = None
-    engine_bytes: int | None = None  # memory that the engine holds, by its own account
-    engine_pid: int | None = None  # as its node numbers it; NVML may know it by another
-    models: tuple[str, ...] = ()  # loaded in the engine now, as "name/precision"
-    forms: dict[Precision, Form] = Field(default_factory=dict)  # of cross-attention in the engine; empty: not told
-    ready: bool  # the engine answers
-    started: float  # when the node came up
+    ready: bool  # the engine answers and knows the pool size, and the node is not shutting down
+    started: float  # when the node started
     heartbeat: float  # when this was written
+
+
+class GpuStatus(DeviceFacts, ProcessFacts):
+    """A GPU as its node reports it with every heartbeat; one flat JSON object, which older versions read, too."""
 
 
 class SlotDecision(Wire):

@@ -23,7 +23,7 @@ from whisper_fleet.shared.ledger.ledger import Ledger
 from whisper_fleet.shared.ledger.registry import GpuRegistry
 from whisper_fleet.shared.ledger.wakeup import wake_dispatcher
 from whisper_fleet.shared.settings import Settings
-from whisper_fleet.shared.wire import GpuStatus
+from whisper_fleet.shared.wire import EngineRates, GpuStatus
 from whisper_fleet.workers.link.protocol import EngineStats
 from whisper_fleet.workers.node.admission import Admission
 from whisper_fleet.workers.node.engine_command import device_of, engine_command, engine_environment, engine_socket
@@ -124,6 +124,7 @@ class Node:
             engine_pid=stats.pid,
             models=stats.models,
             forms=stats.forms,
+            rates=EngineRates(**stats.model_dump(include=set(EngineRates.model_fields))),
             # An engine that has just come back is told its size first: until then these stats are its predecessor's.
             ready=self.engine.ready and self._told_slots is not None and not self._draining,
             started=self._started,

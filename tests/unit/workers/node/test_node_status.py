@@ -10,7 +10,7 @@ from celery import Celery
 
 from whisper_fleet.shared.host import HostReading
 from whisper_fleet.shared.settings import Settings
-from whisper_fleet.shared.wire import GpuStatus
+from whisper_fleet.shared.wire import EngineRates, GpuStatus
 from whisper_fleet.workers.link.protocol import EngineStats
 from whisper_fleet.workers.node import node
 from whisper_fleet.workers.node.node import Node
@@ -38,7 +38,7 @@ def status(directory: Path, device: Any, **told: Any) -> GpuStatus:
     }  # fmt: skip
     settings = Settings(var_dir=directory, device=device, host="testhost")
     with Celery(set_as_current=False) as app:
-        return Node(app, settings, "gpu0@testhost", Pool()).status(EngineStats(**plain, **told), 1.0)
+        return Node(app, settings, "gpu0@testhost", Pool()).status(EngineStats(**(plain | told)), 1.0)
 
 
 def test_on_a_processor_the_cache_lies_in_the_engines_process(tmp_path: Path) -> None:
@@ -55,3 +55,10 @@ def test_a_processors_memory_is_what_its_container_allows(tmp_path: Path, monkey
     monkeypatch.setattr(node, "read_host", lambda: HostReading(total_bytes=40 * MIB, free_bytes=30 * MIB, cores=2))
     told = status(tmp_path, "cpu", memory_bytes={"cache": 0, "process": MIB})
     assert (told.total_bytes, told.free_bytes) == (40 * MIB, 30 * MIB)
+
+
+def test_the_engines_rates_are_reported_as_it_measures_them(tmp_path: Path) -> None:
+    rates = {"windows_per_s": 2.5, "times_realtime": 75.0, "tokens_per_s": 250.0, "rows_live": 3, "rows_waiting": 1}
+    shares = {"share_encode": 0.2, "share_prefill": 0.1, "share_decode": 0.6, "share_idle": 0.1}
+    reported = status(tmp_path, "cuda", memory_bytes={}, **rates, **shares).rates
+    assert reported == EngineRates(**rates, **shares)
