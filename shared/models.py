@@ -79,6 +79,9 @@ MODELS: dict[str, ModelDims] = {
     "turbo": _TURBO,
 }
 
+#: Multilingual models by the quality of their transcripts, for suggestions; only the latest large ones.
+BEST_FIRST = ("large-v3", "turbo", "medium", "small", "base", "tiny")
+
 _FILE_OF_ALIAS = {"large": "large-v3", "turbo": "large-v3-turbo"}
 
 #: A damaged or foreign pickle fails with any of these.

@@ -20,10 +20,12 @@ from benchmarks.support.processes import HOST, nodes, redis_server
 from whisper_fleet.scheduler.capacity.autoscaler import Autoscaler
 from whisper_fleet.scheduler.capacity.devices import Devices
 from whisper_fleet.scheduler.capacity.nvml import GpuReading
+from whisper_fleet.scheduler.dispatch.demand import demand_of
 from whisper_fleet.scheduler.dispatch.dispatcher import Dispatcher
 from whisper_fleet.scheduler.dispatch.fairness import FairOrder
+from whisper_fleet.scheduler.dispatch.gpu_load import gpu_load
 from whisper_fleet.scheduler.dispatch.matching import match
-from whisper_fleet.scheduler.dispatch.placement import Placement, Refusal, demand_of, gpu_load
+from whisper_fleet.scheduler.dispatch.placement import Placement, Refusal
 from whisper_fleet.scheduler.services import make_services
 from whisper_fleet.shared import names
 from whisper_fleet.shared.connect import connect

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from whisper_fleet.scheduler.capacity.slots import Budget, SlotCount, SlotLimits, combined, count_slots
-from whisper_fleet.scheduler.dispatch.placement import Demand, GpuLoad, demand_of
+from whisper_fleet.scheduler.dispatch.demand import Demand, demand_of
+from whisper_fleet.scheduler.dispatch.gpu_load import GpuLoad
 from whisper_fleet.shared.memory import ModelMemory, memory_of
 from whisper_fleet.shared.models import resolve
 from whisper_fleet.shared.settings import Settings

@@ -11,9 +11,11 @@ from itertools import islice
 from typing import NamedTuple, Protocol
 
 from benchmarks.simulation.fleet import Gpu, SimulatedJob, demands
+from whisper_fleet.scheduler.dispatch.demand import Demand, fits_now, matches
 from whisper_fleet.scheduler.dispatch.fairness import FairOrder
+from whisper_fleet.scheduler.dispatch.gpu_load import GpuLoad
 from whisper_fleet.scheduler.dispatch.matching import match
-from whisper_fleet.scheduler.dispatch.placement import Demand, GpuLoad, Placement, Refusal, fits_now, matches
+from whisper_fleet.scheduler.dispatch.placement import Placement, Refusal
 from whisper_fleet.shared.memory import ModelMemory
 from whisper_fleet.shared.wire import Lane, Need, WaitingJob
 

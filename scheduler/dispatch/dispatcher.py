@@ -6,9 +6,11 @@ import time
 import uuid
 from collections.abc import Callable
 
+from whisper_fleet.scheduler.dispatch.demand import Demand, demand_of
 from whisper_fleet.scheduler.dispatch.fairness import FairOrder, Turn
+from whisper_fleet.scheduler.dispatch.gpu_load import gpu_load
 from whisper_fleet.scheduler.dispatch.matching import match
-from whisper_fleet.scheduler.dispatch.placement import Demand, Placement, Refusal, demand_of, gpu_load
+from whisper_fleet.scheduler.dispatch.placement import Placement, Refusal, RefusalKind
 from whisper_fleet.scheduler.dispatch.wait_reasons import WaitReasons
 from whisper_fleet.scheduler.services import Services
 from whisper_fleet.shared import names
@@ -66,7 +68,7 @@ class Dispatcher:
         assignments = []
         for turn, place in match(order, placement, self._demand):
             if isinstance(place, Refusal):
-                self._waits.tell(turn.lane, place.reason, now)
+                self._waits.report(turn.lane, place, now)
             else:
                 assignments.append(_assignment(turn, place))
         return assignments
@@ -75,7 +77,7 @@ class Dispatcher:
         try:
             return demand_of(lane.need, self._settings.models)
         except FleetError as error:  # a checkpoint that went away after intake saw it
-            return Refusal(str(error))
+            return Refusal(RefusalKind.MODEL_UNAVAILABLE, str(error))
 
     def _hand_out(self, assignments: list[Assignment], now: float) -> int:
         assignments.sort(key=lambda one: one.job)  # one call to the ledger a job

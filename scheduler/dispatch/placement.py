@@ -1,103 +1,41 @@
-"""Which GPU a segment gets: the least loaded one that has the memory for its model and that its job allows.
+"""Chooses the GPU for a segment: the least loaded one that its job allows and that has memory for its model. Pure.
 
-Pure. Load is taken slots over slots. Between equally loaded GPUs one that has the model loaded goes first.
-Within a round a placement costs O(log GPUs): every distinct demand has a heap of the GPUs that can serve it.
+Load is taken slots over slots. Among equally loaded GPUs, one that has loaded the model comes first.
+A placement costs O(log GPUs): each distinct demand of a round has a heap of the GPUs that can serve it.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
-from typing import get_args
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from enum import Enum, auto
 
-from whisper_fleet.shared.errors import ModelDoesNotFit, RequestError, UnknownGpu
-from whisper_fleet.shared.memory import Form, memory_of
-from whisper_fleet.shared.models import canonical, resolve
-from whisper_fleet.shared.settings import Precision
-from whisper_fleet.shared.units import readable_bytes
-from whisper_fleet.shared.wire import GpuStatus, Need
+from whisper_fleet.scheduler.dispatch.demand import Demand, fits_now, fits_when_idle, matches
+from whisper_fleet.scheduler.dispatch.gpu_load import GpuLoad
+from whisper_fleet.shared.wire import GpuStatus
 
 
-@dataclass(frozen=True, kw_only=True)
-class Demand:
-    """A need with its memory worked out; segments with equal demands share one heap."""
+class RefusalKind(Enum):
+    """Why a segment cannot be placed, for code; `Refusal.reason` is for people."""
 
-    model: str  # a model's one name, or the path of a checkpoint
-    precision: Precision
-    on_gpu: Mapping[Form, int] = field(hash=False)  # bytes with one slot, by the form of cross-attention
-    on_cpu: Mapping[Form, int] = field(hash=False)  # the same, always in float32
-    gpu_ids: tuple[str, ...]
-
-    def needed(self, gpu: GpuStatus) -> int:
-        """Bytes with one slot, in the form that the GPU's engine tells; cached, which is more, if it does not."""
-        if gpu.device == "cpu":
-            return self.on_cpu[gpu.forms.get("float32", "cached")]
-        return self.on_gpu[gpu.forms.get(self.precision, "cached")]
-
-    def loaded_name(self, device: str) -> str:
-        """As engines name a loaded model, `name/precision`."""
-        return f"{self.model}/{'float32' if device == 'cpu' else self.precision}"
-
-
-def demand_of(need: Need, model_dir: Path) -> Demand:
-    """What a need comes to in bytes; UnknownModel or ModelUnavailable for a model that cannot be known."""
-    dims = resolve(need.model_name, model_dir)
-
-    def smallest(precision: Precision, device: str) -> dict[Form, int]:
-        duration, rows = need.segment_duration, need.rows
-        memory = partial(memory_of, dims, precision, device=device, segment_duration=duration, rows_per_slot=rows)
-        return {form: memory(form=form).smallest for form in get_args(Form)}
-
-    return Demand(
-        model=canonical(need.model_name),
-        precision=need.precision,
-        on_gpu=smallest(need.precision, "cuda"),
-        on_cpu=smallest("float32", "cpu"),
-        gpu_ids=need.gpu_ids,
-    )
-
-
-class GpuLoad:
-    """A GPU as placement sees it: its status, and beside it what moves as segments are placed.
-
-    Light, because every look makes one for each GPU of the fleet.
-    """
-
-    __slots__ = ("engine_bytes", "free_bytes", "models", "status", "taken")
-
-    def __init__(self, status: GpuStatus, taken: int) -> None:
-        self.status = status
-        self.taken = taken  # slots that run a segment or have one assigned, by the ledger
-        self.free_bytes = status.free_bytes
-        self.engine_bytes = status.engine_bytes
-        self.models = status.models  # loaded, or about to be: name/precision
-
-    @property
-    def load(self) -> float:
-        return self.taken / self.status.slots
-
-    @property
-    def free_slots(self) -> int:
-        return max(0, self.status.slots - self.taken)
-
-
-def gpu_load(status: GpuStatus, taken: int) -> GpuLoad | None:
-    """A GPU of the registry with the ledger's count of taken slots; None while it can take nothing at all."""
-    return GpuLoad(status, taken) if status.ready and status.slots >= 1 else None
+    NO_GPU_UP = auto()
+    NO_GPU_ALLOWED = auto()  # none that is up matches gpu_ids
+    ALL_SLOTS_TAKEN = auto()  # the ordinary state of a busy fleet
+    NO_MEMORY_LEFT = auto()
+    MODEL_UNAVAILABLE = auto()  # its checkpoint cannot be read
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a segment gets no GPU now; it goes on waiting."""
+    """A segment that gets no GPU in this round and keeps waiting."""
 
+    kind: RefusalKind
     reason: str
 
 
 class Placement:
-    """A round of placements on the GPUs that are up; what it places counts at once."""
+    """One round of placements on the GPUs that are up; each placement counts towards the next."""
 
     def __init__(self, gpus: Iterable[GpuLoad], *, margin: float) -> None:
         self._gpus = list(gpus)
@@ -110,22 +48,22 @@ class Placement:
 
     @property
     def is_full(self) -> bool:
-        """There are GPUs, and all their slots are taken."""
+        """Return whether there are GPUs and all their slots are taken."""
         return bool(self._gpus) and not self.free_slots
 
     def place(self, demand: Demand, *, is_aged: bool = False) -> GpuStatus | Refusal:
-        """The GPU that gets the next segment with this demand, or why none does.
+        """Take a slot for a segment with this demand and return its GPU, or return why there is none.
 
-        Under a backlog of other models no engine would ever be idle and give them up. So for an aged
-        demand that is refused for memory one GPU takes nothing else in this round: it runs empty.
+        While other models have a backlog, no engine becomes idle and unloads them. So an aged demand that is
+        refused for lack of memory reserves one GPU: nothing else is placed on it in this round, and it drains.
         """
         if not self._gpus:
-            return Refusal("no GPU is up: start one, or wait until one is back")
+            return Refusal(RefusalKind.NO_GPU_UP, "no GPU is up: start one, or wait until one is back")
         gpu = self._queue(demand).take() if self.free_slots else None
         if gpu is None:
-            asked = (demand, is_aged)  # with nothing freed in a round, what was refused stays refused
-            self._refused[asked] = self._refused.get(asked) or self._refuse(demand, is_aged)
-            return self._refused[asked]
+            key = (demand, is_aged)  # no slot is freed during a round, so a refusal holds until its end
+            self._refused[key] = self._refused.get(key) or self._refuse(demand, is_aged)
+            return self._refused[key]
         if demand.loaded_name(gpu.status.device) not in gpu.models:
             self._load(demand, gpu)
         gpu.taken += 1
@@ -133,7 +71,7 @@ class Placement:
         return gpu.status
 
     def _load(self, demand: Demand, gpu: GpuLoad) -> None:
-        """The engine will load the model: what comes after sees less memory, but needs no second copy."""
+        """Account for the model that the engine will load: later demands see less memory, but share this copy."""
         needed = demand.needed(gpu.status)
         if gpu.free_bytes is not None:
             if gpu.free_bytes * (1 - self._margin) < needed:
@@ -153,16 +91,21 @@ class Placement:
     def _refuse(self, demand: Demand, is_aged: bool) -> Refusal:
         allowed = _allowed(demand, self._gpus)
         if not allowed:
-            return Refusal(f"no GPU that is up matches gpu_ids {list(demand.gpu_ids)}")
+            reason = f"no GPU that is up matches gpu_ids {list(demand.gpu_ids)}"
+            return Refusal(RefusalKind.NO_GPU_ALLOWED, reason)
         if any(fits_now(demand, gpu, self._margin) for gpu in allowed):
-            return Refusal("every slot is taken")
+            return Refusal(RefusalKind.ALL_SLOTS_TAKEN, "every slot is taken")
         if is_aged:
             self._reserve(demand, allowed)
-        return Refusal(f"no GPU has memory left for {demand.model} in {demand.precision}")
+        reason = f"no GPU has memory left for {demand.model} in {demand.precision}"
+        return Refusal(RefusalKind.NO_MEMORY_LEFT, reason)
 
     def _reserve(self, demand: Demand, allowed: Iterable[GpuLoad]) -> None:
-        """Keep the least loaded GPU that would do once it is empty; emptying, it stays the least loaded."""
-        able = [gpu for gpu in allowed if _fits(demand, gpu, self._margin, is_idle=True)]
+        """Reserve the least loaded GPU that could serve the demand once drained.
+
+        Draining only lowers its load, so later rounds choose the same GPU.
+        """
+        able = [gpu for gpu in allowed if fits_when_idle(demand, gpu, self._margin)]
         if not able:
             return
         gpu = min(able, key=lambda gpu: (gpu.status.id not in self._reserved, gpu.load, gpu.status.id))
@@ -174,8 +117,8 @@ class Placement:
 class _LeastLoaded:
     """The GPUs that may serve one demand, least loaded first.
 
-    Entries are not moved when another demand changes a GPU's load: each is compared with the present when it
-    comes up. `_best` knows the one entry of a GPU that counts.
+    When another demand changes a GPU's load, its entry stays where it is and is corrected when it reaches the top.
+    `_best` holds the one valid entry per GPU.
     """
 
     def __init__(self, demand: Demand, gpus: Iterable[GpuLoad], margin: float, reserved: Collection[str]) -> None:
@@ -189,20 +132,20 @@ class _LeastLoaded:
         heapq.heapify(self._heap)
 
     def take(self) -> GpuLoad | None:
-        """The least loaded GPU with a free slot and the memory, put back with the load it has after this."""
+        """Return the least loaded GPU that has a free slot and the memory; its entry stays in the heap."""
         while self._heap:
             gpu = self._valid_first()
             if gpu is None or gpu.load >= 1.0:
                 return None
             if gpu.status.id not in self._reserved and fits_now(self._demand, gpu, self._margin):
                 return gpu
-            # Only the same model, loaded for another demand, makes it fit; `has_loaded` brings the GPU back.
+            # It fits again only if another demand loads the same model; then `has_loaded` adds it again.
             heapq.heappop(self._heap)
             del self._best[gpu.status.id]
         return None
 
     def has_loaded(self, gpu: GpuLoad) -> None:
-        """The GPU has one more model loaded."""
+        """Note that one more model is loaded on the GPU, which may move it forward."""
         gpu_id = gpu.status.id
         if gpu_id not in self._members:
             return
@@ -233,59 +176,5 @@ class _LeastLoaded:
 
 
 def _allowed(demand: Demand, gpus: list[GpuLoad]) -> list[GpuLoad]:
-    """Those on which the demand's job may run."""
+    """Return the GPUs on which the demand's job may run."""
     return [gpu for gpu in gpus if matches(demand.gpu_ids, gpu.status)] if demand.gpu_ids else gpus
-
-
-def matches(gpu_ids: Sequence[str], gpu: GpuStatus) -> bool:
-    """Whether a job with these gpu_ids may run there: a bare index on any host, host:index, or a UUID."""
-    if not gpu_ids:
-        return True
-    names = (str(gpu.index), f"{gpu.host}:{gpu.index}", gpu.uuid, gpu.id)
-    return any(gpu_id in names for gpu_id in gpu_ids)
-
-
-def fits_now(demand: Demand, gpu: GpuLoad, margin: float) -> bool:
-    """Whether the GPU has the model loaded, or the memory to load it; unknown memory fits."""
-    is_loaded = demand.loaded_name(gpu.status.device) in gpu.models
-    return is_loaded or _fits(demand, gpu, margin, is_idle=gpu.taken == 0)
-
-
-def _fits(demand: Demand, gpu: GpuLoad, margin: float, *, is_idle: bool) -> bool:
-    """Whether it can load the model; an idle engine gives up its others for it."""
-    if gpu.free_bytes is None:
-        return True
-    available = gpu.free_bytes + (gpu.engine_bytes or 0 if is_idle else 0)
-    return available * (1 - margin) >= demand.needed(gpu.status)
-
-
-def why_unplaceable(demand: Demand, gpus: Sequence[GpuStatus], margin: float) -> RequestError | None:
-    """Why none of the fleet's GPUs will ever take this demand; None when one may, or when there is no GPU."""
-    if not gpus:
-        return None
-    allowed = [gpu for gpu in gpus if matches(demand.gpu_ids, gpu)]
-    if not allowed:
-        known = ", ".join(f"{gpu.host}:{gpu.index}" for gpu in gpus)
-        return UnknownGpu(gpu_ids=list(demand.gpu_ids), known=known)
-    if any(_fits_empty(demand, gpu, margin) for gpu in allowed):
-        return None
-    largest = max(allowed, key=lambda gpu: gpu.total_bytes or 0)
-    return ModelDoesNotFit(
-        model=demand.model,
-        precision=demand.precision,
-        needed=readable_bytes(demand.needed(largest)),
-        largest=readable_bytes(int((largest.total_bytes or 0) * (1 - margin))),
-        instead=_fitting_models(demand, largest, margin),
-    )
-
-
-def _fitting_models(demand: Demand, gpu: GpuStatus, margin: float) -> str:
-    """The best models that would fit, for a message; or what to do where none does."""
-    names = ("large-v3", "turbo", "medium", "small", "base", "tiny")
-    needs = [Need(model_name=name, precision=demand.precision, segment_duration=0.0) for name in names]
-    fitting = [need.model_name for need in needs if _fits_empty(demand_of(need, Path()), gpu, margin)]
-    return " or ".join(fitting[:2]) or "a larger GPU"
-
-
-def _fits_empty(demand: Demand, gpu: GpuStatus, margin: float) -> bool:
-    return gpu.total_bytes is None or gpu.total_bytes * (1 - margin) >= demand.needed(gpu)

@@ -9,7 +9,7 @@ from typing import Any
 
 from whisper.tokenizer import LANGUAGES, TO_LANGUAGE_CODE
 
-from whisper_fleet.scheduler.dispatch.placement import demand_of, why_unplaceable
+from whisper_fleet.scheduler.dispatch.demand import demand_of, why_unplaceable
 from whisper_fleet.scheduler.intake.callbacks import check_callback
 from whisper_fleet.scheduler.intake.claims import claimed
 from whisper_fleet.scheduler.intake.writers import Target, target_of

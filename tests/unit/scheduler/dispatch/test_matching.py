@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.support.gpu_status import gpu_status
+from whisper_fleet.scheduler.dispatch.demand import Demand, demand_of
 from whisper_fleet.scheduler.dispatch.fairness import FairOrder
+from whisper_fleet.scheduler.dispatch.gpu_load import GpuLoad
 from whisper_fleet.scheduler.dispatch.matching import match
-from whisper_fleet.scheduler.dispatch.placement import Demand, GpuLoad, Placement, Refusal, demand_of
+from whisper_fleet.scheduler.dispatch.placement import Placement, Refusal, RefusalKind
 from whisper_fleet.shared.wire import Lane, Need, WaitingJob
 
 GIB = 2**30
@@ -63,5 +65,6 @@ def test_an_aged_lane_has_a_gpu_run_empty() -> None:
 
 
 def test_a_demand_that_cannot_be_known_is_a_refusal() -> None:
-    pairs = match(FairOrder([lane("base", 1)], now=NOW, ageing=60), gpus(20), lambda _: Refusal("it is gone"))
-    assert [place for _, place in pairs] == [Refusal("it is gone")]
+    refusal = Refusal(RefusalKind.MODEL_UNAVAILABLE, "it is gone")
+    pairs = match(FairOrder([lane("base", 1)], now=NOW, ageing=60), gpus(20), lambda _: refusal)
+    assert [place for _, place in pairs] == [refusal]
