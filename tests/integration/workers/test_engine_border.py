@@ -119,7 +119,7 @@ def test_model_files_that_cannot_be_used_disturb_nobody(client: EngineClient, ti
         for name in ("truncated.pt", "words.pt", "foreign.pt", "missing.pt"):
             with pytest.raises(ModelUnavailable, match=name):
                 client.session(str(tmp_path / name), "float32")
-        with pytest.raises(ModelUnavailable, match="load_model"):
+        with pytest.raises(ModelUnavailable, match=r"has no medium\.pt; fetch it with `whisper-fleet fetch medium`"):
             client.session("medium", "float32")
         assert session.decode(window(), GREEDY).tokens
 

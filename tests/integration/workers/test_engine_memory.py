@@ -102,14 +102,14 @@ def test_an_unused_model_makes_room(tiny_model: Path, tmp_path: Path, monkeypatc
 @pytest.fixture
 def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Regions of 40 MB, which hold 17 slots of the tiny model or many more of its rows."""
-    commit = virtual_memory.HostRegion.commit
+    commit = virtual_memory.HostMemory.commit
 
-    def commit_little(self: virtual_memory.HostRegion, size: int) -> None:
+    def commit_little(self: virtual_memory.HostMemory, size: int) -> None:
         if size > 40_000_000:
             raise EngineOutOfMemory(what="more slots")
         commit(self, size)
 
-    monkeypatch.setattr(virtual_memory.HostRegion, "commit", commit_little)
+    monkeypatch.setattr(virtual_memory.HostMemory, "commit", commit_little)
 
 
 @pytest.mark.usefixtures("little_memory")
@@ -126,14 +126,14 @@ def test_beams_that_find_no_memory_fail_alone(tiny_model: Path, monkeypatch: pyt
     with InProcessEngine(tiny_model, slots=2) as engine:
         session, other = engine.open(), engine.open()
         running = engine.decode(other, 1, sample_len=200)
-        commit = virtual_memory.HostRegion.commit
+        commit = virtual_memory.HostMemory.commit
 
-        def commit_no_more(self: virtual_memory.HostRegion, size: int) -> None:
+        def commit_no_more(self: virtual_memory.HostMemory, size: int) -> None:
             if size > self.committed:
                 raise EngineOutOfMemory(what="more slots")
             commit(self, size)
 
-        monkeypatch.setattr(virtual_memory.HostRegion, "commit", commit_no_more)
+        monkeypatch.setattr(virtual_memory.HostMemory, "commit", commit_no_more)
         with pytest.raises(EngineOutOfMemory):
             engine.decode(session, 0, beam_size=5).result(60)
         assert decoded(engine.decode(session, 0)).tokens

@@ -1,4 +1,4 @@
-"""Keys and values: of encoded audio, one slot a window; of text, one row a sequence. Grows and shrinks in place."""
+"""The KV cache of a model: encoded audio per slot, and keys and values of text per row. It can be resized in place."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from whisper_fleet.shared.errors import EngineOutOfMemory
 from whisper_fleet.shared.memory import Form, audio_shape
 from whisper_fleet.workers.engine.cache.virtual_memory import reserve
 
-#: Slots and rows that addresses are reserved for.
+#: Slots, and rows, for which address space is reserved.
 MOST_ROWS = 512
 
 
 class KvCache:
-    """Static cache of one model; `audio` and `text` span what is reserved, only the committed part may be used.
+    """The static cache of one model; `audio` and `text` span all reserved addresses, of which a part is committed.
 
-    audio is as the form of cross-attention has it (`encoded.py`); keys and values lie as their projection leaves them;
-    text [row, layer, 2, head, position, width] so that a head reads its past in one piece.
+    The layout of `audio` depends on the form of cross-attention (see `cross_attention.py`); keys and values are stored
+    as their projection returns them. `text` is [row, layer, 2, head, position, width], so that the past of a head is
+    contiguous. Only slots below `slots` and rows below `rows` may be used.
     """
 
     def __init__(self, dims: ModelDimensions, dtype: torch.dtype, device: torch.device, form: Form) -> None:
@@ -27,45 +28,48 @@ class KvCache:
         text = (MOST_ROWS, dims.n_text_layer, 2, heads, dims.n_text_ctx, width)
         self.slot_bytes = _bytes(audio, dtype) // MOST_ROWS
         self.row_bytes = _bytes(text, dtype) // MOST_ROWS
-        self._audio_region = reserve(_bytes(audio, dtype), device)
-        self._text_region = reserve(_bytes(text, dtype), device)
+        self._audio_memory = reserve(_bytes(audio, dtype), device)
+        self._text_memory = reserve(_bytes(text, dtype), device)
         self.form: Form = form
         self.slots = self.rows = 0
         self.resize(1, 1)
-        self.audio: Tensor = self._audio_region.tensor(audio, dtype)
-        self.text: Tensor = self._text_region.tensor(text, dtype)
+        self.audio: Tensor = self._audio_memory.tensor(audio, dtype)
+        self.text: Tensor = self._text_memory.tensor(text, dtype)
 
     @property
     def committed(self) -> int:
-        """Bytes of device memory that the cache holds."""
-        return self._audio_region.committed + self._text_region.committed
+        """The bytes of device memory that the cache holds."""
+        return self._audio_memory.committed + self._text_memory.committed
 
     def resize(self, slots: int, rows: int) -> None:
-        """Hold memory for so many slots and rows; EngineOutOfMemory leaves the cache as it was."""
+        """Hold memory for this many slots and rows; if EngineOutOfMemory is raised, the cache is unchanged."""
         if (slots, rows) == (self.slots, self.rows):
             return
-        self._audio_region.commit(slots * self.slot_bytes)
+        self._audio_memory.commit(slots * self.slot_bytes)
         try:
-            self._text_region.commit(rows * self.row_bytes)
+            self._text_memory.commit(rows * self.row_bytes)
         except EngineOutOfMemory:
-            self._audio_region.commit(max(self.slots, 1) * self.slot_bytes)
+            self._audio_memory.commit(max(self.slots, 1) * self.slot_bytes)
             raise
         self.slots, self.rows = slots, rows
 
     def wipe(self, rows: list[int]) -> None:
-        """Leave zeros where rows may hold NaNs: what is beyond their next text counts 0 times, which is NaN."""
+        """Overwrite rows that may hold NaN with zeros.
+
+        Positions beyond a row's text have the weight 0, but 0 * NaN is NaN, which would reach the row's next text.
+        """
         for row in rows:
             self.text[row].zero_()
 
     def release(self) -> None:
-        """Give everything back."""
+        """Free all memory and addresses; the cache cannot be used afterwards."""
         del self.audio, self.text
-        self._audio_region.release()
-        self._text_region.release()
+        self._audio_memory.release()
+        self._text_memory.release()
 
 
 def consecutive(numbers: Tensor) -> bool:
-    """Whether rows or slots lie side by side: each is the one before and one."""
+    """Return whether the numbers of rows or slots are consecutive and ascending."""
     return bool((numbers.diff() == 1).all())
 
 

@@ -1,6 +1,6 @@
-"""Memory at a fixed address that grows and shrinks: the addresses are reserved once, the memory comes in pages.
+"""Memory that can be resized at a fixed address: addresses are reserved once, pages are committed on demand.
 
-Captured graphs and running rows keep their pointers while slots come and go.
+So captured graphs and running rows keep their pointers while the number of slots changes.
 """
 
 from __future__ import annotations
@@ -20,37 +20,37 @@ _PINNED_ON_DEVICE = 1  # CU_MEM_ALLOCATION_TYPE_PINNED, CU_MEM_LOCATION_TYPE_DEV
 _READ_WRITE = 3  # CU_MEM_ACCESS_FLAGS_PROT_READWRITE
 
 
-class Region(Protocol):
-    """Bytes of which a growing and shrinking beginning may be used."""
+class VirtualMemory(Protocol):
+    """A reserved range of addresses, of which the first `committed` bytes may be used."""
 
-    committed: int  # bytes that memory stands behind
+    committed: int  # bytes
 
     def commit(self, size: int) -> None:
-        """Have memory for the first `size` bytes and give back the rest; EngineOutOfMemory changes nothing."""
+        """Commit memory for the first `size` bytes and free the rest; EngineOutOfMemory changes nothing."""
 
     def tensor(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """The whole region as a tensor; only committed parts of it may be touched."""
+        """Return a tensor over the reserved addresses; only its committed part may be accessed."""
 
     def release(self) -> None:
-        """Give back memory and addresses; no tensor of the region may be used afterwards."""
+        """Free memory and addresses; no tensor over them may be used afterwards."""
 
 
-def reserve(size: int, device: torch.device) -> Region:
-    """A region of at most `size` bytes, nothing of it committed."""
-    return CudaRegion(size, device) if device.type == "cuda" else HostRegion(size)
+def reserve(size: int, device: torch.device) -> VirtualMemory:
+    """Reserve addresses for `size` bytes on a device; nothing is committed yet."""
+    return CudaMemory(size, device) if device.type == "cuda" else HostMemory(size)
 
 
-class HostRegion:
-    """The kernel brings pages when they are first written; shrinking gives them back."""
+class HostMemory:
+    """Virtual memory of the host: the kernel commits a page when it is first written."""
 
     def __init__(self, size: int) -> None:
         self.committed = 0
-        # MAP_NORESERVE: what is reserved here may well be more than the machine has
+        # MAP_NORESERVE, because the reserved size may exceed the memory of the machine.
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0x4000)
-        self._memory = mmap.mmap(-1, _rounded(size, mmap.PAGESIZE), flags=flags)
+        self._memory = mmap.mmap(-1, _round_up(size, mmap.PAGESIZE), flags=flags)
 
     def commit(self, size: int) -> None:
-        size = _rounded(size, mmap.PAGESIZE)
+        size = _round_up(size, mmap.PAGESIZE)
         if size < self.committed:
             self._memory.madvise(mmap.MADV_DONTNEED, size, self.committed - size)
         self.committed = size
@@ -59,10 +59,12 @@ class HostRegion:
         return torch.frombuffer(self._memory, dtype=dtype, count=torch.Size(shape).numel()).view(shape)
 
     def release(self) -> None:
-        self.commit(0)  # the addresses go when the last tensor does
+        self.commit(0)  # the addresses are freed with the last tensor over them
 
 
 class _Location(ctypes.Structure):
+    """CUmemLocation."""
+
     _fields_ = (("type", ctypes.c_int), ("id", ctypes.c_int))
 
 
@@ -84,8 +86,8 @@ class _Access(ctypes.Structure):
     _fields_ = (("location", _Location), ("flags", ctypes.c_int))
 
 
-class CudaRegion:
-    """CUDA's virtual memory: an address range, and pages of device memory mapped into its beginning."""
+class CudaMemory:
+    """Virtual memory of a GPU, by the virtual memory management functions of the CUDA driver."""
 
     def __init__(self, size: int, device: torch.device) -> None:
         torch.cuda.init()
@@ -95,7 +97,7 @@ class CudaRegion:
         self._driver = ctypes.CDLL("libcuda.so.1")
         self._location = _Location(_PINNED_ON_DEVICE, device.index or 0)
         self._pages: list[ctypes.c_ulonglong] = []
-        self._size = _rounded(size, _PAGE_BYTES)
+        self._size = _round_up(size, _PAGE_BYTES)
         self._base = ctypes.c_ulonglong()
         zero = ctypes.c_ulonglong(0)
         length = ctypes.c_size_t(self._size)
@@ -103,23 +105,23 @@ class CudaRegion:
         self._call("cuMemAddressReserve", address, length, ctypes.c_size_t(0), zero, zero)
 
     def commit(self, size: int) -> None:
-        wanted = _rounded(size, _PAGE_BYTES) // _PAGE_BYTES
+        pages = _round_up(size, _PAGE_BYTES) // _PAGE_BYTES
         before = len(self._pages)
-        if wanted < before:
-            torch.cuda.synchronize(self._device)  # nothing may still read what goes away
+        if pages < before:
+            torch.cuda.synchronize(self._device)  # no kernel may still read a page that is freed
         try:
-            while len(self._pages) < wanted:
+            while len(self._pages) < pages:
                 self._add_page()
         except EngineOutOfMemory:
             self._drop_pages(before)
             raise
         finally:
             self.committed = len(self._pages) * _PAGE_BYTES
-        self._drop_pages(wanted)
+        self._drop_pages(pages)
         self.committed = len(self._pages) * _PAGE_BYTES
 
     def tensor(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """The first page must be committed: torch asks the driver which device the address belongs to."""
+        """Return a tensor; the first page must be committed, because torch looks up the device of its address."""
         size = torch.Size(shape).numel() * dtype.itemsize
         self.__cuda_array_interface__ = {
             "shape": (size // 2,),
@@ -162,5 +164,5 @@ class CudaRegion:
             raise RuntimeError(f"{name} failed with CUDA driver error {status}")
 
 
-def _rounded(size: int, unit: int) -> int:
+def _round_up(size: int, unit: int) -> int:
     return -(-max(size, 1) // unit) * unit

@@ -83,12 +83,12 @@ class FusedAbsorbedAudio(AbsorbedAudio):
             windows = query.view(len(slots), readers.per_row, -1)
             return super().attend(windows, slots, layer).view(query.shape)
         heads = self._heads[layer]
-        asked = absorb(query.view(query.shape[0], -1, heads.width), heads)
-        read = self._latent(
-            asked, self._cache.audio, readers.active, readers.slots, readers.slots.shape[1], readers.column,
+        absorbed = absorb(query.view(query.shape[0], -1, heads.width), heads)
+        attended = self._latent(
+            absorbed, self._cache.audio, readers.active, readers.slots, readers.slots.shape[1], readers.column,
             readers.per_row, 1.0,
         )  # fmt: skip
-        return values_of(read, heads)
+        return values_of(attended, heads)
 
 
 def _is_served(shape: Shape, dtype: torch.dtype, device: torch.device) -> bool:

@@ -1,7 +1,7 @@
-"""Linear maps as each device computes them fastest: on an x86 CPU, over weights that lie in oneDNN's own order.
+"""Linear maps, computed in the fastest way for each device.
 
-Torch gives float32 products to MKL, which leaves half of an AMD core's vector units idle. oneDNN uses them, reads
-weights that were put in its order once, and is as fast with a few rows as with many.
+On an x86 CPU, torch computes float32 products with MKL, which leaves half of an AMD core's vector units idle. oneDNN
+uses all of them, can read weights that were reordered ("packed") once, and is as fast with few rows as with many.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_ENCODED_ROWS = 1500  # what most of the arithmetic is done for; the order serves a single row as well
-_FEW = 8  # rows up to which a CPU multiplies weight @ input faster than input @ weight
+_ENCODED_ROWS = 1500  # rows that oneDNN packs for: the encoder's, which are most of the work; it serves one row as well
+_FEW = 8  # up to this many rows, a CPU computes weight @ input faster than input @ weight
 
 
 @dataclass(frozen=True)
 class Linear:
-    """y = x weight^T + bias."""
+    """A linear map y = x weight^T + bias."""
 
-    weight: Tensor  # [out, in]; in oneDNN's order when `weight.is_mkldnn`
+    weight: Tensor  # [out, in]; packed if `weight.is_mkldnn`
     bias: Tensor  # [out]
 
     def __call__(self, x: Tensor) -> Tensor:
-        """x [..., in] -> [..., out]."""
+        """Apply the map: x [..., in] -> [..., out]."""
         if self.weight.is_mkldnn:
             return product(x, self.weight, self.bias)
         return linear(x, self.weight, self.bias)
@@ -34,29 +34,29 @@ class Linear:
 
 @functools.cache
 def can_pack() -> bool:
-    """Whether this machine's torch multiplies by packed weights."""
+    """Return whether torch can multiply by packed weights on this machine."""
     return platform.machine() in ("x86_64", "AMD64") and torch.backends.mkldnn.is_available()
 
 
 def packed(weight: Tensor) -> Tensor:
-    """A float32 weight [out, in] in oneDNN's order."""
-    ordered: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, _ENCODED_ROWS)
-    return ordered
+    """Return a copy of a float32 weight [out, in] in oneDNN's order."""
+    reordered: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, _ENCODED_ROWS)
+    return reordered
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x weight^T + bias by oneDNN, in float32; the weight may be packed."""
+    """Compute x weight^T + bias with oneDNN, in float32: x [..., in] -> [..., out]. The weight may be packed."""
     result: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return result
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """x [..., in] -> [..., out] with a plain weight."""
+    """Compute x weight^T + bias: x [..., in] -> [..., out]. The weight [out, in] must not be packed."""
     if x.is_cuda or x.dtype != torch.float32:
         return F.linear(x, weight, bias)
     if x.ndim > 2 or x.shape[0] > _FEW:
         return product(x, weight, bias) if can_pack() else F.linear(x, weight, bias)
-    # one column is multiplied by a slower routine than two
+    # MKL has a slower routine for one column than for two.
     columns = x.T if x.shape[0] > 1 else torch.cat([x, x]).T
     result = weight @ columns if bias is None else torch.addmm(bias[:, None], weight, columns)
     return result[:, : x.shape[0]].T.contiguous()

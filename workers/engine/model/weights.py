@@ -1,4 +1,4 @@
-"""A model's weights as the network reads them: projections fused, in the precision it runs in, on its device."""
+"""The weights of a model as the network reads them: fused, in the precision of the model, on its device."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from whisper_fleet.workers.engine.model.linear import Linear, packed
 
 @dataclass(frozen=True)
 class Norm:
-    """A layer norm; whisper computes it in float32 whatever the precision."""
+    """The parameters of a layer norm, which whisper computes in float32 for every precision."""
 
     weight: Tensor  # float32
     bias: Tensor  # float32
@@ -22,8 +22,10 @@ class Norm:
 
 @dataclass(frozen=True)
 class EncoderLayer:
+    """The weights of one encoder block."""
+
     norm: Norm
-    qkv: Linear  # query, key and value one below the other
+    qkv: Linear  # query, key and value, stacked along the output
     out: Linear
     mlp_norm: Norm
     up: Linear
@@ -32,7 +34,7 @@ class EncoderLayer:
 
 @dataclass(frozen=True)
 class CrossHeads:
-    """Each head's part of a layer's cross-attention, as views of its fused key and value."""
+    """The key and value projections of a layer's cross-attention, per head, as views of the fused weights."""
 
     key: Tensor  # [head, width, state]
     value: Tensor  # [head, state, width]
@@ -40,31 +42,34 @@ class CrossHeads:
 
     @property
     def width(self) -> int:
+        """The channels per head."""
         return self.key.shape[1]
 
 
 @dataclass(frozen=True)
 class DecoderLayer:
+    """The weights of one decoder block."""
+
     norm: Norm
-    qkv: Linear
+    qkv: Linear  # query, key and value, stacked along the output
     out: Linear
     cross_norm: Norm
     query: Linear
-    cross_kv: Linear  # key and value one below the other, applied to the encoder's output
+    cross_kv: Linear  # key and value, stacked along the output; applied to the encoder's output
     cross_out: Linear
     mlp_norm: Norm
     up: Linear
     down: Linear
 
     def cross_heads(self, heads: int) -> CrossHeads:
-        """The cross key and value by head, for so many heads."""
+        """Return the key and value of the cross-attention split into `heads` heads."""
         key, value = self.cross_kv.weight.unflatten(0, (2, heads, -1))
         return CrossHeads(key, value.transpose(1, 2), self.cross_kv.bias.unflatten(0, (2, heads, -1))[1])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """Everything a model knows."""
+    """All weights of a model."""
 
     dims: ModelDimensions
     dtype: torch.dtype
@@ -73,21 +78,23 @@ class Weights:
     audio_positions: Tensor  # [n_audio_ctx, n_audio_state], float32
     encoder: tuple[EncoderLayer, ...]
     encoder_norm: Norm
-    embedding: Tensor  # [n_vocab and a few rows of zeros, n_text_state]: matrix units want multiples of 64
+    embedding: Tensor  # [n_vocab, padded with rows of zeros on a GPU, n_text_state]; matrix units need multiples of 64
     text_positions: Tensor  # [n_text_ctx, n_text_state], float32
     decoder: tuple[DecoderLayer, ...]
     decoder_norm: Norm
 
 
 def place_weights(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device, *, pack: bool = False) -> Weights:
-    """Bring a checkpoint's weights to the device, fused and cast once, as whisper casts them at every use.
+    """Copy a checkpoint's weights to the device, fused and cast once; whisper casts the same weights at every use.
 
-    `pack`: linear maps, which must be float32 on a CPU, lie in oneDNN's order.
+    `pack` puts linear maps in oneDNN's order, which requires float32 on a CPU (see `linear.packed`).
     """
-    return _Placing(checkpoint.weights, dtype, device, pack).weights(checkpoint.dims)
+    return _Placement(checkpoint.weights, dtype, device, pack).weights(checkpoint.dims)
 
 
-class _Placing:
+class _Placement:
+    """One copy of a checkpoint to a device, block by block."""
+
     def __init__(self, source: dict[str, Tensor], dtype: torch.dtype, device: torch.device, pack: bool) -> None:
         self._source, self._dtype, self._device, self._pack = source, dtype, device, pack
 
@@ -138,7 +145,7 @@ class _Placing:
         return self._move(torch.nn.functional.pad(embedding, (0, 0, 0, missing)), self._dtype)
 
     def _linear(self, *names: str) -> Linear:
-        """One linear map out of several with the same input; whisper's keys have no bias."""
+        """Fuse linear maps that have the same input into one; a key has no bias in whisper, so it gets zeros."""
         weight = torch.cat([self._source[f"{name}.weight"] for name in names])
         biases = []
         for name in names:
@@ -158,5 +165,5 @@ class _Placing:
         return self._move(self._source[name], dtype)
 
     def _move(self, tensor: Tensor, dtype: torch.dtype) -> Tensor:
-        # a clone, not a view: a view would keep the mapped checkpoint file open
+        # A copy, because a view would keep the mapped checkpoint file open.
         return tensor.to(device=self._device, dtype=dtype, copy=True).contiguous()

@@ -1,4 +1,4 @@
-"""How decoder tokens attend, in torch's own operations: a prompt, an alignment, a step on any device."""
+"""Attention of decoder tokens in plain torch operations: for prompts, alignments, and decode steps on any device."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from whisper_fleet.workers.engine.sampling.row_state import RowState, Whole
 
 
 class PromptAttention:
-    """Prompts of several windows, right-padded to one length, each from position 0.
+    """Attention of the prompts of several windows, right-padded to one length, each from position 0.
 
-    `rows` (one a window, or None) are where the prompts' keys and values are kept for the steps to come.
+    The prompts' keys and values are stored in `rows` (one per window), where decode steps read them; None stores none.
     """
 
     def __init__(self, cache: KvCache, encoded: EncodedAudio, slots: Tensor, length: int, rows: Tensor | None) -> None:
@@ -39,7 +39,11 @@ class PromptAttention:
 
 
 class AlignmentAttention(PromptAttention):
-    """One window's text, read with whisper's unfused attention so that the heads' raw scores can be kept."""
+    """Attention of one window's text that also keeps the raw cross-attention scores of the alignment heads.
+
+    The scores are only available without a fused kernel, so this computes what whisper computes without SDPA
+    (MultiHeadAttention.qkv_attention in whisper/model.py).
+    """
 
     def __init__(
         self,
@@ -55,7 +59,7 @@ class AlignmentAttention(PromptAttention):
 
     @property
     def scores(self) -> Tensor:
-        """[alignment heads, tokens, frames], float32."""
+        """The scores of the alignment heads before the softmax: [heads, tokens, frames], float32."""
         return torch.stack([self._scores[head] for head in self._heads])
 
     def _attend_text(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -72,7 +76,7 @@ class AlignmentAttention(PromptAttention):
 
 
 class StepAttention:
-    """One token of each of `rows`: gathers what it reads, so it serves any device, if not as fast as a kernel."""
+    """Attention of one token per row, for any device: keys and values are gathered, which is slower than a kernel."""
 
     def __init__(self, cache: KvCache, encoded: EncodedAudio, state: RowState, rows: Tensor) -> None:
         self._cache, self._encoded, self._rows = cache, encoded, rows
@@ -98,9 +102,9 @@ class StepAttention:
 
 
 class HostStepAttention:
-    """One token of each row on a CPU, where nothing is gathered: the host knows lengths and slots.
+    """Attention of one token per row on a CPU, where the host knows lengths and slots, so that little is gathered.
 
-    Rows and slots that lie side by side, as they mostly do, are read in one operation a layer.
+    Rows and slots with consecutive numbers, which are the usual case, are read in one operation per layer.
     """
 
     def __init__(self, cache: KvCache, encoded: EncodedAudio, state: RowState, rows: Tensor) -> None:
@@ -109,9 +113,9 @@ class HostStepAttention:
         length = int(self._positions.max()) + 1
         ahead = torch.arange(length) > self._positions[:, None]
         self._holders = state.holder[rows, :length].long()
-        self._owned = ((self._holders == rows[:, None]) | ahead).all(1).tolist()
+        self._holds_all = ((self._holders == rows[:, None]) | ahead).all(1).tolist()  # not if it shares a past
         self._lengths = (self._positions + 1).tolist()
-        self._side_by_side = consecutive(rows) and all(self._owned)
+        self._is_contiguous = consecutive(rows) and all(self._holds_all)
         self._mask = None
         if len(rows) > 1:
             self._mask = torch.zeros(ahead.shape).masked_fill_(ahead, float("-inf"))[:, None, None]
@@ -119,29 +123,29 @@ class HostStepAttention:
         self._order = slots.argsort(stable=True)
         ordered = slots[self._order]
         self._ordered = ordered if len(rows) > 1 and consecutive(ordered) else None
-        #: Else slots in the order of the rows, and how many rows in a row read each: beams read theirs together.
-        several, sharing = slots.unique_consecutive(return_counts=True)
-        self._slots, self._sharing = several.split(1), sharing.tolist()
+        #: Otherwise: the slots in the order of the rows, and how many adjacent rows share each. Beams share a slot.
+        shared, counts = slots.unique_consecutive(return_counts=True)
+        self._slots, self._rows_per_slot = shared.split(1), counts.tolist()
 
     def text(self, qkv: Tensor, layer: int) -> Tensor:
         cache = self._cache.text[:, layer]  # [row, 2, head, position, width]
         query, key, value = qkv.view(qkv.shape[0], 3, cache.shape[2], -1).unbind(1)
         cache[self._rows, 0, :, self._positions] = key
         cache[self._rows, 1, :, self._positions] = value
-        if self._side_by_side:
+        if self._is_contiguous:
             past = cache.narrow(0, int(self._rows[0]), len(self._rows))[:, :, :, : self._holders.shape[1]]
             attended = F.scaled_dot_product_attention(query[:, :, None], past[:, 0], past[:, 1], attn_mask=self._mask)
             return attended.reshape(qkv.shape[0], -1)
-        alone = [
+        attended_rows = [
             F.scaled_dot_product_attention(query[at][None, :, None], *self._past(cache, at))
             for at in range(len(self._rows))
         ]
-        return torch.cat(alone).view(qkv.shape[0], -1)
+        return torch.cat(attended_rows).view(qkv.shape[0], -1)
 
     def _past(self, cache: Tensor, at: int) -> Tensor:
-        """Keys and values of one sequence, [2, 1, head, position, width]; what beams share is gathered."""
+        """Return the keys and values of one row, [2, 1, head, position, width]; a past that beams share is gathered."""
         length = self._lengths[at]
-        if self._owned[at]:
+        if self._holds_all[at]:
             return cache[int(self._rows[at]), :, None, :, :length]
         past = torch.arange(length)
         return cache.permute(1, 0, 3, 2, 4)[:, self._holders[at, :length], past].transpose(1, 2)[:, None]
@@ -150,19 +154,19 @@ class HostStepAttention:
         if self._ordered is not None:
             attended = self._encoded.attend(query[self._order, None], self._ordered, layer)[:, 0]
             return torch.empty_like(attended).index_copy_(0, self._order, attended)
-        groups = zip(query.split(self._sharing), self._slots, strict=True)
-        return torch.cat([self._encoded.attend(one[None], slot, layer)[0] for one, slot in groups])
+        groups = zip(query.split(self._rows_per_slot), self._slots, strict=True)
+        return torch.cat([self._encoded.attend(queries[None], slot, layer)[0] for queries, slot in groups])
 
 
 def step_attention(
     cache: KvCache, encoded: EncodedAudio, state: RowState, rows: Tensor
 ) -> HostStepAttention | StepAttention:
-    """One token of each of `rows`, as suits the device they are on."""
+    """Return the attention of one token per row that suits the device of the rows."""
     return (StepAttention if rows.is_cuda else HostStepAttention)(cache, encoded, state, rows)
 
 
 def _scores(query: Tensor, key: Tensor) -> Tensor:
-    """Rounded as whisper rounds them: half of the scale on either side."""
+    """Return the scores, rounded as in whisper: the square root of the scale is applied to query and to key."""
     scale = query.shape[-1] ** -0.25
     scores: Tensor = (query * scale) @ (key * scale).transpose(-1, -2)
     return scores
@@ -174,6 +178,6 @@ def _weighted(scores: Tensor, value: Tensor) -> Tensor:
 
 
 def _joined(heads: Tensor) -> Tensor:
-    """[windows, head, tokens, width] -> [windows * tokens, state]."""
+    """Join the heads: [windows, head, tokens, width] -> [windows * tokens, state]."""
     windows, _, length, _ = heads.shape
     return heads.transpose(1, 2).reshape(windows * length, -1)

@@ -1,6 +1,6 @@
-"""Whisper's two networks over fused weights: what is computed, and rounded, is what whisper/model.py does.
+"""The encoder and the decoder of Whisper over fused weights, with the arithmetic and the rounding of whisper/model.py.
 
-The decoder's layers are written once; how they attend (one step of many rows, a prompt, an alignment) comes in.
+The decoder's layers are written once; an `Attention` object decides how they attend (decode step, prompt, alignment).
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from whisper_fleet.workers.engine.network.host_attention import attend_to_itself
 
 
 class Attention(Protocol):
-    """How the decoder's tokens look at the text before them and at the audio."""
+    """How decoder tokens attend to the text before them and to the audio."""
 
     def text(self, qkv: Tensor, layer: int) -> Tensor:
-        """[tokens, 3 * state] -> [tokens, state]; keeps keys and values where later steps find them."""
+        """Attend to text: query, key and value [tokens, 3 * state] -> [tokens, state]; stores the keys and values."""
 
     def audio(self, query: Tensor, layer: int) -> Tensor:
-        """[tokens, state] -> [tokens, state]."""
+        """Attend to the audio: query [tokens, state] -> [tokens, state]."""
 
 
 class Arithmetic(Protocol):
-    """The element-wise parts, plain or fused."""
+    """The operations between linear maps and attention, plain or fused."""
 
     def norm(self, x: Tensor, norm: Norm) -> Tensor:
-        """Whisper's layer norm: in float32, rounded once."""
+        """Return the layer norm of x [..., state], computed in float32 and rounded once, as in whisper."""
 
     def add_norm(self, x: Tensor, y: Tensor, norm: Norm) -> tuple[Tensor, Tensor]:
-        """x + y, and its layer norm."""
+        """Return x + y and its layer norm, each [..., state]."""
 
 
 class PlainArithmetic:
-    """In torch's own operations, on any device."""
+    """The arithmetic in plain torch operations, for any device."""
 
     def norm(self, x: Tensor, norm: Norm) -> Tensor:
         return F.layer_norm(x.float(), x.shape[-1:], norm.weight, norm.bias).to(x.dtype)
@@ -48,23 +48,23 @@ class PlainArithmetic:
 
 
 class Convolution:
-    """One of the encoder's two, of any number of windows, each with the sums that it has alone.
+    """A convolution of the encoder whose result for a window does not depend on the other windows of the batch.
 
-    Of several windows cuDNN may take other ways than of one, whose sums end in other bits. Whether it does is found
-    out once for each number of windows; then they are taken one by one.
+    cuDNN may choose another algorithm for several windows than for one, and then the last bits of its sums differ. This
+    is tested once per number of windows; where they differ, windows are convolved one by one.
     """
 
     def __init__(self, linear: Linear, *, stride: int) -> None:
         self._linear, self._stride = linear, stride
-        self._is_alike = {1: True}
+        self._can_batch = {1: True}  # by number of windows
 
     def __call__(self, x: Tensor) -> Tensor:
-        """[windows, in, frames] -> [windows, out, frames / stride]."""
+        """Convolve: [windows, in, frames] -> [windows, out, frames / stride]."""
         windows = len(x)
-        if windows not in self._is_alike:
-            some = torch.randn_like(x)
-            self._is_alike[windows] = torch.equal(self._convolve(some), self._one_by_one(some))
-        return self._convolve(x) if self._is_alike[windows] else self._one_by_one(x)
+        if windows not in self._can_batch:
+            sample = torch.randn_like(x)
+            self._can_batch[windows] = torch.equal(self._convolve(sample), self._one_by_one(sample))
+        return self._convolve(x) if self._can_batch[windows] else self._one_by_one(x)
 
     def _convolve(self, x: Tensor) -> Tensor:
         return F.conv1d(x, self._linear.weight, self._linear.bias, stride=self._stride, padding=1)
@@ -74,7 +74,7 @@ class Convolution:
 
 
 class Network:
-    """A model's arithmetic; holds no state of any window."""
+    """The encoder and the decoder of one model; it holds no state of any window."""
 
     def __init__(self, weights: Weights, arithmetic: Arithmetic) -> None:
         self.weights = weights
@@ -84,7 +84,7 @@ class Network:
         self._second = Convolution(weights.conv2, stride=2)
 
     def encode(self, mel: Tensor) -> Tensor:
-        """mel [windows, n_mels, 3000] -> audio features [windows, n_audio_ctx, n_audio_state]."""
+        """Encode mel [windows, n_mels, 3000] to audio features [windows, n_audio_ctx, n_audio_state]."""
         weights = self.weights
         x = F.gelu(self._second(F.gelu(self._first(mel))))
         x = (x.permute(0, 2, 1) + weights.audio_positions).to(mel.dtype).contiguous()
@@ -95,7 +95,7 @@ class Network:
         return normed
 
     def decode(self, tokens: Tensor, positions: Tensor, attention: Attention) -> Tensor:
-        """Final hidden state [tokens, n_text_state] of tokens [n] at positions [n]."""
+        """Return the final hidden state [n, n_text_state] of tokens [n] at positions [n]."""
         weights = self.weights
         x = (weights.embedding[tokens].float() + weights.text_positions[positions]).to(weights.dtype)
         norms = [layer.norm for layer in weights.decoder[1:]] + [weights.decoder_norm]
@@ -105,7 +105,7 @@ class Network:
         return normed
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """[n, n_text_state] -> [n, n_vocab], rounded to the model's precision as whisper rounds them."""
+        """Return the logits [n, n_vocab] of hidden states [n, n_text_state], in the model's precision."""
         return linear(hidden, self.weights.embedding, None)[:, : self.dims.n_vocab]
 
     def _encoder_layer(self, layer: EncoderLayer, x: Tensor, normed: Tensor, following: Norm) -> tuple[Tensor, Tensor]:
