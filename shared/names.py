@@ -1,47 +1,83 @@
-"""Every queue, node and task name of the fleet: nobody spells one out elsewhere."""
+"""The names of every queue, node and task of the fleet: no other module spells one out."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
 
 # Tasks that a client sends, and that the fleet sends itself.
 TRANSCRIBE = "transcribe"  # client -> intake
 ASSEMBLE = "assemble"  # ledger -> intake, with task_id = job id
 TRANSCRIBE_SEGMENT = "transcribe_segment"  # dispatcher -> GPU node
-DISPATCH = "dispatch"  # whoever freed or brought something -> scheduler
+DISPATCH = "dispatch"  # any process with new work or free slots -> scheduler
 RECOVER = "recover"  # beat -> scheduler
 CLEAN = "clean"  # beat -> scheduler
-AUTOSCALE = "autoscale"  # beat -> the scheduler of its own host
+AUTOSCALE = "autoscale"  # beat -> the scheduler of the same host
 
 # Queues that do not belong to a GPU.
 TRANSCRIBE_QUEUE = "transcribe"
-ASSEMBLE_QUEUE = "assemble"  # its own, so that a finished job never waits behind new ones
+ASSEMBLE_QUEUE = "assemble"  # separate, so that a finished job never waits behind new ones
 SCHEDULER_QUEUE = "scheduler"
 
 
+@dataclass(frozen=True, order=True)
+class GpuName:
+    """A GPU of the fleet; `str()` gives its id, `<host>.<index>`, as the ledger and the registry write it."""
+
+    host: str
+    index: int  # in NVML's order
+
+    @classmethod
+    def parse(cls, gpu_id: str) -> Self:
+        """Return the name in an id; a host may contain dots. Raises ValueError if there is no index."""
+        host, _, index = gpu_id.rpartition(".")
+        return cls(host, int(index))
+
+    def __str__(self) -> str:
+        return f"{self.host}.{self.index}"
+
+    @property
+    def queue(self) -> str:
+        """The queue that only the nodes of this GPU read."""
+        return f"gpu.{self}"
+
+    @property
+    def selector(self) -> str:
+        """The GPU as a request's `gpu_ids` name it, `<host>:<index>`."""
+        return f"{self.host}:{self.index}"
+
+    @property
+    def engine_socket(self) -> str:
+        """The file name of the engine's socket."""
+        return f"engine-{self.host}-{self.index}.sock"
+
+    def node(self, worker: int = 0) -> NodeName:
+        """Return the name of one of the node processes that serve this GPU."""
+        return NodeName(self, worker)
+
+
+@dataclass(frozen=True, order=True)
+class NodeName:
+    """A node process that serves a GPU; `str()` gives its Celery node name."""
+
+    gpu: GpuName
+    worker: int = 0  # of the node processes of this GPU
+
+    def __str__(self) -> str:
+        worker = f".{self.worker}" if self.worker else ""
+        return f"gpu{self.gpu.index}{worker}@{self.gpu.host}"
+
+
 def scheduler_queue(host: str) -> str:
-    """The queue that only this host's scheduler reads."""
+    """Return the queue that only this host's scheduler reads."""
     return f"scheduler.{host}"
 
 
-def gpu_id(host: str, index: int) -> str:
-    """The name of a GPU within the fleet, `<host>.<index>`."""
-    return f"{host}.{index}"
-
-
-def gpu_queue(gpu: str) -> str:
-    """The queue pinned to one GPU, by its id."""
-    return f"gpu.{gpu}"
-
-
-def gpu_node(host: str, index: int) -> str:
-    """The Celery node name of the worker that serves one GPU."""
-    return f"gpu{index}@{host}"
-
-
 def scheduler_node(host: str) -> str:
-    """The Celery node name of a host's scheduler."""
+    """Return the Celery node name of a host's scheduler."""
     return f"scheduler@{host}"
 
 
 def intake_node(host: str) -> str:
-    """The Celery node name of a host's intake."""
+    """Return the Celery node name of a host's intake."""
     return f"intake@{host}"

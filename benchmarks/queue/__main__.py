@@ -29,8 +29,8 @@ from whisper_fleet.shared.ledger.registry import GpuRegistry
 from whisper_fleet.shared.ledger.wakeup import wake_dispatcher
 from whisper_fleet.shared.wire import GpuStatus, JobPlan, SegmentPlan, TranscribeRequest
 
-_GPU = names.gpu_id(HOST, 0)
-_NODE = names.gpu_node(HOST, 0)
+_GPU_NAME = names.GpuName(HOST, 0)
+_GPU, _NODE = str(_GPU_NAME), str(_GPU_NAME.node())
 
 
 def main() -> None:
@@ -69,7 +69,7 @@ def _rounds(app: Celery, redis: Redis, segments: int, rounds: int) -> None:
 
 def _bare(app: Celery, redis: Redis, tasks: int) -> float:
     """Seconds until all were published, run and acknowledged."""
-    queue = names.gpu_queue(_GPU)
+    queue = _GPU_NAME.queue
     began = time.monotonic()
     with app.producer_or_acquire() as producer:
         for _ in range(tasks):
@@ -134,7 +134,7 @@ def _status(slots: int) -> GpuStatus:
         name="none",
         device="cuda",
         node=_NODE,
-        queue=names.gpu_queue(_GPU),
+        queue=_GPU_NAME.queue,
         slots=slots,
         busy=0,
         ready=True,

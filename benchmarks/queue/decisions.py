@@ -150,7 +150,7 @@ def _free_again(ledger: Ledger, redis: Redis, gpu: str) -> None:
     if len(assigned) != 1:
         raise RuntimeError(f"the look assigned {len(assigned)} segments")
     ledger.hand_over(SegmentMessage.model_validate(assigned[0][0]), 2.0)
-    redis.delete(names.gpu_queue(gpu))
+    redis.delete(names.GpuName.parse(gpu).queue)
     redis.zadd(keys.active(gpu), {f"{slot}:{gpu}": 0.0 for slot in range(_SLOTS - 1)})
 
 
@@ -206,8 +206,18 @@ class _Cards:
 
 
 def _node(index: int) -> list[str]:
-    node = ["-A", "whisper_fleet.scheduler.app", "worker", "-P", "custom", "-c", "1", "-n", names.gpu_node(HOST, index)]
-    return [*node, "-Q", names.gpu_queue(names.gpu_id(HOST, index))]
+    node = [
+        "-A",
+        "whisper_fleet.scheduler.app",
+        "worker",
+        "-P",
+        "custom",
+        "-c",
+        "1",
+        "-n",
+        str(names.GpuName(HOST, index).node()),
+    ]
+    return [*node, "-Q", names.GpuName(HOST, index).queue]
 
 
 def _spread(spent: list[float]) -> str:
@@ -237,15 +247,16 @@ def _lane(number: int, heads: int) -> Lane:
 
 
 def _status(host: str, index: int, heartbeat: float = 0.0) -> GpuStatus:
+    gpu = names.GpuName(host, index)
     return GpuStatus(
-        id=names.gpu_id(host, index),
+        id=str(gpu),
         host=host,
         index=index,
         uuid=f"GPU-{host}-{index}",
         name="NVIDIA L4",
         device="cuda",
-        node=names.gpu_node(host, index),
-        queue=names.gpu_queue(names.gpu_id(host, index)),
+        node=str(gpu.node()),
+        queue=gpu.queue,
         slots=_SLOTS,
         busy=_SLOTS,
         total_bytes=24 * _GIB,

@@ -28,7 +28,7 @@ _RESULT = SegmentResult(text="", language="en", segments=[], gpu="bench.0", deco
 _NODE = SimpleNamespace(
     app=app,
     settings=_settings,
-    gpu=names.gpu_id(_settings.host, 0),
+    gpu=str(names.GpuName(_settings.host, 0)),
     redis=_redis,
     fail_fast=_redis,
     ledger=_ledger,

@@ -62,8 +62,8 @@ def nodes(url: str, workers: Sequence[Sequence[str]], directory: Path, **setting
 
 def node_and_scheduler(app: str, slots: int, *, schedulers: int = 2) -> list[list[str]]:
     """Arguments of a GPU node with so many slots and this Celery app, and of a scheduler with so many processes."""
-    gpu = names.gpu_queue(names.gpu_id(HOST, 0))
-    node = ["-A", app, "worker", "-P", "custom", "-n", names.gpu_node(HOST, 0), "-c", str(slots)]
+    gpu = names.GpuName(HOST, 0).queue
+    node = ["-A", app, "worker", "-P", "custom", "-n", str(names.GpuName(HOST, 0).node()), "-c", str(slots)]
     scheduler = ["-A", "whisper_fleet.scheduler.app", "worker", "-c", str(schedulers), "-n", names.scheduler_node(HOST)]
     return [[*node, "-Q", gpu], [*scheduler, "-Q", names.SCHEDULER_QUEUE, "-I", "whisper_fleet.scheduler.tasks"]]
 

@@ -61,8 +61,8 @@ def _intake(settings: Settings, processes: int) -> Program:
 
 
 def _gpu_node(settings: Settings, index: int) -> Program:
-    queue = names.gpu_queue(names.gpu_id(settings.host, index))
-    node = _worker("whisper_fleet.workers.app", names.gpu_node(settings.host, index), queue, settings)
+    gpu = names.GpuName(settings.host, index)
+    node = _worker("whisper_fleet.workers.app", str(gpu.node()), gpu.queue, settings)
     return Program(
         name=f"gpu{index}",
         command=(*node, "-P", "custom", "-c", "1"),

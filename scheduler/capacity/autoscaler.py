@@ -106,7 +106,7 @@ class Autoscaler:
         sizes: dict[str, int],
         wanted_before: int | None,
     ) -> _Plan:
-        node = names.gpu_node(self._settings.host, gpu.index)
+        node = str(names.GpuName(self._settings.host, gpu.index).node())
         count = slots_of(gpu, devices, status, self._settings)
         if count is None:
             wanted, reason = None, str(problem_of(gpu, devices, status))
@@ -141,7 +141,7 @@ class Autoscaler:
                 events.send(f"slots-{decision.action}", **decision.model_dump())
 
     def _id(self, gpu: GpuReading) -> str:
-        return names.gpu_id(self._settings.host, gpu.index)
+        return str(names.GpuName(self._settings.host, gpu.index))
 
 
 def _wanted_since(oldest: float, text: bytes | None) -> int | None:

@@ -92,7 +92,7 @@ class Dispatcher:
                     names.TRANSCRIBE_SEGMENT,
                     kwargs=message.model_dump(),
                     task_id=one.token,
-                    queue=names.gpu_queue(one.gpu),
+                    queue=names.GpuName.parse(one.gpu).queue,
                     ignore_result=True,
                     producer=producer,
                 )

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import cast
 
 from whisper_fleet.scheduler.services import Services
-from whisper_fleet.shared import names
 from whisper_fleet.shared.audio.segments import Spool
 from whisper_fleet.shared.audio.spool import bytes_in
 from whisper_fleet.shared.audio.url import FETCHED
@@ -86,7 +85,7 @@ class Janitor:
             if now - gpu.heartbeat > _GONE:
                 _log.warning("GPU %s sent no heartbeat for a day: it is no longer the fleet's", gpu.id)
                 self._services.fleet.leave(gpu.id)
-                self._redis.delete(names.gpu_queue(gpu.id))
+                self._redis.delete(gpu.queue)
 
 
 def _modified(path: Path) -> float:

@@ -65,12 +65,12 @@ def page(chromium: str, up: FleetCommand, tmp_path: Path) -> Page:
 
 def test_flower_lists_the_nodes(page: Page) -> None:
     shown = page("workers?refresh=1")
-    for node in (f"scheduler@{HOST}", f"intake@{HOST}", names.gpu_node(HOST, 0)):
+    for node in (f"scheduler@{HOST}", f"intake@{HOST}", str(names.GpuName(HOST, 0).node())):
         assert f"{node} Online" in shown
 
 
 def test_flower_shows_the_pinned_queue_of_a_gpu(page: Page) -> None:
-    _, active = page(f"worker/{names.gpu_node(HOST, 0)}").split("Active queues")
+    _, active = page(f"worker/{names.GpuName(HOST, 0).node()!s}").split("Active queues")
     assert f"Auto delete gpu.{HOST}.0 " in active
     for queue in ("transcribe", "assemble", "scheduler", f"gpu.{HOST}.0"):
         assert f" {queue} " in page("broker")
@@ -86,7 +86,7 @@ def test_flower_shows_the_tasks(page: Page, up: FleetCommand, speech: dict[Path,
 
 
 def test_flower_shows_the_size_that_the_pool_has_now(page: Page, up: FleetCommand) -> None:
-    beat, node = up.process("beat"), names.gpu_node(HOST, 0)
+    beat, node = up.process("beat"), str(names.GpuName(HOST, 0).node())
     assert beat is not None
     beat.suspend()  # the autoscaler shall not answer
     try:
@@ -99,7 +99,7 @@ def test_flower_shows_the_size_that_the_pool_has_now(page: Page, up: FleetComman
 
 def resized(up: FleetCommand) -> Iterator[int]:
     """The sizes that the pool has after being grown and shrunk, as its own heartbeat tells."""
-    url, node = (up.var / "run" / "redis.url").read_text(), names.gpu_node(HOST, 0)
+    url, node = (up.var / "run" / "redis.url").read_text(), str(names.GpuName(HOST, 0).node())
     with Celery(broker=url, backend=url, set_as_current=False) as app, Redis.from_url(url) as redis:
         for change in (+2, +1, -2):
             size = slots(redis) + change

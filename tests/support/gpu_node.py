@@ -32,9 +32,8 @@ from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.wire import Assignment, GpuStatus, JobPlan, SegmentMessage, SegmentPlan, TranscribeRequest
 
 HOST = "testhost"
-GPU = names.gpu_id(HOST, 0)
-QUEUE = names.gpu_queue(GPU)
-NODE = names.gpu_node(HOST, 0)
+GPU_NAME = names.GpuName(HOST, 0)
+GPU, QUEUE, NODE = str(GPU_NAME), GPU_NAME.queue, str(GPU_NAME.node())
 
 
 @dataclass

@@ -10,16 +10,16 @@ from whisper_fleet.shared.wire import GpuStatus
 
 def gpu_status(host: str = "host", index: int = 0, **changes: Any) -> GpuStatus:
     """An idle GPU of four slots, of which no memory is known."""
-    name = names.gpu_id(host, index)
+    gpu = names.GpuName(host, index)
     plain: dict[str, Any] = {
-        "id": name,
+        "id": str(gpu),
         "host": host,
         "index": index,
         "uuid": f"GPU-{host}-{index}",
         "name": "L4",
         "device": "cuda",
-        "node": names.gpu_node(host, index),
-        "queue": names.gpu_queue(name),
+        "node": str(gpu.node()),
+        "queue": gpu.queue,
         "slots": 4,
         "busy": 0,
         "ready": True,

@@ -10,7 +10,7 @@ from pathlib import Path
 from whisper_fleet.shared import names
 
 HOST = "testhost"
-NODE = names.gpu_node(HOST, 0)
+NODE = str(names.GpuName(HOST, 0).node())
 
 
 class IdleNode:
@@ -29,7 +29,7 @@ class IdleNode:
     def start(self) -> None:
         celery = [sys.executable, "-m", "celery", "-A", "whisper_fleet.scheduler.app"]
         command = [*celery, "worker", "-P", "custom", "-c", "1"]
-        options = ["-n", NODE, "-Q", names.gpu_queue(names.gpu_id(HOST, 0)), "--without-mingle"]
+        options = ["-n", NODE, "-Q", names.GpuName(HOST, 0).queue, "--without-mingle"]
         self._process = subprocess.Popen([*command, *options], env=self._environment, stderr=self._log)
 
     def kill(self) -> None:

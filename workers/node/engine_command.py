@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Literal
 
+from whisper_fleet.shared.names import GpuName
 from whisper_fleet.shared.settings import Settings
 
 Device = Literal["cuda", "cpu"]
@@ -55,7 +56,7 @@ def engine_environment(settings: Settings, device: Device) -> dict[str, str]:
 
 def engine_socket(settings: Settings) -> Path:
     """A path below the var directory, or a short one of this user's where that is too long."""
-    name = f"engine-{settings.host}-{settings.gpu_index}.sock"
+    name = GpuName(settings.host, settings.gpu_index).engine_socket
     directory = settings.var_dir.absolute() / "run"
     if len(os.fsencode(directory / name)) > LONGEST_SOCKET_PATH:
         fleet = hashlib.sha256(os.fsencode(directory)).hexdigest()[:8]

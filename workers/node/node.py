@@ -48,7 +48,7 @@ class Node:
 
     def __init__(self, app: Celery, settings: Settings, name: str, pool: Pool) -> None:
         self.app, self.settings, self.name = app, settings, name
-        self.gpu = names.gpu_id(settings.host, settings.gpu_index)
+        self.gpu = str(names.GpuName(settings.host, settings.gpu_index))
         self.device = device_of(settings)
         self.redis = connect(settings.redis_url)
         self.ledger = _ledger(self.redis, settings)
@@ -115,7 +115,7 @@ class Node:
             name=stats.name or self.device,
             device=self.device,
             node=self.name,
-            queue=names.gpu_queue(self.gpu),
+            queue=names.GpuName.parse(self.gpu).queue,
             slots=self._pool.limit,
             busy=self._pool.slots.busy,
             total_bytes=total,

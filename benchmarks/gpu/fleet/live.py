@@ -101,12 +101,12 @@ class LiveFleet:
 
     def decision(self, index: int) -> SlotDecision | None:
         """The autoscaler's last word on a GPU."""
-        text = self.redis.get(keys.slot_decision(names.gpu_id(self.settings.host, index)))
+        text = self.redis.get(keys.slot_decision(str(names.GpuName(self.settings.host, index))))
         return None if text is None else SlotDecision.from_json(bytes(text))  # type: ignore[arg-type]  # not async
 
     def node(self, index: int) -> psutil.Process | None:
         """The main process of a GPU's node, found by its Celery name."""
-        name = names.gpu_node(self.settings.host, index)
+        name = str(names.GpuName(self.settings.host, index).node())
         ours = [one for one in psutil.process_iter() if name in _words(one) and "tied.py" not in str(_words(one))]
         return next((one for one in ours if _is_ours(one, self._own)), None)
 

@@ -42,7 +42,7 @@ def _own_queues(fleet: LiveFleet) -> Check:
     """Each node draws from its own queue alone."""
     told = fleet.app.control.inspect(timeout=2.0).active_queues() or {}
     host = fleet.settings.host
-    nodes = {names.gpu_node(host, index): names.gpu_queue(names.gpu_id(host, index)) for index in (0, 1)}
+    nodes = {str(names.GpuName(host, index).node()): names.GpuName(host, index).queue for index in (0, 1)}
     read = {node: [queue["name"] for queue in told.get(node, [])] for node in nodes}
     pinned = all(read[node] == [queue] for node, queue in nodes.items())
     return Check(what="queues of the nodes", wanted="one each", seen=json.dumps(list(read.values())), holds=pinned)
@@ -61,7 +61,7 @@ def _spread(bench: Bench, load: Load, jobs: int) -> list[Check]:
 def _pinned(bench: Bench, load: Load, jobs: int) -> list[Check]:
     load.add(max(jobs // 4, 1), gpu_ids=["1"])
     load.end(bench.plan.drain)
-    asked = names.gpu_id(bench.fleet.settings.host, 1)
+    asked = str(names.GpuName(bench.fleet.settings.host, 1))
     counts = load.outcome().by_gpu
     obeyed = list(counts) == [asked]
     return [Check(what='segments with gpu_ids ["1"]', wanted=f"{asked} alone", seen=json.dumps(counts), holds=obeyed)]
@@ -69,7 +69,7 @@ def _pinned(bench: Bench, load: Load, jobs: int) -> list[Check]:
 
 def _killed(bench: Bench, load: Load, jobs: int) -> list[Check]:
     """Node 1 is killed with its hands full, and again whenever its supervisor brings it back."""
-    fleet, victim = bench.fleet, names.gpu_id(bench.fleet.settings.host, 1)
+    fleet, victim = bench.fleet, str(names.GpuName(bench.fleet.settings.host, 1))
     load.add(jobs)
     until("work on the node to be killed", lambda: fleet.redis.zcard(keys.active(victim)) >= 2, bench.plan.warm)
     over = threading.Event()

@@ -218,7 +218,7 @@ def test_a_node_that_is_not_there_is_an_answer(app: Celery, redis: Redis) -> Non
 
 
 def test_a_node_that_is_not_there_does_not_hide_the_others(node: IdleNode, app: Celery, redis: Redis) -> None:
-    gone = names.gpu_node(HOST, 7)
+    gone = str(names.GpuName(HOST, 7).node())
     outcomes = Pools(app, redis).resize({gone: Resize(live=1, by=1), NODE: Resize(live=1, by=3)})
     assert outcomes == {gone: ("no answer", "it did not answer in time"), NODE: ("resized", "it has 4 slots")}
 

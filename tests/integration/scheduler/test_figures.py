@@ -109,7 +109,7 @@ def fleet(redis_url: str, tmp_path: Path, tiny_model: Path) -> Iterator[FleetPro
 
 
 def test_flower_serves_the_metrics_and_sees_the_autoscalers_events(fleet: FleetProcesses) -> None:
-    gpu = names.gpu_id(HOST, 0)
+    gpu = str(names.GpuName(HOST, 0))
     wait_until(lambda: "Visit me at" in fleet.log("flower").read_text())
     wait_until(lambda: f'whisper_fleet_slots_wanted{{gpu="{gpu}"}}' in page(fleet, "metrics"))
     metrics = page(fleet, "metrics")
