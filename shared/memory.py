@@ -7,13 +7,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
-from whisper_fleet.shared.models import ModelDims, parameters
-from whisper_fleet.shared.settings import CrossAttention, Precision
-
-#: cached: keys and values of a window for every decoder layer; absorbed: the encoder's output that all layers share.
-Form = Literal["cached", "absorbed"]
+from whisper_fleet.shared.models import CrossAttention, Form, ModelDims, Precision, parameters
 
 ELEMENT_BYTES: Final[dict[Precision, int]] = {"float16": 2, "bfloat16": 2, "float32": 4}
 

@@ -9,9 +9,17 @@ from collections import OrderedDict
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from whisper_fleet.shared.errors import ModelUnavailable, UnknownModel
+
+#: The number format that a model's weights and activations have.
+Precision = Literal["float16", "bfloat16", "float32"]
+#: What cross-attention reads of an encoded window. cached: keys and values for every decoder layer; absorbed: the
+#: encoder's output, which all layers share.
+Form = Literal["cached", "absorbed"]
+#: The form that a fleet is configured for; auto: `whisper_fleet.shared.memory.form_of` chooses it for the GPU.
+CrossAttention = Literal["auto", "cached", "absorbed"]
 
 
 @dataclass(frozen=True, kw_only=True)

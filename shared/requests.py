@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, Vali
 from pydantic_core import PydanticCustomError
 
 from whisper_fleet.shared.errors import BadOption, BadPriority, UnknownLanguage, UnknownOption
-from whisper_fleet.shared.settings import Precision
+from whisper_fleet.shared.models import Precision
 from whisper_fleet.shared.wire import TranscribeRequest
 
 #: Characters of a wrong value that its error repeats.

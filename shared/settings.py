@@ -14,12 +14,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, Va
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from whisper_fleet.shared.errors import BadSetting, SetupError
+from whisper_fleet.shared.models import CrossAttention, Precision
 
 _PREFIX = "WHISPER_FLEET_"
 _LIST = 'a list is JSON, such as ["/data", "/media"]'
-Precision = Literal["float16", "bfloat16", "float32"]
-#: How encoded audio is kept and attended to; auto: as `whisper_fleet.shared.memory.form_of` says for the GPU.
-CrossAttention = Literal["auto", "cached", "absorbed"]
 
 
 def _host_name() -> str:

@@ -12,8 +12,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from whisper_fleet.shared.memory import Form
-from whisper_fleet.shared.settings import Precision
+from whisper_fleet.shared.models import Form, Precision
 
 
 class Wire(BaseModel):

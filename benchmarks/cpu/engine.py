@@ -33,8 +33,8 @@ from numpy.typing import NDArray
 
 from whisper_fleet.shared.audio.segments import SAMPLE_RATE, stream_pcm
 from whisper_fleet.shared.errors import EngineDied
-from whisper_fleet.shared.models import checkpoint_path
-from whisper_fleet.shared.settings import Precision, Settings, load_settings
+from whisper_fleet.shared.models import Precision, checkpoint_path
+from whisper_fleet.shared.settings import Settings, load_settings
 from whisper_fleet.workers.link.client import EngineClient
 from whisper_fleet.workers.link.protocol import EngineStats
 from whisper_fleet.workers.node.engine_command import Device, engine_environment

@@ -9,9 +9,9 @@ from whisper_fleet.scheduler.capacity.nvml import GpuReading, read_gpus
 from whisper_fleet.scheduler.capacity.slots import Budget, SlotCount, SlotLimits, combined, count_slots
 from whisper_fleet.shared.errors import FleetError
 from whisper_fleet.shared.host import HostReading, read_host
-from whisper_fleet.shared.memory import CUDA_CONTEXT_BYTES, ELEMENT_BYTES, Form, ModelMemory, forms_of, memory_of
-from whisper_fleet.shared.models import resolve
-from whisper_fleet.shared.settings import Precision, Settings
+from whisper_fleet.shared.memory import CUDA_CONTEXT_BYTES, ELEMENT_BYTES, ModelMemory, forms_of, memory_of
+from whisper_fleet.shared.models import Form, Precision, resolve
+from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.wire import GpuStatus
 
 

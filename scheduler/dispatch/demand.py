@@ -10,9 +10,8 @@ from typing import get_args
 
 from whisper_fleet.scheduler.dispatch.gpu_load import GpuLoad
 from whisper_fleet.shared.errors import ModelDoesNotFit, RequestError, UnknownGpu
-from whisper_fleet.shared.memory import Form, memory_of
-from whisper_fleet.shared.models import BEST_FIRST, canonical, resolve
-from whisper_fleet.shared.settings import Precision
+from whisper_fleet.shared.memory import memory_of
+from whisper_fleet.shared.models import BEST_FIRST, Form, Precision, canonical, resolve
 from whisper_fleet.shared.units import readable_bytes
 from whisper_fleet.shared.wire import GpuStatus, Need
 

@@ -23,8 +23,8 @@ PcmStream = Generator[bytes, None, None]
 SAMPLE_RATE = 16_000
 BYTES_PER_SAMPLE = 2
 
-#: Containers that hold their own media. No playlists: they make ffmpeg read other files.
-FORMATS = "wav,w64,mp3,flac,ogg,aac,mov,matroska,mpegts,mpeg,asf,aiff,au,avi,flv,amr,caf,ac3,eac3,wv,tta,ape,gsm,voc"
+#: ffmpeg's names of containers that hold their own media. No playlists: they make ffmpeg read other files.
+CONTAINERS = "wav,w64,mp3,flac,ogg,aac,mov,matroska,mpegts,mpeg,asf,aiff,au,avi,flv,amr,caf,ac3,eac3,wv,tta,ape,gsm,voc"
 
 _STALL_SECONDS = 60.0  # without a byte of output, ffmpeg hangs
 _CPU_SECONDS = 3600  # some 1,500 hours of mp3
@@ -58,7 +58,7 @@ def stream_pcm(path: Path, settings: Settings, *, called: str | None = None) -> 
 def _command(path: Path, ffmpeg: Path) -> list[str]:
     """openai-whisper's own arguments, and those that keep ffmpeg to this one file."""
     quiet = ["-nostdin", "-hide_banner", "-v", "error"]
-    closed = ["-protocol_whitelist", "file", "-format_whitelist", FORMATS]
+    closed = ["-protocol_whitelist", "file", "-format_whitelist", CONTAINERS]
     source = ["-threads", "1", "-i", f"file:{path.absolute()}", "-vn", "-sn", "-dn"]
     sink = ["-f", "s16le", "-ac", "1", "-acodec", "pcm_s16le", "-ar", str(SAMPLE_RATE), "-"]
     return ["/bin/sh", "-c", _LIMITED, "decode", str(ffmpeg), *quiet, *closed, *source, *sink]

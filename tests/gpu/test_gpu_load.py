@@ -17,7 +17,7 @@ from tests.support.in_process_engine import BASE, InProcessEngine, decoded, mel_
 from tests.support.waiting import wait_until
 from whisper_fleet.shared.errors import EngineDied
 from whisper_fleet.shared.memory import ELEMENT_BYTES, form_of
-from whisper_fleet.shared.settings import Precision
+from whisper_fleet.shared.models import Precision
 from whisper_fleet.workers.node.engine_process import EngineProcess
 from whisper_fleet.workers.whisper import proxy
 

@@ -12,7 +12,7 @@ import whisper
 from torch import Tensor
 
 from tests.support.in_process_engine import END_OF_TEXT, mel_of
-from whisper_fleet.shared.settings import CrossAttention, Precision
+from whisper_fleet.shared.models import CrossAttention, Precision
 from whisper_fleet.workers.engine.batch.decode_plan import plan_decode
 from whisper_fleet.workers.engine.batch.window import Session, Window
 from whisper_fleet.workers.engine.model.checkpoint import open_checkpoint

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tests.support.in_process_engine import TINY, InProcessEngine, decoded, random_model, served
 from tests.support.waiting import wait_until
 from whisper_fleet.shared.errors import ModelUnavailable
-from whisper_fleet.shared.memory import Form
+from whisper_fleet.shared.models import Form
 from whisper_fleet.workers.link.client import EngineClient
 from whisper_fleet.workers.whisper import proxy
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from whisper.model import ModelDimensions, Whisper
 
-from whisper_fleet.shared.settings import Precision
+from whisper_fleet.shared.models import Precision
 from whisper_fleet.workers.engine.engine import Answer, Engine, Options
 from whisper_fleet.workers.link.client import EngineClient
 from whisper_fleet.workers.link.protocol import AskStats, Decode, Decoded, EngineStats, Open, Resize

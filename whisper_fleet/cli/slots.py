@@ -10,8 +10,8 @@ from whisper_fleet.cli.doctor import Finding, device_findings, report
 from whisper_fleet.deploy.processes.state_dir import use_embedded_redis
 from whisper_fleet.scheduler.capacity.slots import Budget, SlotLimits, count_slots
 from whisper_fleet.shared.memory import ELEMENT_BYTES, form_of, memory_of
-from whisper_fleet.shared.models import resolve
-from whisper_fleet.shared.settings import Precision, Settings
+from whisper_fleet.shared.models import Precision, resolve
+from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.units import parse_bytes
 
 #: A machine that is only thought of shall not be short of these.

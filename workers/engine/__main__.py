@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from whisper_fleet.shared.settings import CrossAttention
+from whisper_fleet.shared.models import CrossAttention
 
 
 def main(argv: Sequence[str] | None = None) -> int:

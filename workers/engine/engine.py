@@ -18,7 +18,7 @@ from torch import Tensor
 
 from whisper_fleet.shared.errors import EngineError, EngineOutOfMemory, EngineRequestInvalid
 from whisper_fleet.shared.memory import forms_of
-from whisper_fleet.shared.settings import CrossAttention
+from whisper_fleet.shared.models import CrossAttention
 from whisper_fleet.workers.engine.alignment import tokens_of
 from whisper_fleet.workers.engine.batch.batcher import Batcher
 from whisper_fleet.workers.engine.batch.decode_plan import plan_decode

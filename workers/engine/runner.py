@@ -12,7 +12,7 @@ from torch import Tensor
 
 from whisper_fleet.shared.errors import EngineOutOfMemory
 from whisper_fleet.shared.memory import form_of
-from whisper_fleet.shared.settings import CrossAttention
+from whisper_fleet.shared.models import CrossAttention
 from whisper_fleet.workers.engine.batch.beam import BeamSearch
 from whisper_fleet.workers.engine.batch.decode_plan import Plan, model_tokenizer, multilingual
 from whisper_fleet.workers.engine.batch.result import Decoding, result_of, seed_of

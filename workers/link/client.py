@@ -19,7 +19,7 @@ from whisper.model import ModelDimensions
 
 from whisper_fleet.shared import errors
 from whisper_fleet.shared.errors import EngineDied, EngineError
-from whisper_fleet.shared.settings import Precision
+from whisper_fleet.shared.models import Precision
 from whisper_fleet.workers.link import framing, protocol
 from whisper_fleet.workers.link.decode_options import request_of
 from whisper_fleet.workers.link.protocol import (

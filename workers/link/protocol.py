@@ -12,8 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter
 
-from whisper_fleet.shared.memory import Form
-from whisper_fleet.shared.settings import Precision
+from whisper_fleet.shared.models import Form, Precision
 from whisper_fleet.shared.wire import Wire
 
 #: Bytes of the JSON and of the tensor that follow, big-endian.

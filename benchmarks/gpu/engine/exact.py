@@ -27,7 +27,7 @@ from torch import Tensor
 from benchmarks.gpu.engine import setup
 from benchmarks.gpu.engine.compare import Stock, compare, word_errors
 from benchmarks.gpu.engine.speech import RATE, SHIPPED, Samples, read, spoken_windows
-from whisper_fleet.shared.settings import CrossAttention
+from whisper_fleet.shared.models import CrossAttention
 from whisper_fleet.workers.engine.model.checkpoint import open_checkpoint
 
 

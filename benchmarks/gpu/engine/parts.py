@@ -13,7 +13,7 @@ from torch.profiler import ProfilerActivity
 from torch.profiler import profile as torch_profile
 
 from benchmarks.gpu.engine import setup
-from whisper_fleet.shared.settings import CrossAttention
+from whisper_fleet.shared.models import CrossAttention
 from whisper_fleet.workers.engine.cuda import path
 from whisper_fleet.workers.engine.loaded_model import ENCODE_BATCH, Loaded
 from whisper_fleet.workers.engine.sampling.row_state import Whole

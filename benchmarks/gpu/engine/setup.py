@@ -18,8 +18,7 @@ from torch import Tensor
 from whisper.model import ModelDimensions
 
 from benchmarks.support.random_weights import random_weights
-from whisper_fleet.shared.models import MODELS
-from whisper_fleet.shared.settings import CrossAttention
+from whisper_fleet.shared.models import MODELS, CrossAttention
 from whisper_fleet.workers.engine.batch.batcher import Batcher
 from whisper_fleet.workers.engine.batch.decode_plan import plan_decode
 from whisper_fleet.workers.engine.batch.window import Session, Window

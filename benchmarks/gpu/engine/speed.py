@@ -17,8 +17,7 @@ import torch
 
 from benchmarks.gpu.engine import parts, setup
 from whisper_fleet.shared.memory import ELEMENT_BYTES, form_of, memory_of
-from whisper_fleet.shared.models import MODELS
-from whisper_fleet.shared.settings import CrossAttention
+from whisper_fleet.shared.models import MODELS, CrossAttention
 from whisper_fleet.workers.engine.loaded_model import Loaded
 
 _WAVES = 2  # of windows that are measured, after one that warms up

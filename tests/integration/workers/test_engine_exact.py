@@ -17,7 +17,7 @@ import whisper
 from numpy.typing import NDArray
 from whisper.decoding import DecodingOptions
 
-from whisper_fleet.shared.settings import CrossAttention
+from whisper_fleet.shared.models import CrossAttention
 from whisper_fleet.workers.engine.engine import Engine, Options
 from whisper_fleet.workers.engine.model.checkpoint import alignment_heads
 from whisper_fleet.workers.link.client import EngineClient

@@ -15,8 +15,7 @@ from whisper_fleet.shared.memory import (
     forms_of,
     memory_of,
 )
-from whisper_fleet.shared.models import MODELS, parameters
-from whisper_fleet.shared.settings import CrossAttention, Precision
+from whisper_fleet.shared.models import MODELS, CrossAttention, Precision, parameters
 
 MB = 1e6
 

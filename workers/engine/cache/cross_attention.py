@@ -15,7 +15,7 @@ from typing import Protocol
 import torch.nn.functional as F
 from torch import Tensor
 
-from whisper_fleet.shared.memory import Form
+from whisper_fleet.shared.models import Form
 from whisper_fleet.workers.engine.cache.kv_cache import KvCache
 from whisper_fleet.workers.engine.model.weights import CrossHeads, Weights
 

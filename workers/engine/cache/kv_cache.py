@@ -7,7 +7,8 @@ from torch import Tensor
 from whisper.model import ModelDimensions
 
 from whisper_fleet.shared.errors import EngineOutOfMemory
-from whisper_fleet.shared.memory import Form, audio_shape
+from whisper_fleet.shared.memory import audio_shape
+from whisper_fleet.shared.models import Form
 from whisper_fleet.workers.engine.cache.virtual_memory import reserve
 
 #: Slots, and rows, for which address space is reserved.

@@ -14,7 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from whisper_fleet.shared.memory import Form
+from whisper_fleet.shared.models import Form
 from whisper_fleet.workers.engine.cache.cross_attention import (
     AbsorbedAudio,
     CachedAudio,

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from whisper_fleet.shared.memory import ENCODER_ROWS, Form
+from whisper_fleet.shared.memory import ENCODER_ROWS
+from whisper_fleet.shared.models import Form
 from whisper_fleet.workers.engine.cache.kv_cache import KvCache
 from whisper_fleet.workers.engine.cuda.graphs import Graphs, bucket_of
 from whisper_fleet.workers.engine.sampling.row_state import RowState, Whole

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from whisper_fleet.shared.memory import Form
+from whisper_fleet.shared.models import Form
 from whisper_fleet.workers.engine.cache.cross_attention import FORMS, CachedAudio, EncodedAudio
 from whisper_fleet.workers.engine.cache.kv_cache import KvCache, consecutive
 from whisper_fleet.workers.engine.model.linear import can_pack, product

@@ -12,7 +12,7 @@ import whisper
 from torch import Tensor
 from whisper.model import ModelDimensions, Whisper
 
-from whisper_fleet.shared.memory import Form
+from whisper_fleet.shared.models import Form
 from whisper_fleet.workers.engine.cache.cross_attention import (
     FORMS,
     AbsorbedAudio,
