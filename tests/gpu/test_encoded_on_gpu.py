@@ -14,7 +14,7 @@ from whisper_fleet.workers.engine.cache.kv_cache import KvCache
 from whisper_fleet.workers.engine.cuda.graphs import Graphs
 from whisper_fleet.workers.engine.model.checkpoint import Checkpoint
 from whisper_fleet.workers.engine.model.weights import place_weights
-from whisper_fleet.workers.engine.sampling.row_state import RowState, Whole
+from whisper_fleet.workers.engine.sampling.row_state import IntColumn, RowState
 
 pytestmark = [
     pytest.mark.gpu,
@@ -85,7 +85,7 @@ def test_a_captured_step_follows_its_rows_to_other_slots(kept: Any, model: Any, 
     query = torch.zeros(4, STATE, dtype=torch.float16, device=GPU)
     graphs, attention = Graphs(), FusedStepAttention(cache, audio, state, 4)
     for seed, slots in enumerate([[0, 0, 2, 2], [2, 0, 0, 2], [0, 0, 0, 0]]):
-        state.whole[:4, Whole.SLOT] = torch.tensor(slots, dtype=torch.int32, device=GPU)
+        state.ints[:4, IntColumn.SLOT] = torch.tensor(slots, dtype=torch.int32, device=GPU)
         asked = queries(4, seed)
         query.copy_(asked)
         got = graphs.run(("step", 4, False), lambda: attention.audio(query, LAYER)).clone()

@@ -17,7 +17,7 @@ from whisper_fleet.workers.engine.batch.decode_plan import plan_decode
 from whisper_fleet.workers.engine.batch.window import Session, Window
 from whisper_fleet.workers.engine.model.checkpoint import open_checkpoint
 from whisper_fleet.workers.engine.runner import Runner
-from whisper_fleet.workers.engine.sampling.row_state import Whole
+from whisper_fleet.workers.engine.sampling.row_state import IntColumn
 from whisper_fleet.workers.link.protocol import DetectLanguage
 
 pytestmark = pytest.mark.gpu
@@ -56,7 +56,7 @@ def forced_logits(checkpoint: Path, precision: Precision, form: CrossAttention, 
         runner.start((window,))
         seen.clear()
         for token in TOKENS:
-            runner.state.whole[0, Whole.TOKEN] = token
+            runner.state.ints[0, IntColumn.TOKEN] = token
             runner.decode()
         kept = torch.stack(seen).cpu()
     runner.release()
@@ -80,7 +80,7 @@ def _spy(runner: Runner, seen: list[Tensor]) -> None:
 def _window(runner: Runner, mel: Tensor) -> Window:
     options = whisper.DecodingOptions(language="en", sample_len=len(TOKENS) + 5, suppress_tokens=[END_OF_TEXT])
     window = Window(
-        session=Session(number=1, slot=0),
+        session=Session(number=1, cache_slot=0),
         request=DetectLanguage(),
         future=Future(),
         mel=mel.to(runner.network.weights.dtype),

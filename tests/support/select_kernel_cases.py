@@ -13,7 +13,7 @@ from torch import Tensor
 from tests.unit.workers.engine.sampling.test_rules import ROWS, random_rows, state_after
 from whisper_fleet.workers.engine.cuda import select
 from whisper_fleet.workers.engine.sampling import rules
-from whisper_fleet.workers.engine.sampling.row_state import Whole
+from whisper_fleet.workers.engine.sampling.row_state import IntColumn
 
 #: Triton's interpreter takes as long as a block has lanes and a row has blocks: both are small here. Timestamps begin,
 #: and the vocabulary ends, inside a block, at its border or beside it.
@@ -32,7 +32,7 @@ def main() -> None:
         logits, history = random_rows(tokenizer, vocabulary, seed, sampled)
         plain, rows, words = state_after(history, tokenizer, vocabulary, blank, timed, _LATEST_FIRST)
         kernel, _, _ = state_after(history, tokenizer, vocabulary, blank, timed, _LATEST_FIRST)
-        tempt(logits, tokenizer, plain.whole[:ROWS, Whole.LAST_TIMESTAMP], seed)
+        tempt(logits, tokenizer, plain.ints[:ROWS, IntColumn.LAST_TIMESTAMP], seed)
         spread = logits[seed + 2]  # none of its timestamps is likely, all together are
         spread[tokenizer.timestamp_begin :] = spread[: tokenizer.timestamp_begin].max() - 3
         some = rows[[seed, seed + 2, seed + 4]]
@@ -40,9 +40,9 @@ def main() -> None:
         tokens, logprobs = rules.sample(masked, plain, some, draw=False)
         rules.push(tokens, logprobs, plain, some, words)
         select.select(logits[some], kernel, some, words, draw=False)
-        for part in ("whole", "sampled", "active"):
+        for part in ("ints", "sampled", "active"):
             assert torch.equal(getattr(kernel, part), getattr(plain, part)), (seed, part)
-        torch.testing.assert_close(kernel.real, plain.real, rtol=1e-5, atol=1e-4)
+        torch.testing.assert_close(kernel.floats, plain.floats, rtol=1e-5, atol=1e-4)
 
 
 def small_tokenizer(texts: int) -> Any:

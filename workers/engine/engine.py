@@ -27,7 +27,7 @@ from whisper_fleet.workers.engine.batch.window import Session, Window
 from whisper_fleet.workers.engine.cache.kv_cache import MOST_ROWS
 from whisper_fleet.workers.engine.cuda.path import capability
 from whisper_fleet.workers.engine.identity import identity
-from whisper_fleet.workers.engine.loaded_model import ENCODE_BATCH, ENCODE_PATIENCE, Loaded
+from whisper_fleet.workers.engine.loaded_model import ENCODE_BATCH, ENCODE_PATIENCE, LoadedModel
 from whisper_fleet.workers.engine.model.checkpoint import open_checkpoint
 from whisper_fleet.workers.engine.runner import Runner
 from whisper_fleet.workers.engine.stats import Meter
@@ -58,8 +58,8 @@ class Engine:
         self._options = options
         self._device = torch.device(options.device, 0) if options.device == "cuda" else torch.device("cpu")
         self._slots = options.slots
-        self._models: dict[str, Loaded] = {}
-        self._model_of: dict[int, Loaded] = {}
+        self._models: dict[str, LoadedModel] = {}
+        self._model_of: dict[int, LoadedModel] = {}
         self._meter = Meter()
         self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -143,7 +143,7 @@ class Engine:
         dims = {key: int(value) for key, value in vars(loaded.checkpoint.dims).items()}
         return protocol.Opened(dims=dims, alignment_heads=heads, precision=precision)
 
-    def _load(self, name: str, model: str, dtype: torch.dtype) -> Loaded:
+    def _load(self, name: str, model: str, dtype: torch.dtype) -> LoadedModel:
         started = time.monotonic()
         checkpoint = open_checkpoint(model, self._options.model_dir)
         runner = self._with_room(
@@ -158,7 +158,9 @@ class Engine:
         kind = self._device.type
         batch = Batcher(slots=1, encode_batch=ENCODE_BATCH[kind], encode_patience=ENCODE_PATIENCE[kind])
         checkpoint.weights.clear()
-        loaded = Loaded(name, checkpoint, runner, batch, self._meter, make_room=lambda: self._unload_least_recent(name))
+        loaded = LoadedModel(
+            name, checkpoint, runner, batch, self._meter, make_room=lambda: self._unload_least_recent(name)
+        )
         loaded.resize(max(self._slots, 1))
         self._models[name] = loaded
         took = time.monotonic() - started
@@ -223,14 +225,14 @@ class Engine:
             self._unload(min(unused, key=lambda loaded: loaded.last_used).name)
         return bool(unused)
 
-    def _unused(self) -> list[Loaded]:
+    def _unused(self) -> list[LoadedModel]:
         return [loaded for loaded in self._models.values() if not loaded.sessions]
 
     def _unload(self, name: str) -> None:
         self._release(self._models.pop(name))
         log.info("unloaded %s", name)
 
-    def _release(self, loaded: Loaded) -> None:
+    def _release(self, loaded: LoadedModel) -> None:
         loaded.runner.release()
         if self._device.type == "cuda":
             torch._C._cuda_clearCublasWorkspaces()

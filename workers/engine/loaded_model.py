@@ -29,7 +29,7 @@ ENCODE_PATIENCE = {"cuda": 6, "cpu": 0}
 
 
 @dataclass(eq=False)
-class Loaded:
+class LoadedModel:
     """One model with its sessions."""
 
     name: str  # "name/precision"
@@ -88,7 +88,7 @@ class Loaded:
         self._short_since = time.monotonic()
         if self.make_room():
             return
-        decoding, live = isinstance(step, batcher.Decode), len(self.batch.live)
+        decoding, live = isinstance(step, batcher.DecodeStep), len(self.batch.live)
         allowed = less(self._allowed, decoding=decoding, windows=len(windows), live=live)
         if allowed is None:
             self._fail(windows, EngineOutOfMemory(what="a window, even alone"))
@@ -126,16 +126,16 @@ class Loaded:
         started = time.monotonic()
         kind: str
         match step:
-            case batcher.Encode(windows):
+            case batcher.EncodeStep(windows):
                 kind = "encode"
                 self.runner.encode(windows)
-            case batcher.Prompt(windows):
+            case batcher.PromptStep(windows):
                 kind = "prefill"
                 self._prompt(windows)
-            case batcher.Align((window,)):
+            case batcher.AlignStep((window,)):
                 kind = "prefill"
                 self._align(window)
-            case batcher.Decode():
+            case batcher.DecodeStep():
                 kind = "decode"
                 self._deliver(self.runner.decode())
         self.meter.spent(kind, time.monotonic() - started)
@@ -160,11 +160,11 @@ class Loaded:
             window.plan = window.plan.in_language(code, language.token)
 
     def _align(self, window: Window) -> None:
-        if window.session.slot is None or not isinstance(window.request, protocol.Align):
+        if window.session.cache_slot is None or not isinstance(window.request, protocol.Align):
             raise RuntimeError("only alignments of encoded windows are scheduled")
         heads = self.checkpoint.alignment_heads
         runner = self.runner
-        slot = window.session.slot
+        slot = window.session.cache_slot
         reply, matrix = align(runner.network, runner.cache, runner.audio, slot, window.request, heads)
         self.batch.done(window)
         window.future.set_result((reply, matrix))

@@ -14,13 +14,13 @@ from whisper_fleet.shared.errors import EngineOutOfMemory
 from whisper_fleet.shared.memory import form_of
 from whisper_fleet.shared.models import CrossAttention
 from whisper_fleet.workers.engine.batch.beam import BeamSearch
-from whisper_fleet.workers.engine.batch.decode_plan import Plan, model_tokenizer, multilingual
+from whisper_fleet.workers.engine.batch.decode_plan import DecodePlan, model_tokenizer, multilingual
 from whisper_fleet.workers.engine.batch.result import Decoding, result_of, seed_of
 from whisper_fleet.workers.engine.batch.window import Window
 from whisper_fleet.workers.engine.cache.cross_attention import EncodedAudio
 from whisper_fleet.workers.engine.cache.kv_cache import MOST_ROWS, KvCache
 from whisper_fleet.workers.engine.cuda.graphs import bucket_of
-from whisper_fleet.workers.engine.cuda.path import SHORTEST, Fast, capability, fast_path
+from whisper_fleet.workers.engine.cuda.path import SHORTEST, FusedPath, capability, fast_path
 from whisper_fleet.workers.engine.model.checkpoint import Checkpoint
 from whisper_fleet.workers.engine.model.linear import can_pack
 from whisper_fleet.workers.engine.model.weights import place_weights
@@ -28,7 +28,7 @@ from whisper_fleet.workers.engine.network.attention import PromptAttention, step
 from whisper_fleet.workers.engine.network.host_attention import plain_audio
 from whisper_fleet.workers.engine.network.network import Network, PlainArithmetic
 from whisper_fleet.workers.engine.sampling import rules
-from whisper_fleet.workers.engine.sampling.row_state import Real, RowState, Whole, whole_row
+from whisper_fleet.workers.engine.sampling.row_state import FloatColumn, IntColumn, RowState, int_row
 from whisper_fleet.workers.link.protocol import Decoded, Language
 
 #: Tokens up to which a prompt attends to the audio like so many decode steps.
@@ -62,7 +62,7 @@ class Runner:
         self.state = RowState(self.dims, device)
         self._tokenizer = model_tokenizer(self.dims)
         self.vocabulary = rules.vocabulary_of(self._tokenizer, self.dims.n_vocab, device)
-        self._fast: Fast | None = fast_path(device, self.cache, self.state, self.vocabulary)
+        self._fast: FusedPath | None = fast_path(device, self.cache, self.state, self.vocabulary)
         self.network = Network(weights, self._fast.arithmetic if self._fast else PlainArithmetic())
         self.audio: EncodedAudio = (
             self._fast.attach(self.network, form) if self._fast else plain_audio(form, weights, self.cache)
@@ -121,7 +121,7 @@ class Runner:
         for group in [[window] for window in windows] if alone else [list(windows)]:
             self._start([(window, window.plan) for window in group if window.plan is not None])
 
-    def _start(self, group: list[tuple[Window, Plan]]) -> None:
+    def _start(self, group: list[tuple[Window, DecodePlan]]) -> None:
         rows = self._admit(group)
         windows = [window for window, _ in group]
         prompts = [list(plan.initial_tokens) for _, plan in group]
@@ -139,13 +139,13 @@ class Runner:
         source = [at for at, window in enumerate(windows) for _ in window.rows]
         if self.vocabulary.no_speech is not None:
             silence = logits[: len(group)].float().softmax(-1)[:, self.vocabulary.no_speech]
-            self.state.real[rows, Real.NO_SPEECH] = silence[self.state.upload(source, torch.long)]
+            self.state.floats[rows, FloatColumn.NO_SPEECH] = silence[self.state.upload(source, torch.long)]
         last = logits[len(group) :][self.state.upload(source, torch.long)]
         self._choose(last, rows, [self._decoding[window] for window in windows])
 
-    def _admit(self, group: list[tuple[Window, Plan]]) -> Tensor:
+    def _admit(self, group: list[tuple[Window, DecodePlan]]) -> Tensor:
         """Give the windows' rows their first state; the rows, as a tensor."""
-        numbers, whole, real, leads = [], [], [], []
+        numbers, ints, floats, leads = [], [], [], []
         for window, plan in group:
             in_use = {decoding.mask for decoding in self._decoding.values()}
             mask = self.state.mask_number(plan.suppressed, in_use)
@@ -158,10 +158,10 @@ class Runner:
             for member, row in enumerate(window.rows):
                 seed = seed_of(window.session.fingerprint, plan, member)
                 numbers.append(row)
-                whole.append(whole_row(plan, slot=_slot(window), mask=mask, seed=seed))
-                real.append([0.0, plan.options.temperature, float("nan")])
+                ints.append(int_row(plan, slot=_slot(window), mask=mask, seed=seed))
+                floats.append([0.0, plan.options.temperature, float("nan")])
                 leads.append(window.rows[0])
-        return self.state.admit(numbers, whole, real, leads)
+        return self.state.admit(numbers, ints, floats, leads)
 
     def _read(self, windows: list[Window], prompts: list[list[int]], leads: Tensor | None) -> Tensor:
         """Hidden states of prompts, padded to one length: [windows * length, state]."""
@@ -197,8 +197,8 @@ class Runner:
             numbers = [row for decoding in group for row in decoding.window.rows]
             rows = torch.tensor(numbers, device=self.device)
             attention = step_attention(self.cache, self.audio, self.state, rows)
-            tokens = self.state.whole[rows, Whole.TOKEN].long()
-            positions = self.state.whole[rows, Whole.POSITION].long().clamp(max=self.dims.n_text_ctx - 1)
+            tokens = self.state.ints[rows, IntColumn.TOKEN].long()
+            positions = self.state.ints[rows, IntColumn.POSITION].long().clamp(max=self.dims.n_text_ctx - 1)
             logits = self.network.logits(self.network.decode(tokens, positions, attention))
             self._choose(logits, rows, group)
 
@@ -293,6 +293,6 @@ def _owners(group: list[Decoding]) -> list[Decoding]:
 
 
 def _slot(window: Window) -> int:
-    if window.session.slot is None:
+    if window.session.cache_slot is None:
         raise RuntimeError("a window without a slot was scheduled")
-    return window.session.slot
+    return window.session.cache_slot

@@ -15,14 +15,14 @@ from torch.profiler import profile as torch_profile
 from benchmarks.gpu.engine import setup
 from whisper_fleet.shared.models import CrossAttention
 from whisper_fleet.workers.engine.cuda import path
-from whisper_fleet.workers.engine.loaded_model import ENCODE_BATCH, Loaded
-from whisper_fleet.workers.engine.sampling.row_state import Whole
+from whisper_fleet.workers.engine.loaded_model import ENCODE_BATCH, LoadedModel
+from whisper_fleet.workers.engine.sampling.row_state import IntColumn
 
 _LONGEST_NAME = 90  # characters of a kernel that tell it from others
 
 
 @torch.inference_mode()
-def encode_and_step(loaded: Loaded, rows: int) -> tuple[float, float | None]:
+def encode_and_step(loaded: LoadedModel, rows: int) -> tuple[float, float | None]:
     """Milliseconds a window of an encoder batch with what it keeps, and of a decode step of `rows` rows."""
     batch = min(rows, ENCODE_BATCH[loaded.runner.device.type])
     encode = median(encoding(loaded, batch)) / batch
@@ -35,7 +35,7 @@ def encode_and_step(loaded: Loaded, rows: int) -> tuple[float, float | None]:
     return round(encode, 3), round(took, 3)
 
 
-def encoding(loaded: Loaded, windows: int) -> Callable[[], object]:
+def encoding(loaded: LoadedModel, windows: int) -> Callable[[], object]:
     """Encodes so many windows into the first slots."""
     runner, mels = loaded.runner, setup.noise(loaded.checkpoint.dims, windows)
     if runner._fast is None:
@@ -45,7 +45,7 @@ def encoding(loaded: Loaded, windows: int) -> Callable[[], object]:
     return lambda: ready.encode(mels, list(range(windows)), torch.float16)
 
 
-def encoding_alone(loaded: Loaded, windows: int) -> Callable[[], object]:
+def encoding_alone(loaded: LoadedModel, windows: int) -> Callable[[], object]:
     """As `encoding`, without the copies from the host, which the engine hides behind decode steps."""
     ready = loaded.runner._fast
     if ready is None:
@@ -53,7 +53,7 @@ def encoding_alone(loaded: Loaded, windows: int) -> Callable[[], object]:
     return lambda: ready._encoder_graphs.run(("encoder", windows, False), lambda: ready._encode(windows))
 
 
-def stepping(loaded: Loaded, rows: int) -> Callable[[], object] | None:
+def stepping(loaded: LoadedModel, rows: int) -> Callable[[], object] | None:
     """One decode step of so many rows in the middle of a window's text; None without graphs."""
     ready = loaded.runner._fast
     if ready is None:
@@ -62,14 +62,14 @@ def stepping(loaded: Loaded, rows: int) -> Callable[[], object] | None:
     return lambda: ready.step(rows, False)
 
 
-def live(loaded: Loaded, rows: int) -> None:
+def live(loaded: LoadedModel, rows: int) -> None:
     """Rows in the middle of a window's text."""
     state = loaded.runner.state
     numbers = torch.arange(rows, device=state.active.device, dtype=torch.int32)
-    state.whole[:rows, Whole.POSITION] = 50
-    state.whole[:rows, Whole.COUNT] = 47
-    state.whole[:rows, Whole.MOST] = 224
-    state.whole[:rows, Whole.SLOT] = numbers
+    state.ints[:rows, IntColumn.POSITION] = 50
+    state.ints[:rows, IntColumn.COUNT] = 47
+    state.ints[:rows, IntColumn.MOST] = 224
+    state.ints[:rows, IntColumn.SLOT] = numbers
     state.holder[:rows] = numbers[:, None]
     state.active[:rows] = 1
     setup.wait(state.active.device.type)
@@ -95,7 +95,7 @@ def encoder_flops(name: str) -> float:
 
 
 @torch.inference_mode()
-def profile(loaded: Loaded, rows: int) -> Iterator[tuple[str, list[tuple[object, ...]]]]:
+def profile(loaded: LoadedModel, rows: int) -> Iterator[tuple[str, list[tuple[object, ...]]]]:
     """The top kernels of an encoder batch and of one decode step: microseconds, calls, name."""
     device = loaded.runner.device.type
     windows = min(rows, ENCODE_BATCH[device])

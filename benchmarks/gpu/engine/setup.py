@@ -22,7 +22,7 @@ from whisper_fleet.shared.models import MODELS, CrossAttention
 from whisper_fleet.workers.engine.batch.batcher import Batcher
 from whisper_fleet.workers.engine.batch.decode_plan import plan_decode
 from whisper_fleet.workers.engine.batch.window import Session, Window
-from whisper_fleet.workers.engine.loaded_model import ENCODE_BATCH, ENCODE_PATIENCE, Loaded
+from whisper_fleet.workers.engine.loaded_model import ENCODE_BATCH, ENCODE_PATIENCE, LoadedModel
 from whisper_fleet.workers.engine.model.checkpoint import Checkpoint, alignment_heads
 from whisper_fleet.workers.engine.runner import Runner
 from whisper_fleet.workers.engine.stats import Meter
@@ -89,17 +89,17 @@ def load(
     device: str = "cuda",
     form: CrossAttention = "auto",
     reproducible: bool = False,
-) -> Loaded:
+) -> LoadedModel:
     """The model as the engine holds it, with memory for so many slots."""
     where = torch.device("cuda", 0) if device == "cuda" else torch.device("cpu")
     runner = Runner(checkpoint, dtype_of(device), where, reproducible=reproducible, cross_attention=form)
     batch = Batcher(slots=1, encode_batch=ENCODE_BATCH[device], encode_patience=ENCODE_PATIENCE[device])
-    loaded = Loaded(checkpoint.name, checkpoint, runner, batch, Meter())
+    loaded = LoadedModel(checkpoint.name, checkpoint, runner, batch, Meter())
     loaded.resize(slots)
     return loaded
 
 
-def unload(loaded: Loaded) -> None:
+def unload(loaded: LoadedModel) -> None:
     """Give the model's memory back."""
     on_gpu = loaded.runner.device.type == "cuda"
     loaded.runner.release()
@@ -109,7 +109,7 @@ def unload(loaded: Loaded) -> None:
         torch.cuda.empty_cache()
 
 
-def request(loaded: Loaded, mel: Tensor, **options: Any) -> Window:
+def request(loaded: LoadedModel, mel: Tensor, **options: Any) -> Window:
     """A decode request of a session of its own, as it arrives from the border."""
     asked = Decode(**{"task": "transcribe", "temperature": 0.0, "suppress_blank": True, "without_timestamps": False,
                       "language": "en", "suppress_tokens": "-1", "max_initial_timestamp": 1.0, **options})  # fmt: skip
@@ -122,12 +122,12 @@ def request(loaded: Loaded, mel: Tensor, **options: Any) -> Window:
     return window
 
 
-def forced(loaded: Loaded, tokens: int) -> dict[str, Any]:
+def forced(loaded: LoadedModel, tokens: int) -> dict[str, Any]:
     """Options of a request that samples exactly so many tokens."""
     return {"sample_len": tokens, "suppress_tokens": [-1, loaded.runner.vocabulary.end_of_text]}
 
 
-def run(loaded: Loaded, windows: list[Window]) -> float:
+def run(loaded: LoadedModel, windows: list[Window]) -> float:
     """Step until all windows are answered; the seconds it took. A session leaves with its answer."""
     for window in windows:
         window.future.add_done_callback(partial(_close, window.session))

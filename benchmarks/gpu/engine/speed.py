@@ -18,7 +18,7 @@ import torch
 from benchmarks.gpu.engine import parts, setup
 from whisper_fleet.shared.memory import ELEMENT_BYTES, form_of, memory_of
 from whisper_fleet.shared.models import MODELS, CrossAttention
-from whisper_fleet.workers.engine.loaded_model import Loaded
+from whisper_fleet.workers.engine.loaded_model import LoadedModel
 
 _WAVES = 2  # of windows that are measured, after one that warms up
 
@@ -87,7 +87,7 @@ def speeds(item: str, form: CrossAttention, arguments: argparse.Namespace) -> An
     yield {"model": name, "left_after_unload_mib": round((setup.device_bytes(device) - before) / 2**20, 1)}
 
 
-def speed(loaded: Loaded, rows: int, tokens: int) -> dict[str, Any]:
+def speed(loaded: LoadedModel, rows: int, tokens: int) -> dict[str, Any]:
     """Full waves of `rows` windows, and the parts of a window by themselves."""
     mels = setup.noise(loaded.checkpoint.dims, rows)
     options = setup.forced(loaded, tokens)

@@ -12,34 +12,34 @@ from whisper_fleet.workers.engine.batch.window import Session, Stage, Window
 
 
 @dataclass(frozen=True)
-class Encode:
+class EncodeStep:
     """Encode these windows' audio into their slots."""
 
     windows: tuple[Window, ...]
 
 
 @dataclass(frozen=True)
-class Prompt:
+class PromptStep:
     """Read these windows' prompts and sample their first tokens, or detect their language."""
 
     windows: tuple[Window, ...]
 
 
 @dataclass(frozen=True)
-class Align:
+class AlignStep:
     """Find out when the words of this window were spoken; of several there would be nothing to gain."""
 
     windows: tuple[Window]
 
 
 @dataclass(frozen=True)
-class Decode:
+class DecodeStep:
     """One more token for every live row."""
 
     windows: tuple[Window, ...]
 
 
-Step = Encode | Prompt | Align | Decode
+Step = EncodeStep | PromptStep | AlignStep | DecodeStep
 
 
 class Batcher:
@@ -80,18 +80,18 @@ class Batcher:
     def next_step(self) -> Step | None:
         """Prompts first, since their rows are free; then encode and decode in turn; None: nothing to do."""
         if align := next((window for window in self._waiting if window.is_alignment and _ready(window)), None):
-            return Align((align,))
+            return AlignStep((align,))
         if prompts := self._prompts():
-            return Prompt(prompts)
+            return PromptStep(prompts)
         if not self._encoding and not (self._live and self._decode_is_due) and (windows := self._to_encode()):
             self._decode_is_due = True
             self._encoding = windows
             for window in windows:
                 window.stage = Stage.ENCODING
-            return Encode(windows)
+            return EncodeStep(windows)
         if self._live:
             self._decode_is_due = False
-            return Decode(tuple(self._live))
+            return DecodeStep(tuple(self._live))
         return None
 
     def encoded(self) -> None:
@@ -121,7 +121,7 @@ class Batcher:
         session.window = None
         if session.closed:
             self.drop(session)
-        elif session.slot is not None:
+        elif session.cache_slot is not None:
             self._idle[session.number] = session
 
     def put_back(self, window: Window) -> None:
@@ -149,15 +149,17 @@ class Batcher:
     def drop(self, session: Session) -> None:
         """The session is over or loses its encoding: its slot is free."""
         self._idle.pop(session.number, None)
-        if session.slot is not None:
-            self.slots.give_back([session.slot])
-        session.slot, session.encoded = None, False
+        if session.cache_slot is not None:
+            self.slots.give_back([session.cache_slot])
+        session.cache_slot, session.encoded = None, False
 
     def resize(self, slots: int, rows: int) -> None:
         """So many slots and rows from now on; idle sessions beyond them lose their encoding."""
         self.slots.move_limit(slots)
         self.rows.move_limit(rows)
-        for session in [idle for idle in self._idle.values() if idle.slot is not None and idle.slot >= slots]:
+        for session in [
+            idle for idle in self._idle.values() if idle.cache_slot is not None and idle.cache_slot >= slots
+        ]:
             self.drop(session)
 
     def _prompts(self) -> tuple[Window, ...]:
@@ -194,8 +196,8 @@ class Batcher:
         if not self.slots.free and self._idle:
             self.drop(next(iter(self._idle.values())))
         if numbers := self.slots.take():
-            session.slot = numbers[0]
-        return session.slot is not None
+            session.cache_slot = numbers[0]
+        return session.cache_slot is not None
 
 
 def _ready(window: Window) -> bool:

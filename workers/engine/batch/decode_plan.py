@@ -15,7 +15,7 @@ _CHUNK_SECONDS = 30
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class DecodePlan:
     """One window's decoding, resolved."""
 
     options: DecodingOptions
@@ -43,14 +43,14 @@ class Plan:
         """Finished sequences after which a beam search ends."""
         return round((self.options.beam_size or 1) * (self.options.patience or 1.0))
 
-    def in_language(self, language: str, token: int) -> Plan:
+    def in_language(self, language: str, token: int) -> DecodePlan:
         """The same plan once the language is detected."""
         tokens = list(self.initial_tokens)
         tokens[self.sot_index + 1] = token
         return replace(self, language=language, initial_tokens=tuple(tokens))
 
 
-def plan_decode(options: DecodingOptions, dims: ModelDimensions) -> Plan:
+def plan_decode(options: DecodingOptions, dims: ModelDimensions) -> DecodePlan:
     """Resolve whisper's options as its own DecodingTask does; EngineRequestInvalid where that refuses them."""
     try:
         task = DecodingTask(_stand_in(dims), options)
@@ -69,7 +69,7 @@ def plan_decode(options: DecodingOptions, dims: ModelDimensions) -> Plan:
         raise EngineRequestInvalid(reason="a token is outside the model's vocabulary")
     if options.language is None and not multilingual(dims):
         raise EngineRequestInvalid(reason="this model has no language tokens, so name the language")
-    return Plan(
+    return DecodePlan(
         options=options,
         tokenizer=tokenizer,
         initial_tokens=task.initial_tokens,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from whisper.utils import compression_ratio
 
 from whisper_fleet.workers.engine.batch.beam import BeamSearch, rank
-from whisper_fleet.workers.engine.batch.decode_plan import Plan
+from whisper_fleet.workers.engine.batch.decode_plan import DecodePlan
 from whisper_fleet.workers.engine.batch.window import Window
 from whisper_fleet.workers.link.protocol import Decoded
 
@@ -18,7 +18,7 @@ class Decoding:
     """A window whose rows are in the batch."""
 
     window: Window
-    plan: Plan
+    plan: DecodePlan
     mask: int
     joined: int  # number of the first decode step that moves its rows
     beam: BeamSearch | None = None
@@ -47,7 +47,7 @@ def result_of(decoding: Decoding, fetched: dict[int, tuple[list[int], float, flo
     )
 
 
-def seed_of(fingerprint: int, plan: Plan, member: int) -> int:
+def seed_of(fingerprint: int, plan: DecodePlan, member: int) -> int:
     """The same for the same audio, prompt, temperature and member of the group, whatever else is running."""
     drawn_from = (fingerprint, plan.initial_tokens, plan.options.temperature, member)
     return zlib.crc32(repr(drawn_from).encode()) & 0x7FFFFFFF

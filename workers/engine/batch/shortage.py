@@ -1,4 +1,4 @@
-"""What a model goes without when the device's memory runs out: decided here, done by `Loaded`."""
+"""What a model goes without when the device's memory runs out: decided here, done by `LoadedModel`."""
 
 from __future__ import annotations
 

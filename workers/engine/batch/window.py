@@ -8,7 +8,7 @@ from enum import Enum
 
 from torch import Tensor
 
-from whisper_fleet.workers.engine.batch.decode_plan import Plan
+from whisper_fleet.workers.engine.batch.decode_plan import DecodePlan
 from whisper_fleet.workers.link.protocol import Align, Decode, DetectLanguage, Reply
 
 
@@ -27,7 +27,7 @@ class Session:
     """One running segment: it has at most one window in flight and keeps the last one's encoding."""
 
     number: int
-    slot: int | None = None  # where in the cache its last window's encoding is
+    cache_slot: int | None = None  # where in the cache its last window's encoding is
     encoded: bool = False  # whether that encoding is there
     fingerprint: int = 0  # of the last window's mel: seeds the random streams
     window: Window | None = None  # what it waits for
@@ -42,10 +42,9 @@ class Window:
     request: Decode | DetectLanguage | Align
     future: Future[tuple[Reply, Tensor | None]]
     mel: Tensor | None  # [n_mels, 3000] until it is encoded
-    plan: Plan | None = None  # of a Decode
+    plan: DecodePlan | None = None  # of a Decode
     stage: Stage = Stage.WAITING
     rows: list[int] = field(default_factory=list)
-    language_probs: dict[str, float] | None = None
     waited: int = 0  # decode steps that it has watched go by
 
     @property

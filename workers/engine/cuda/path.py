@@ -13,7 +13,7 @@ from whisper_fleet.shared.memory import ENCODER_ROWS
 from whisper_fleet.shared.models import Form
 from whisper_fleet.workers.engine.cache.kv_cache import KvCache
 from whisper_fleet.workers.engine.cuda.graphs import Graphs, bucket_of
-from whisper_fleet.workers.engine.sampling.row_state import RowState, Whole
+from whisper_fleet.workers.engine.sampling.row_state import IntColumn, RowState
 from whisper_fleet.workers.engine.sampling.rules import Vocabulary
 
 if TYPE_CHECKING:
@@ -40,13 +40,13 @@ def _has_triton() -> bool:
     return importlib.util.find_spec("triton") is not None
 
 
-def fast_path(device: torch.device, cache: KvCache, state: RowState, vocabulary: Vocabulary) -> Fast | None:
+def fast_path(device: torch.device, cache: KvCache, state: RowState, vocabulary: Vocabulary) -> FusedPath | None:
     """The fast path, or None on a CPU, before Ampere (Triton no longer serves Turing) and without Triton."""
     found = capability(device)
-    return None if found is None or found < (8, 0) else Fast(cache, state, vocabulary)
+    return None if found is None or found < (8, 0) else FusedPath(cache, state, vocabulary)
 
 
-class Fast:
+class FusedPath:
     """Decode steps of rows 0..n as one graph each; rows that are not active pass through untouched."""
 
     def __init__(self, cache: KvCache, state: RowState, vocabulary: Vocabulary) -> None:
@@ -133,8 +133,8 @@ class Fast:
     def _step(self, rows: int, draw: bool) -> Tensor:
         network, encoded = self._network_and_audio()
         attention = self._kernels.FusedStepAttention(self._cache, encoded, self._state, rows)
-        tokens = self._state.whole[:rows, Whole.TOKEN]
-        positions = self._state.whole[:rows, Whole.POSITION].clamp(max=self._state.sampled.shape[1] - 1)
+        tokens = self._state.ints[:rows, IntColumn.TOKEN]
+        positions = self._state.ints[:rows, IntColumn.POSITION].clamp(max=self._state.sampled.shape[1] - 1)
         logits = network.logits(network.decode(tokens, positions, attention))
         self._select.select(logits, self._state, self._numbers[:rows], self._vocabulary, draw=draw)
         return logits

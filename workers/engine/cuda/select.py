@@ -7,33 +7,33 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from whisper_fleet.workers.engine.sampling.row_state import Real, RowState, Whole
+from whisper_fleet.workers.engine.sampling.row_state import FloatColumn, IntColumn, RowState
 from whisper_fleet.workers.engine.sampling.rules import Vocabulary
 
 _BLOCK = tl.constexpr(2048)
 #: The columns of a row's state, which kernels can only know as constants.
 (
     _TOKEN, _POSITION, _COUNT, _LAST, _BEFORE, _LATEST, _MOST, _SLOT, _MASK, _BLANK, _TIMED, _INITIAL, _SEED, _BEAM
-) = (tl.constexpr(int(column)) for column in Whole)  # fmt: skip
-_SUM, _TEMPERATURE, _NO_SPEECH = (tl.constexpr(int(column)) for column in Real)
-_COLUMNS, _REALS = tl.constexpr(len(Whole)), tl.constexpr(len(Real))
+) = (tl.constexpr(int(column)) for column in IntColumn)  # fmt: skip
+_SUM, _TEMPERATURE, _NO_SPEECH = (tl.constexpr(int(column)) for column in FloatColumn)
+_COLUMNS, _REALS = tl.constexpr(len(IntColumn)), tl.constexpr(len(FloatColumn))
 
 
 @triton.jit
 def _select(
-    logits, rows, active, whole, real, sampled, masks, vocabulary, stride, context, end_of_text, begin, blank,
+    logits, rows, active, ints, floats, sampled, masks, vocabulary, stride, context, end_of_text, begin, blank,
     DRAW: tl.constexpr,
 ):  # fmt: skip
     source = tl.program_id(0)
     row = tl.load(rows + source)
-    mine, scores = whole + row * _COLUMNS, logits + source.to(tl.int64) * stride
+    mine, scores = ints + row * _COLUMNS, logits + source.to(tl.int64) * stride
     if (tl.load(active + row) == 0) | (tl.load(mine + _BEAM) != 0):
         return
     mask = masks + tl.load(mine + _MASK).to(tl.int64) * vocabulary
     count, last, before = tl.load(mine + _COUNT), tl.load(mine + _LAST) != 0, tl.load(mine + _BEFORE) != 0
     timed, latest, initial = tl.load(mine + _TIMED) != 0, tl.load(mine + _LATEST), tl.load(mine + _INITIAL)
     blanked, seed = (count == 0) & (tl.load(mine + _BLANK) != 0), tl.load(mine + _SEED)
-    temperature = tl.load(real + row * _REALS + _TEMPERATURE)
+    temperature = tl.load(floats + row * _REALS + _TEMPERATURE)
     low = float("-inf")
     # Of text and of timestamps, in each lane: the likeliest and the sum of exponentials, the best to choose and where.
     text_top, text_sum = tl.zeros([_BLOCK], tl.float32) + low, tl.zeros([_BLOCK], tl.float32)
@@ -65,7 +65,7 @@ def _select(
     chosen = tl.where(forced | (time_best > text_best), time_at, text_at)
     top, text_total = tl.maximum(text_most, time_most), tl.sum(text_sum * _exp(text_top - text_most), 0)
     both = top + tl.log(text_total * _exp(text_most - top) + _exp(time_all - top))
-    total = real + row * _REALS + _SUM
+    total = floats + row * _REALS + _SUM
     tl.store(total, tl.load(total) + tl.load(scores + chosen).to(tl.float32) - tl.where(forced, time_all, both))
     tl.store(sampled + row * context + count, chosen)
     _note(mine, chosen, count, last, latest, begin)
@@ -115,7 +115,7 @@ def _exp(difference):
 def select(logits: Tensor, state: RowState, rows: Tensor, vocabulary: Vocabulary, *, draw: bool) -> None:
     """Choose and note the next token of each of `rows` from its logits; rows of a beam search are left alone."""
     _select[(rows.shape[0],)](
-        logits, rows, state.active, state.whole, state.real, state.sampled, state.masks.view(torch.uint8),
+        logits, rows, state.active, state.ints, state.floats, state.sampled, state.masks.view(torch.uint8),
         vocabulary.size, logits.stride(0), state.sampled.shape[1], vocabulary.end_of_text, vocabulary.timestamp_begin,
         vocabulary.blanks[0], DRAW=draw, num_warps=8,
     )  # fmt: skip

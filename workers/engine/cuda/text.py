@@ -13,18 +13,18 @@ from torch import Tensor
 from whisper_fleet.workers.engine.cache.kv_cache import KvCache
 from whisper_fleet.workers.engine.cuda.audio import FusedAudio, Readers
 from whisper_fleet.workers.engine.network.attention import PromptAttention
-from whisper_fleet.workers.engine.sampling.row_state import RowState, Whole
+from whisper_fleet.workers.engine.sampling.row_state import IntColumn, RowState
 
 
 @triton.jit
 def _attend_text(
-    qkv, cache, out, active, whole, holder, row_stride, part_stride, head_stride, context, scale,
+    qkv, cache, out, active, ints, holder, row_stride, part_stride, head_stride, context, scale,
     COLUMNS: tl.constexpr, POSITION: tl.constexpr, HEADS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     row, head = tl.program_id(0), tl.program_id(1)
     if tl.load(active + row) == 0:
         return
-    length = tl.load(whole + row * COLUMNS + POSITION)
+    length = tl.load(ints + row * COLUMNS + POSITION)
     channel = tl.arange(0, WIDTH)
     mine = qkv + row.to(tl.int64) * 3 * HEADS * WIDTH + head * WIDTH + channel
     query = tl.load(mine).to(tl.float32) * scale
@@ -71,7 +71,7 @@ class FusedStepAttention:
 
     def __init__(self, cache: KvCache, encoded: FusedAudio, state: RowState, rows: int) -> None:
         self._cache, self._encoded, self._state, self._rows = cache, encoded, state, rows
-        self._readers = Readers(state.active, state.whole, int(Whole.SLOT), 1)
+        self._readers = Readers(state.active, state.ints, int(IntColumn.SLOT), 1)
 
     def text(self, qkv: Tensor, layer: int) -> Tensor:
         cache = self._cache.text[:, layer]
@@ -79,8 +79,8 @@ class FusedStepAttention:
         out = qkv.new_empty(self._rows, heads * width)
         state = self._state
         _attend_text[(self._rows, heads)](
-            qkv, cache, out, state.active, state.whole, state.holder, cache.stride(0), cache.stride(1),
-            cache.stride(2), context, width**-0.5, COLUMNS=len(Whole), POSITION=int(Whole.POSITION),
+            qkv, cache, out, state.active, state.ints, state.holder, cache.stride(0), cache.stride(1),
+            cache.stride(2), context, width**-0.5, COLUMNS=len(IntColumn), POSITION=int(IntColumn.POSITION),
             HEADS=heads, WIDTH=width, BLOCK=32, num_warps=2,
         )  # fmt: skip
         return out

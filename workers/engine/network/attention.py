@@ -8,7 +8,7 @@ from torch import Tensor
 
 from whisper_fleet.workers.engine.cache.cross_attention import EncodedAudio
 from whisper_fleet.workers.engine.cache.kv_cache import KvCache, consecutive
-from whisper_fleet.workers.engine.sampling.row_state import RowState, Whole
+from whisper_fleet.workers.engine.sampling.row_state import IntColumn, RowState
 
 
 class PromptAttention:
@@ -80,8 +80,8 @@ class StepAttention:
 
     def __init__(self, cache: KvCache, encoded: EncodedAudio, state: RowState, rows: Tensor) -> None:
         self._cache, self._encoded, self._rows = cache, encoded, rows
-        self._positions = state.whole[rows, Whole.POSITION].long()
-        self._slots = state.whole[rows, Whole.SLOT].long()
+        self._positions = state.ints[rows, IntColumn.POSITION].long()
+        self._slots = state.ints[rows, IntColumn.SLOT].long()
         self._holders = state.holder[rows].long()
         self._past = torch.arange(self._holders.shape[1], device=rows.device)
         self._mask = (self._past <= self._positions[:, None])[:, None, None]
@@ -109,7 +109,7 @@ class HostStepAttention:
 
     def __init__(self, cache: KvCache, encoded: EncodedAudio, state: RowState, rows: Tensor) -> None:
         self._cache, self._encoded, self._rows = cache, encoded, rows
-        self._positions = state.whole[rows, Whole.POSITION].long()
+        self._positions = state.ints[rows, IntColumn.POSITION].long()
         length = int(self._positions.max()) + 1
         ahead = torch.arange(length) > self._positions[:, None]
         self._holders = state.holder[rows, :length].long()
@@ -119,7 +119,7 @@ class HostStepAttention:
         self._mask = None
         if len(rows) > 1:
             self._mask = torch.zeros(ahead.shape).masked_fill_(ahead, float("-inf"))[:, None, None]
-        slots = state.whole[rows, Whole.SLOT].long()
+        slots = state.ints[rows, IntColumn.SLOT].long()
         self._order = slots.argsort(stable=True)
         ordered = slots[self._order]
         self._ordered = ordered if len(rows) > 1 and consecutive(ordered) else None

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from whisper.model import ModelDimensions
 
-from whisper_fleet.workers.engine.batch.decode_plan import Plan
+from whisper_fleet.workers.engine.batch.decode_plan import DecodePlan
 from whisper_fleet.workers.engine.cache.kv_cache import MOST_ROWS
 
 #: Logit masks that may be in use at once.
@@ -16,8 +16,8 @@ MOST_MASKS = 64
 NEVER = 1 << 30
 
 
-class Whole(IntEnum):
-    """Columns of `whole`."""
+class IntColumn(IntEnum):
+    """Columns of `RowState.ints`."""
 
     TOKEN = 0  # the one sampled last, which the next step reads
     POSITION = 1  # of TOKEN in the text context
@@ -35,8 +35,8 @@ class Whole(IntEnum):
     BEAM = 13  # 1: its tokens are chosen together with the other beams'
 
 
-class Real(IntEnum):
-    """Columns of `real`."""
+class FloatColumn(IntEnum):
+    """Columns of `RowState.floats`."""
 
     SUM_LOGPROB = 0
     TEMPERATURE = 1
@@ -50,23 +50,23 @@ class RowState:
         self._device = device
         self._numbers = torch.arange(dims.n_text_ctx, device=device, dtype=torch.int32)
         self.active = torch.zeros(MOST_ROWS, dtype=torch.int32, device=device)
-        self.whole = torch.zeros(MOST_ROWS, len(Whole), dtype=torch.int32, device=device)
-        self.real = torch.zeros(MOST_ROWS, len(Real), dtype=torch.float32, device=device)
+        self.ints = torch.zeros(MOST_ROWS, len(IntColumn), dtype=torch.int32, device=device)
+        self.floats = torch.zeros(MOST_ROWS, len(FloatColumn), dtype=torch.float32, device=device)
         self.sampled = torch.zeros(MOST_ROWS, dims.n_text_ctx, dtype=torch.int32, device=device)
         #: Which physical row holds a sequence's key and value at a position: beams share their past.
         self.holder = torch.zeros(MOST_ROWS, dims.n_text_ctx, dtype=torch.int32, device=device)
         self.masks = torch.zeros(MOST_MASKS, dims.n_vocab, dtype=torch.bool, device=device)
         self._mask_of: dict[tuple[int, ...], int] = {}
 
-    def column(self, which: Whole) -> Tensor:
-        return self.whole[:, which]
+    def column(self, which: IntColumn) -> Tensor:
+        return self.ints[:, which]
 
-    def admit(self, rows: list[int], whole: list[list[int]], real: list[list[float]], leads: list[int]) -> Tensor:
+    def admit(self, rows: list[int], ints: list[list[int]], floats: list[list[float]], leads: list[int]) -> Tensor:
         """Rows join: their state, and for each the row that reads its prompt. Returns the rows as a tensor."""
         at = self.upload(rows, torch.long)
-        self.whole[at] = self.upload(whole, torch.int32)
-        self.real[at] = self.upload(real, torch.float32)
-        prompt = self.whole[at, Whole.POSITION][:, None]
+        self.ints[at] = self.upload(ints, torch.int32)
+        self.floats[at] = self.upload(floats, torch.float32)
+        prompt = self.ints[at, IntColumn.POSITION][:, None]
         lead = self.upload(leads, torch.int32)[:, None]
         self.holder[at] = torch.where(self._numbers <= prompt, lead, at[:, None].int())
         self.active[at] = 1
@@ -75,20 +75,20 @@ class RowState:
     def reorder(self, rows: Tensor, sources: Tensor) -> None:
         """Beams continue from other beams: their history and past keys are the sources', nothing is moved."""
         origin = rows[sources]
-        ahead = self._numbers > self.whole[rows, Whole.POSITION, None]
+        ahead = self._numbers > self.ints[rows, IntColumn.POSITION, None]
         self.holder[rows] = torch.where(ahead, rows[:, None].int(), self.holder[origin])
-        for part in (self.whole, self.sampled):
+        for part in (self.ints, self.sampled):
             part[rows] = part[origin]
 
     def fetch(self, rows: list[int]) -> dict[int, tuple[list[int], float, float]]:
         """Of each row: the tokens sampled, the sum of their log-probabilities, the chance of no speech."""
         at = self.upload(rows, torch.long)
-        parts = (self.whole[at, Whole.COUNT, None], self.real[at].view(torch.int32), self.sampled[at])
+        parts = (self.ints[at, IntColumn.COUNT, None], self.floats[at].view(torch.int32), self.sampled[at])
         packed = torch.cat(parts, 1).cpu()  # one copy, one wait
-        counts, reals = packed[:, 0].tolist(), packed[:, 1 : 1 + len(Real)].contiguous().view(torch.float32)
-        tokens = packed[:, 1 + len(Real) :]
+        counts, reals = packed[:, 0].tolist(), packed[:, 1 : 1 + len(FloatColumn)].contiguous().view(torch.float32)
+        tokens = packed[:, 1 + len(FloatColumn) :]
         return {
-            row: (own[:count].tolist(), numbers[Real.SUM_LOGPROB], numbers[Real.NO_SPEECH])
+            row: (own[:count].tolist(), numbers[FloatColumn.SUM_LOGPROB], numbers[FloatColumn.NO_SPEECH])
             for row, count, numbers, own in zip(rows, counts, reals.tolist(), tokens, strict=True)
         }
 
@@ -122,13 +122,27 @@ class RowState:
     @property
     def bytes(self) -> int:
         """Device memory that the state takes."""
-        parts = (self.active, self.whole, self.real, self.sampled, self.holder, self.masks)
+        parts = (self.active, self.ints, self.floats, self.sampled, self.holder, self.masks)
         return sum(part.numel() * part.element_size() for part in parts)
 
 
-def whole_row(plan: Plan, *, slot: int, mask: int, seed: int) -> list[int]:
-    """A row's first values of `whole`, in the order of its columns."""
-    most_initial = NEVER if plan.max_initial_timestamp is None else plan.max_initial_timestamp
-    prompt = len(plan.initial_tokens)
-    rules = [int(plan.suppress_blank), int(plan.timestamps), most_initial]
-    return [0, prompt - 1, 0, 0, 1, -1, plan.max_sampled, slot, mask, *rules, seed, int(plan.is_beam)]
+def int_row(plan: DecodePlan, *, slot: int, mask: int, seed: int) -> list[int]:
+    """Return a row's first values of `RowState.ints`, before it has sampled a token."""
+    latest_first = NEVER if plan.max_initial_timestamp is None else plan.max_initial_timestamp
+    values = {
+        IntColumn.TOKEN: 0,
+        IntColumn.POSITION: len(plan.initial_tokens) - 1,
+        IntColumn.COUNT: 0,
+        IntColumn.LAST_IS_TIMESTAMP: 0,
+        IntColumn.BEFORE_IS_TIMESTAMP: 1,
+        IntColumn.LAST_TIMESTAMP: -1,
+        IntColumn.MOST: plan.max_sampled,
+        IntColumn.SLOT: slot,
+        IntColumn.MASK: mask,
+        IntColumn.BLANK_RULE: int(plan.suppress_blank),
+        IntColumn.TIMESTAMP_RULES: int(plan.timestamps),
+        IntColumn.MOST_INITIAL: latest_first,
+        IntColumn.SEED: seed,
+        IntColumn.BEAM: int(plan.is_beam),
+    }
+    return [values[column] for column in IntColumn]

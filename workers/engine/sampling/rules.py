@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from whisper.tokenizer import Tokenizer
 
-from whisper_fleet.workers.engine.sampling.row_state import Real, RowState, Whole
+from whisper_fleet.workers.engine.sampling.row_state import FloatColumn, IntColumn, RowState
 
 _NEVER = float("-inf")
 
@@ -43,18 +43,18 @@ def vocabulary_of(tokenizer: Tokenizer, size: int, device: torch.device) -> Voca
 
 def apply_rules(logits: Tensor, state: RowState, rows: Tensor, vocabulary: Vocabulary) -> Tensor:
     """The logits [len(rows), vocabulary] in float32, with -inf wherever whisper's filters forbid a token."""
-    whole = state.whole[rows]
-    columns = {column: whole[:, column, None] for column in Whole}
-    timed = columns[Whole.TIMESTAMP_RULES] > 0
-    first = columns[Whole.COUNT] == 0
-    blank = first & (columns[Whole.BLANK_RULE] > 0)
-    masked = logits.float().masked_fill(state.masks[whole[:, Whole.MASK].long()], _NEVER)
+    ints = state.ints[rows]
+    columns = {column: ints[:, column, None] for column in IntColumn}
+    timed = columns[IntColumn.TIMESTAMP_RULES] > 0
+    first = columns[IntColumn.COUNT] == 0
+    blank = first & (columns[IntColumn.BLANK_RULE] > 0)
+    masked = logits.float().masked_fill(state.masks[ints[:, IntColumn.MASK].long()], _NEVER)
     for token in vocabulary.blanks:
         masked[:, token].masked_fill_(blank[:, 0], _NEVER)
     begin = vocabulary.timestamp_begin
     text, times = masked[:, :begin], masked[:, begin:]
     times.masked_fill_(_forbidden_times(columns, vocabulary) & timed, _NEVER)
-    after_one = (columns[Whole.LAST_IS_TIMESTAMP] > 0) & (columns[Whole.BEFORE_IS_TIMESTAMP] == 0)
+    after_one = (columns[IntColumn.LAST_IS_TIMESTAMP] > 0) & (columns[IntColumn.BEFORE_IS_TIMESTAMP] == 0)
     text[:, : vocabulary.end_of_text].masked_fill_(after_one & timed, _NEVER)
     text.masked_fill_(first & timed, _NEVER)
     logprobs = masked.log_softmax(-1)
@@ -63,14 +63,14 @@ def apply_rules(logits: Tensor, state: RowState, rows: Tensor, vocabulary: Vocab
     return masked
 
 
-def _forbidden_times(columns: dict[Whole, Tensor], vocabulary: Vocabulary) -> Tensor:
+def _forbidden_times(columns: dict[IntColumn, Tensor], vocabulary: Vocabulary) -> Tensor:
     """Timestamps come in pairs, never decrease, and the first is not too late."""
     times = vocabulary.numbers[vocabulary.timestamp_begin :]
-    last, before = columns[Whole.LAST_IS_TIMESTAMP] > 0, columns[Whole.BEFORE_IS_TIMESTAMP] > 0
-    latest = columns[Whole.LAST_TIMESTAMP]
+    last, before = columns[IntColumn.LAST_IS_TIMESTAMP] > 0, columns[IntColumn.BEFORE_IS_TIMESTAMP] > 0
+    latest = columns[IntColumn.LAST_TIMESTAMP]
     lowest = torch.where(last & ~before, latest, latest + 1)
     too_early = (latest >= 0) & (times < lowest)
-    too_late = (columns[Whole.COUNT] == 0) & (times > columns[Whole.MOST_INITIAL])
+    too_late = (columns[IntColumn.COUNT] == 0) & (times > columns[IntColumn.MOST_INITIAL])
     return (last & before) | too_early | too_late
 
 
@@ -78,7 +78,7 @@ def sample(masked: Tensor, state: RowState, rows: Tensor, *, draw: bool) -> tupl
     """The next token of each row and its log-probability: the likeliest, or (`draw`) drawn at its temperature."""
     tokens = masked.argmax(-1)
     if draw:
-        temperature = state.real[rows, Real.TEMPERATURE]
+        temperature = state.floats[rows, FloatColumn.TEMPERATURE]
         drawn = _draw(masked, temperature.clamp(min=1e-6), state, rows)
         tokens = torch.where(temperature > 0, drawn, tokens)
     return tokens, masked.log_softmax(-1).gather(1, tokens[:, None])[:, 0]
@@ -87,7 +87,7 @@ def sample(masked: Tensor, state: RowState, rows: Tensor, *, draw: bool) -> tupl
 def _draw(masked: Tensor, temperature: Tensor, state: RowState, rows: Tensor) -> Tensor:
     """A draw from softmax(logits / temperature) by its cumulative sum and one number of the row's stream."""
     chances = (masked / temperature[:, None]).softmax(-1).double().cumsum(-1)
-    numbers = _uniform(state.whole[rows, Whole.SEED], state.whole[rows, Whole.COUNT]).to(chances.device)
+    numbers = _uniform(state.ints[rows, IntColumn.SEED], state.ints[rows, IntColumn.COUNT]).to(chances.device)
     goal = numbers[:, None] * chances[:, -1:]
     return torch.searchsorted(chances, goal, right=True)[:, 0].clamp(max=masked.shape[1] - 1)
 
@@ -104,19 +104,19 @@ def _uniform(seed: Tensor, count: Tensor) -> Tensor:
 
 def push(tokens: Tensor, logprobs: Tensor, state: RowState, rows: Tensor, vocabulary: Vocabulary) -> None:
     """Note what was sampled; a row that met the end of text or its limit takes no further step."""
-    whole = state.whole[rows]
+    ints = state.ints[rows]
     running = state.active[rows] > 0
-    count = whole[:, Whole.COUNT]
+    count = ints[:, IntColumn.COUNT]
     state.sampled[rows, count.long().clamp(max=state.sampled.shape[1] - 1)] = tokens.int()
     is_time = tokens >= vocabulary.timestamp_begin
-    new = whole.clone()
-    new[:, Whole.BEFORE_IS_TIMESTAMP] = torch.where(count == 0, 1, whole[:, Whole.LAST_IS_TIMESTAMP])
-    new[:, Whole.LAST_IS_TIMESTAMP] = is_time.int()
-    new[:, Whole.LAST_TIMESTAMP] = torch.where(is_time, tokens.int(), whole[:, Whole.LAST_TIMESTAMP])
-    new[:, Whole.TOKEN] = tokens.int()
-    new[:, Whole.COUNT] += 1
-    new[:, Whole.POSITION] += 1
-    state.whole[rows] = torch.where(running[:, None], new, whole)
-    state.real[rows, Real.SUM_LOGPROB] += torch.where(running, logprobs, 0.0)
-    ended = (tokens == vocabulary.end_of_text) | (count + 1 >= whole[:, Whole.MOST])
+    new = ints.clone()
+    new[:, IntColumn.BEFORE_IS_TIMESTAMP] = torch.where(count == 0, 1, ints[:, IntColumn.LAST_IS_TIMESTAMP])
+    new[:, IntColumn.LAST_IS_TIMESTAMP] = is_time.int()
+    new[:, IntColumn.LAST_TIMESTAMP] = torch.where(is_time, tokens.int(), ints[:, IntColumn.LAST_TIMESTAMP])
+    new[:, IntColumn.TOKEN] = tokens.int()
+    new[:, IntColumn.COUNT] += 1
+    new[:, IntColumn.POSITION] += 1
+    state.ints[rows] = torch.where(running[:, None], new, ints)
+    state.floats[rows, FloatColumn.SUM_LOGPROB] += torch.where(running, logprobs, 0.0)
+    ended = (tokens == vocabulary.end_of_text) | (count + 1 >= ints[:, IntColumn.MOST])
     state.active[rows] = (running & ~ended).int()

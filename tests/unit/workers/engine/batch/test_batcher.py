@@ -29,16 +29,16 @@ def window(number: int, **options: object) -> Window:
     return made
 
 
-def encode_all(batch: Batcher) -> batcher.Encode:
+def encode_all(batch: Batcher) -> batcher.EncodeStep:
     step = batch.next_step()
-    assert isinstance(step, batcher.Encode)
+    assert isinstance(step, batcher.EncodeStep)
     batch.encoded()
     return step
 
 
-def start(batch: Batcher) -> batcher.Prompt:
+def start(batch: Batcher) -> batcher.PromptStep:
     step = batch.next_step()
-    assert isinstance(step, batcher.Prompt)
+    assert isinstance(step, batcher.PromptStep)
     for one in step.windows:
         batch.decoding(one)
     return step
@@ -50,7 +50,7 @@ def test_a_window_is_encoded_prompted_and_decoded() -> None:
     batch.add(one)
     assert encode_all(batch).windows == (one,)
     assert start(batch).windows == (one,)
-    assert isinstance(batch.next_step(), batcher.Decode)
+    assert isinstance(batch.next_step(), batcher.DecodeStep)
     batch.done(one)
     assert batch.next_step() is None
     assert batch.rows.free == 2
@@ -68,11 +68,11 @@ def test_arrivals_do_not_keep_running_rows_waiting() -> None:
     for _ in range(8):
         step = batch.next_step()
         kinds.append(type(step).__name__)
-        if isinstance(step, batcher.Encode):
+        if isinstance(step, batcher.EncodeStep):
             batch.encoded()
-        if isinstance(step, batcher.Prompt):
+        if isinstance(step, batcher.PromptStep):
             batch.decoding(step.windows[0])
-    assert kinds == ["Decode", "Encode", "Prompt"] * 2 + ["Decode", "Encode"]
+    assert kinds == ["DecodeStep", "EncodeStep", "PromptStep"] * 2 + ["DecodeStep", "EncodeStep"]
 
 
 def test_nobody_overtakes_a_window_that_waits_for_rows() -> None:
@@ -83,9 +83,9 @@ def test_nobody_overtakes_a_window_that_waits_for_rows() -> None:
     start(batch)
     batch.add(beams)
     batch.add(single)
-    assert isinstance(batch.next_step(), batcher.Decode)
+    assert isinstance(batch.next_step(), batcher.DecodeStep)
     encode_all(batch)
-    assert isinstance(batch.next_step(), batcher.Decode)
+    assert isinstance(batch.next_step(), batcher.DecodeStep)
     batch.done(running)
     assert start(batch).windows == (beams,)
 
@@ -100,7 +100,7 @@ def test_a_waiting_session_takes_the_slot_of_the_longest_idle_one() -> None:
     assert first.session.encoded
     batch.add(second)
     encode_all(batch)
-    assert second.session.slot == 0
+    assert second.session.cache_slot == 0
     assert not first.session.encoded
 
 
@@ -112,7 +112,7 @@ def test_a_session_that_waits_again_holds_up_nobody_before_it() -> None:
     encode_all(batch)
     start(batch)
     batch.add(second)
-    assert isinstance(batch.next_step(), batcher.Decode)
+    assert isinstance(batch.next_step(), batcher.DecodeStep)
     batch.done(first)
     again = Window(session=first.session, request=first.request, future=Future(), mel=torch.zeros(1), plan=first.plan)
     batch.add(again)

@@ -84,14 +84,14 @@ def live_batch(slots: int) -> tuple[Batcher, list[Window]]:
     windows = [window(number) for number in range(3)]
     for one in windows:
         batch.add(one)
-    assert isinstance(batch.next_step(), batcher.Encode)
+    assert isinstance(batch.next_step(), batcher.EncodeStep)
     for one in windows:
         one.mel = None
     batch.encoded()
-    assert isinstance(batch.next_step(), batcher.Prompt)
+    assert isinstance(batch.next_step(), batcher.PromptStep)
     for one in windows:
         batch.decoding(one)
-    assert isinstance(batch.next_step(), batcher.Decode)
+    assert isinstance(batch.next_step(), batcher.DecodeStep)
     return batch, windows
 
 
@@ -106,7 +106,7 @@ def test_live_windows_that_are_put_back_keep_order_and_encoding() -> None:
     assert batch.rows.free == 3
     batch.resize(2, 2)
     step = batch.next_step()
-    assert isinstance(step, batcher.Prompt)
+    assert isinstance(step, batcher.PromptStep)
     assert step.windows == (windows[0], windows[1])
 
 
@@ -128,8 +128,8 @@ def test_no_more_windows_are_in_flight_than_slots_are_left() -> None:
     batch, live = live_batch(4)
     batch.resize(2, 2)
     batch.add(window(7))
-    assert isinstance(batch.next_step(), batcher.Decode)
+    assert isinstance(batch.next_step(), batcher.DecodeStep)
     batch.done(live[0])
-    assert isinstance(batch.next_step(), batcher.Decode)
+    assert isinstance(batch.next_step(), batcher.DecodeStep)
     batch.done(live[1])
-    assert isinstance(batch.next_step(), batcher.Encode)
+    assert isinstance(batch.next_step(), batcher.EncodeStep)

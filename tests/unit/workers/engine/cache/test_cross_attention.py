@@ -24,7 +24,7 @@ from whisper_fleet.workers.engine.cache.cross_attention import (
 from whisper_fleet.workers.engine.cache.kv_cache import KvCache
 from whisper_fleet.workers.engine.model.checkpoint import open_checkpoint
 from whisper_fleet.workers.engine.model.weights import Weights, place_weights
-from whisper_fleet.workers.engine.sampling.row_state import RowState, Whole
+from whisper_fleet.workers.engine.sampling.row_state import IntColumn, RowState
 
 CPU = torch.device("cpu")
 SLOTS = torch.tensor([2, 0])
@@ -183,7 +183,7 @@ def test_a_fused_step_reads_the_slots_of_active_rows(fused: Any, weights: Weight
 
     cache, kernel, plain = fused
     state = RowState(weights.dims, CPU)
-    state.whole[:4, Whole.SLOT] = torch.tensor([0, 2, 0, 2], dtype=torch.int32)
+    state.ints[:4, IntColumn.SLOT] = torch.tensor([0, 2, 0, 2], dtype=torch.int32)
     state.active[:4] = torch.tensor([1, 1, 0, 1], dtype=torch.int32)
     query = torch.randn(4, STATE)
     read = FusedStepAttention(cache, kernel, state, 4).audio(query, LAYER)

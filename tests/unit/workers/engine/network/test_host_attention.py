@@ -17,7 +17,7 @@ from whisper_fleet.workers.engine.model.checkpoint import open_checkpoint
 from whisper_fleet.workers.engine.model.weights import Weights, place_weights
 from whisper_fleet.workers.engine.network.attention import HostStepAttention, StepAttention
 from whisper_fleet.workers.engine.network.host_attention import HostAudio, attend_to_itself
-from whisper_fleet.workers.engine.sampling.row_state import RowState, Whole
+from whisper_fleet.workers.engine.sampling.row_state import IntColumn, RowState
 
 CPU = torch.device("cpu")
 STATE, LAYER = 128, 1
@@ -86,8 +86,8 @@ def test_a_step_reads_what_it_reads_anywhere(
 ) -> None:
     state = RowState(weights.dims, CPU)
     at = torch.tensor(rows)
-    state.whole[at, Whole.POSITION] = torch.tensor(positions, dtype=torch.int32)
-    state.whole[at, Whole.SLOT] = torch.tensor(slots, dtype=torch.int32)
+    state.ints[at, IntColumn.POSITION] = torch.tensor(positions, dtype=torch.int32)
+    state.ints[at, IntColumn.SLOT] = torch.tensor(slots, dtype=torch.int32)
     state.holder[at] = at[:, None].int()
     for row, past, length in shared:
         state.holder[row, :length] = past

@@ -12,7 +12,7 @@ from whisper.model import ModelDimensions
 from whisper.tokenizer import Tokenizer
 
 from whisper_fleet.workers.engine.batch.decode_plan import model_tokenizer
-from whisper_fleet.workers.engine.sampling.row_state import NEVER, RowState, Whole
+from whisper_fleet.workers.engine.sampling.row_state import NEVER, IntColumn, RowState
 from whisper_fleet.workers.engine.sampling.rules import Vocabulary, apply_rules, push, vocabulary_of
 
 CPU = torch.device("cpu")
@@ -29,7 +29,7 @@ def check(vocabulary: int, seed: int, sampled: int, blank: bool, timed: bool, in
     logits, history = random_rows(tokenizer, vocabulary, seed, sampled)
     expected = whispers_own(tokenizer, logits, history, suppressed(tokenizer), blank, timed, initial)
     state, rows, words = state_after(history, tokenizer, vocabulary, blank, timed, initial)
-    assert state.whole[:ROWS, Whole.COUNT].tolist() == [sampled] * ROWS
+    assert state.ints[:ROWS, IntColumn.COUNT].tolist() == [sampled] * ROWS
     assert torch.equal(apply_rules(logits, state, rows, words), expected)
 
 
