@@ -1,4 +1,4 @@
-"""What intake, dispatcher, recovery and janitor work with: settings and clients, one set a process."""
+"""The settings and clients that the parts of the scheduler share, one set per process."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from celery import Celery
 from redis import Redis
 
 from whisper_fleet.scheduler.app import app
-from whisper_fleet.shared import names
 from whisper_fleet.shared.connect import connect
+from whisper_fleet.shared.ledger.actions import JobActions
 from whisper_fleet.shared.ledger.ledger import Ledger
 from whisper_fleet.shared.ledger.progress import show
 from whisper_fleet.shared.ledger.registry import GpuRegistry
@@ -23,38 +23,40 @@ from whisper_fleet.shared.wire import JobProgress
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """The clients of one process."""
+    """The settings and clients of one process."""
 
     app: Celery
     redis: Redis
     settings: Settings
     ledger: Ledger
+    actions: JobActions
     fleet: GpuRegistry
-    made: str  # unique
+    made: str  # unique to the process that made them
 
     @property
     def name(self) -> str:
-        """Of this process, unique: what is forked after the services were made has them, too."""
+        """A name that no other process has; a process forked from this one shares `made`, but not the number."""
         return f"{self.made}.{os.getpid()}"
 
     def poke(self) -> None:
+        """Wake the dispatcher: there is new work, or a slot is free."""
         wake_dispatcher(self.app, self.redis)
 
     def show(self, job: str, progress: JobProgress) -> None:
+        """Show a job's progress under the id that its client holds."""
         show(self.app, self.redis, job, progress)
-
-    def publish_assemble(self, job: str) -> None:
-        """The job's end goes out under the id that the client holds."""
-        self.app.send_task(names.ASSEMBLE, task_id=job, queue=names.ASSEMBLE_QUEUE)
 
 
 def make_services(app: Celery, settings: Settings) -> Services:
+    """Return the clients for these settings; they connect when they are first used."""
     redis = connect(settings.redis_url)
+    ledger = Ledger.from_settings(redis, settings)
     return Services(
         app=app,
         redis=redis,
         settings=settings,
-        ledger=Ledger(redis, max_attempts=settings.max_attempts, retention=settings.job_retention),
+        ledger=ledger,
+        actions=JobActions(ledger, app),
         fleet=GpuRegistry(redis),
         made=uuid.uuid4().hex,
     )
@@ -62,5 +64,5 @@ def make_services(app: Celery, settings: Settings) -> Services:
 
 @lru_cache(maxsize=1)
 def services() -> Services:
-    """Those of this process; nothing connects before it is first asked."""
+    """Return the services of this process."""
     return make_services(app, load_settings())

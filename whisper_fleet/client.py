@@ -17,6 +17,7 @@ from kombu.exceptions import OperationalError
 from whisper_fleet.shared import names
 from whisper_fleet.shared.connect import connect
 from whisper_fleet.shared.errors import BadOption, JobNotFinished, JobNotFound
+from whisper_fleet.shared.ledger.actions import JobActions
 from whisper_fleet.shared.ledger.ledger import Ledger
 from whisper_fleet.shared.ledger.records import JobRecord, lane_of
 from whisper_fleet.shared.ledger.registry import GpuRegistry
@@ -36,8 +37,8 @@ class FleetClient:
         self._app = Celery("whisper_fleet", broker=url, backend=url, set_as_current=False)
         self._app.conf.update(task_send_sent_event=True, broker_connection_retry_on_startup=True)
         self._redis = connect(url)
-        attempts, retention = self._settings.max_attempts, self._settings.job_retention
-        self.ledger = Ledger(self._redis, max_attempts=attempts, retention=retention)
+        self.ledger = Ledger.from_settings(self._redis, self._settings)
+        self._actions = JobActions(self.ledger, self._app)
         self._fleet = GpuRegistry(self._redis)
 
     def submit(self, *, job: str | None = None, **asked: Any) -> str:
@@ -79,10 +80,7 @@ class FleetClient:
 
     def cancel(self, job: str) -> bool:
         """End a job, whatever it is doing; False when it had ended before. Raises JobNotFound."""
-        cancelled = self.ledger.cancel(job, time.time())
-        if cancelled:
-            self._send(names.ASSEMBLE, job, names.ASSEMBLE_QUEUE, {})
-        return cancelled
+        return self._actions.cancel(job, time.time())
 
     def watch(self, job: str, interval: float = 0.5) -> Iterator[JobProgress]:
         """Progress whenever it changed, until the client's answer is there."""

@@ -149,7 +149,7 @@ def _free_again(ledger: Ledger, redis: Redis, gpu: str) -> None:
     assigned = ledger.overdue(gpu, float("inf"))
     if len(assigned) != 1:
         raise RuntimeError(f"the look assigned {len(assigned)} segments")
-    ledger.hand_over(SegmentMessage.model_validate(assigned[0][0]), 2.0)
+    ledger.reassign(SegmentMessage.model_validate(assigned[0][0]), 2.0)
     redis.delete(names.GpuName.parse(gpu).queue)
     redis.zadd(keys.active(gpu), {f"{slot}:{gpu}": 0.0 for slot in range(_SLOTS - 1)})
 

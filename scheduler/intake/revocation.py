@@ -59,9 +59,8 @@ def cancel(job: str) -> None:
     """Cancel a job of the ledger and have its client told; ids of anything else mean nothing here."""
     fleet = services()
     try:
-        if fleet.ledger.cancel(job, time.time()):
+        if fleet.actions.cancel(job, time.time()):
             _log.info("job %s was revoked by its client", job)
-            fleet.publish_assemble(job)
     except JobNotFound:
         pass
 

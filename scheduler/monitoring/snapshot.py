@@ -10,15 +10,13 @@ from pydantic import ValidationError
 from redis import Redis
 
 from whisper_fleet.shared import names
+from whisper_fleet.shared.broker import queue_length
 from whisper_fleet.shared.ledger import keys
 from whisper_fleet.shared.ledger.ledger import Ledger
 from whisper_fleet.shared.ledger.registry import GpuRegistry
 from whisper_fleet.shared.ledger.scripts import text
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.wire import GpuStatus, SlotDecision
-
-#: Kombu keeps a queue in a list for each step of priority: these follow its name.
-_PRIORITY_STEPS = ("", "\x06\x163", "\x06\x166", "\x06\x169")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,14 +47,16 @@ class SnapshotReader:
         self._redis = redis
         self._heartbeat_timeout = settings.heartbeat_timeout
         self._fleet = GpuRegistry(redis)
-        self._ledger = Ledger(redis, max_attempts=settings.max_attempts, retention=settings.job_retention)
+        self._ledger = Ledger.from_settings(redis, settings)
 
     def read(self, now: float) -> FleetSnapshot:
         """The figures of this moment, in half a dozen round trips whatever the size of the fleet."""
         return FleetSnapshot(
             gpus=tuple(self._gpus(now)),
             depth=self._ledger.depth(),
-            messages={queue: self._messages(queue) for queue in (names.TRANSCRIBE_QUEUE, names.ASSEMBLE_QUEUE)},
+            messages={
+                queue: queue_length(self._redis, queue) for queue in (names.TRANSCRIBE_QUEUE, names.ASSEMBLE_QUEUE)
+            },
             counts=self._ledger.counts(),
             decisions=self._decisions(),
         )
@@ -79,9 +79,6 @@ class SnapshotReader:
             return []
         decisions = cast("list[bytes | None]", self._redis.mget([keys.slot_decision(gpu) for gpu in gpus]))
         return [_wanted(decision) for decision in decisions]
-
-    def _messages(self, queue: str) -> int:
-        return sum(self._redis.llen(queue + step) for step in _PRIORITY_STEPS)
 
     def _decisions(self) -> dict[str, int]:
         counts = cast("dict[bytes, bytes]", self._redis.hgetall(keys.SLOT_COUNTS))

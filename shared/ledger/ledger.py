@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from redis import Redis
 
@@ -27,6 +27,7 @@ from whisper_fleet.shared.ledger.records import (
     progress_from,
 )
 from whisper_fleet.shared.ledger.scripts import run, text
+from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.wire import (
     Assignment,
     JobPlan,
@@ -55,6 +56,11 @@ _FAILED_STEPS = {JobState.ACCEPTED: PlanningFailed, JobState.ASSEMBLING: Assembl
 
 class Ledger:
     """Jobs and segments in Redis, whose errors pass through as they are."""
+
+    @classmethod
+    def from_settings(cls, redis: Redis, settings: Settings) -> Self:
+        """Return the ledger in this Redis, with the limits of these settings."""
+        return cls(redis, max_attempts=settings.max_attempts, retention=settings.job_retention)
 
     def __init__(self, redis: Redis, *, max_attempts: int, retention: float) -> None:
         self._redis = redis
@@ -125,22 +131,22 @@ class Ledger:
         last, show, fields = self._step("finish", message, *arguments)
         return Finish(last=bool(last), progress=progress_from(fields, now) if show else None)
 
-    def give_back(self, message: SegmentMessage, reason: str, now: float) -> GivenBack:
+    def return_to_queue(self, message: SegmentMessage, reason: str, now: float) -> GivenBack:
         """A failed attempt: the segment waits again, or it was the last attempt and the job fails."""
         return GivenBack(job_failed=self._release(message, reason, now, counts=True) == "failed")
 
-    def hand_over(self, message: SegmentMessage, now: float, reason: str = "its node went down") -> None:
+    def reassign(self, message: SegmentMessage, now: float, reason: str = "its node went down") -> None:
         """The segment waits again, through no fault of its own: the attempt does not count."""
         self._release(message, reason, now, counts=False)
 
     # --- ends ---
 
     def fail(self, job: str, error_type: str, error: str, now: float) -> bool:
-        """End a job; True when this call ended it, so that the caller publishes `assemble`."""
+        """Fail a job; return False if it had ended before. See JobActions, which also publishes `assemble`."""
         return self._end(job, JobState.FAILED, now, error_type, error)
 
     def cancel(self, job: str, now: float) -> bool:
-        """End a job at its client's wish; True when this call ended it."""
+        """Cancel a job; return False if it had ended before. See JobActions, which also publishes `assemble`."""
         return self._end(job, JobState.CANCELLED, now, JobCancelled.__name__, str(JobCancelled(job=job)))
 
     def settle(self, job: str, now: float) -> JobState | None:

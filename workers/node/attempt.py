@@ -204,7 +204,7 @@ class Attempt:
 
     def _hand_over(self, why: Exception) -> None:
         with self._unless_unwanted():
-            self._node.ledger.hand_over(self._message, time.time(), str(why))
+            self._node.ledger.reassign(self._message, time.time(), str(why))
             self._ended("handed over", why)
 
     def _fail(self, error: Exception) -> NoReturn:
@@ -221,7 +221,7 @@ class Attempt:
             self._pause(OUT_OF_MEMORY_PAUSE)
         reason = f"{type(error).__name__}: {error}"
         with self._unless_unwanted():
-            if self._node.ledger.give_back(self._message, reason, time.time()).job_failed:
+            if self._node.ledger.return_to_queue(self._message, reason, time.time()).job_failed:
                 self._publish_assemble()
         raise error
 

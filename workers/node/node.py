@@ -137,8 +137,8 @@ class Node:
             log.warning("found %s, left behind", message)
             with suppress(StaleAttempt, JobCancelled, JobNotFound):
                 if not was_running:
-                    self.fail_fast_ledger.hand_over(message, time.time())
-                elif self.fail_fast_ledger.give_back(message, "its node died", time.time()).job_failed:
+                    self.fail_fast_ledger.reassign(message, time.time())
+                elif self.fail_fast_ledger.return_to_queue(message, "its node died", time.time()).job_failed:
                     self.publish_assemble(message.job)
 
     def _on_change(self) -> None:

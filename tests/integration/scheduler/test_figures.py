@@ -85,9 +85,9 @@ def test_what_was_ever_done_is_counted_once(reader: SnapshotReader, ledger: Ledg
     ledger.settle("good", 6.0)
     ledger.planned("bad")
     for attempt in range(2):
-        assert ledger.give_back(ledger.running("bad"), "it died", 7.0).job_failed == (attempt == 1)
+        assert ledger.return_to_queue(ledger.running("bad"), "it died", 7.0).job_failed == (attempt == 1)
     ledger.planned("unwanted")
-    ledger.hand_over(ledger.running("unwanted"), 8.0)
+    ledger.reassign(ledger.running("unwanted"), 8.0)
     assert ledger.cancel("unwanted", 9.0)
     assert ledger.job("bad").state is JobState.FAILED
     assert reader.read(NOW).counts == {

@@ -115,7 +115,7 @@ def test_a_segment_given_back_waits_in_its_lane_again_in_its_old_place(ledger: L
     first = ledger.running("a", 0)
     ledger.running("a", 1)
     assert ledger.lanes(10) == []
-    ledger.give_back(first, "boom", 9.0)
+    ledger.return_to_queue(first, "boom", 9.0)
     [lane] = ledger.lanes(10)
     assert lane.jobs[0].segments == (0,)
     assert lane.jobs[0].served == 900.0

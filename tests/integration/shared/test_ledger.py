@@ -117,7 +117,7 @@ def test_a_segment_that_starts_on_another_gpu_counts_there(ledger: LedgerByHand)
 
 def test_the_first_result_wins_and_a_late_one_is_dropped(ledger: LedgerByHand) -> None:
     late = ledger.running(ledger.planned("j", 2))
-    ledger.give_back(late, "its lease ran out", 200.0)
+    ledger.return_to_queue(late, "its lease ran out", 200.0)
     prompt = ledger.running("j", now=201.0)
     with pytest.raises(StaleAttempt):
         ledger.finish(late, result("late"), 202.0)
@@ -149,7 +149,7 @@ def test_a_failed_attempt_waits_again_with_the_next_attempt(ledger: LedgerByHand
     message = ledger.running(ledger.planned("j"))
     for seconds in (4.87, 36.63, 37.92):  # which do not add up in binary
         ledger.progress(message, seconds, 120.0, 4.0)
-    assert not ledger.give_back(message, "the engine died", 5.0).job_failed
+    assert not ledger.return_to_queue(message, "the engine died", 5.0).job_failed
     assert ledger.job("j").seconds_done == 0.0
     assert ledger.loads([GPU]) == [0]
     again = ledger.assigned("j", now=6.0)
@@ -159,7 +159,7 @@ def test_a_failed_attempt_waits_again_with_the_next_attempt(ledger: LedgerByHand
 def test_a_segment_that_fails_every_time_fails_its_job(ledger: LedgerByHand) -> None:
     ledger.planned("j", 2)
     other = ledger.running("j", 1)
-    outcomes = [ledger.give_back(ledger.running("j", 0), "boom", 10.0).job_failed for _ in range(3)]
+    outcomes = [ledger.return_to_queue(ledger.running("j", 0), "boom", 10.0).job_failed for _ in range(3)]
     assert outcomes == [False, False, True]
     record = ledger.job("j")
     assert (record.state, record.error_type) == (JobState.FAILED, "SegmentFailed")
@@ -173,18 +173,18 @@ def test_a_segment_that_fails_every_time_fails_its_job(ledger: LedgerByHand) -> 
 def test_handing_over_does_not_count_as_an_attempt(ledger: LedgerByHand) -> None:
     ledger.planned("j")
     for _ in range(5):
-        ledger.hand_over(ledger.running("j"), 4.0)
+        ledger.reassign(ledger.running("j"), 4.0)
     message = ledger.assigned("j")
     assert ledger.start(message, GPU, 120.0, 5.0).attempt == 1
 
 
 def test_giving_back_twice_is_stale(ledger: LedgerByHand) -> None:
     message = ledger.running(ledger.planned("j"))
-    ledger.give_back(message, "boom", 4.0)
+    ledger.return_to_queue(message, "boom", 4.0)
     with pytest.raises(StaleAttempt):
-        ledger.give_back(message, "boom", 5.0)
+        ledger.return_to_queue(message, "boom", 5.0)
     with pytest.raises(StaleAttempt):
-        ledger.hand_over(message, 5.0)
+        ledger.reassign(message, 5.0)
 
 
 @pytest.mark.parametrize("state", ["waiting", "assigned", "running"])
@@ -207,7 +207,7 @@ def test_results_and_failures_of_a_cancelled_job_are_refused(ledger: LedgerByHan
     with pytest.raises(JobCancelled):
         ledger.finish(message, result(), 5.0)
     with pytest.raises(JobCancelled):
-        ledger.give_back(message, "boom", 5.0)
+        ledger.return_to_queue(message, "boom", 5.0)
     assert not ledger.fail("j", "ValueError", "boom", 6.0)
     assert ledger.job("j").state is JobState.CANCELLED
 

@@ -78,7 +78,7 @@ def test_a_job_that_is_cancelled_failed_and_finished_at_once_ends_once(redis: Re
                     return ledger.fail(job, "ValueError", "boom", 5.0 + client)
                 if client % 4 == 2:
                     return ledger.finish(message, result(), 5.0).last and client == 2
-                ledger.give_back(message, "boom", 5.0)
+                ledger.return_to_queue(message, "boom", 5.0)
             except (JobCancelled, StaleAttempt):
                 pass
             return False
@@ -101,7 +101,7 @@ def test_recovery_and_a_slot_that_reports_late_never_both_have_a_segment(redis: 
         for message in random.Random(client).sample(messages, len(messages)):
             try:
                 if client % 2:
-                    ledger.give_back(message, "its lease ran out", 200.0)
+                    ledger.return_to_queue(message, "its lease ran out", 200.0)
                 else:
                     ledger.finish(message, result(), 200.0)
                     done.append(message.segment)

@@ -1,0 +1,85 @@
+"""The transitions of the ledger that may have to be announced, each with its announcement.
+
+A job that was transcribed, failed or cancelled needs an `assemble`, which gives the client its result or the reason
+why there is none. Whichever call ends the transcription publishes it, so that callers cannot forget to.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from celery import Celery
+from redis.exceptions import RedisError
+
+from whisper_fleet.shared import names
+from whisper_fleet.shared.connect import UNREACHABLE
+from whisper_fleet.shared.errors import JobCancelled, JobNotFound, StaleAttempt
+from whisper_fleet.shared.ledger.ledger import Ledger
+from whisper_fleet.shared.ledger.records import Finish
+from whisper_fleet.shared.wire import SegmentMessage, SegmentResult
+
+_log = logging.getLogger(__name__)
+
+#: What the ledger raises for an attempt that is no longer wanted: there is nothing to return.
+SUPERSEDED = (StaleAttempt, JobCancelled, JobNotFound)
+
+
+class JobActions:
+    """Finishes, fails, cancels and returns work, and publishes `assemble` where a job's transcription ends by it.
+
+    Errors of Redis and the ledger pass through. A message that cannot be published is left to recovery, which
+    sends it when it is overdue: the transition itself has happened.
+    """
+
+    def __init__(self, ledger: Ledger, app: Celery) -> None:
+        self._ledger = ledger
+        self._app = app
+
+    def finish(self, message: SegmentMessage, result: SegmentResult, now: float) -> Finish:
+        """Keep a segment's result; raises StaleAttempt or JobCancelled if it is no longer wanted."""
+        finish = self._ledger.finish(message, result, now)
+        if finish.last:
+            self.publish_assemble(message.job)
+        return finish
+
+    def fail(self, job: str, error_type: str, error: str, now: float) -> bool:
+        """Fail a job; return False if it had ended before. Raises JobNotFound."""
+        return self._ended(job, self._ledger.fail(job, error_type, error, now))
+
+    def cancel(self, job: str, now: float) -> bool:
+        """Cancel a job; return False if it had ended before. Raises JobNotFound."""
+        return self._ended(job, self._ledger.cancel(job, now))
+
+    def return_to_queue(self, message: SegmentMessage, reason: str, now: float) -> None:
+        """Let a segment wait again after a failed attempt; the job fails if it was the last one allowed."""
+        self._ended(message.job, self._ledger.return_to_queue(message, reason, now).job_failed)
+
+    def reassign(self, message: SegmentMessage, reason: str, now: float) -> None:
+        """Let a segment wait again without counting the attempt."""
+        self._ledger.reassign(message, now, reason)
+
+    def return_lost(self, message: SegmentMessage, reason: str, now: float, *, was_running: bool) -> bool:
+        """Let a segment wait again whose node is lost; return False if its attempt had ended before.
+
+        The attempt counts only if the segment was running: then it may be what the node died of.
+        """
+        try:
+            if was_running:
+                self.return_to_queue(message, reason, now)
+            else:
+                self.reassign(message, reason, now)
+        except SUPERSEDED:
+            return False
+        return True
+
+    def publish_assemble(self, job: str) -> None:
+        """Send `assemble` under the id that the client holds."""
+        try:
+            self._app.send_task(names.ASSEMBLE, task_id=job, queue=names.ASSEMBLE_QUEUE)
+        except (*UNREACHABLE, RedisError, OSError) as error:
+            _log.warning("the assembly of job %s is left to recovery: %s", job, error)
+
+    def _ended(self, job: str, has_ended_it: bool) -> bool:
+        if has_ended_it:
+            self.publish_assemble(job)
+        return has_ended_it
