@@ -15,13 +15,12 @@ from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, Vali
 from pydantic_core import PydanticCustomError
 
 from whisper_fleet.shared.errors import BadOption, BadPriority, UnknownLanguage, UnknownOption
+from whisper_fleet.shared.formats import FORMATS
 from whisper_fleet.shared.models import Precision
 from whisper_fleet.shared.wire import TranscribeRequest
 
 #: Characters of a wrong value that its error repeats.
 _SHOWN = 100
-
-FORMATS = ("txt", "srt", "vtt", "tsv", "json")
 
 _TOKEN = re.compile(r"<\|(endoftext|startof[a-z]+|translate|transcribe|nospeech|notimestamps|[a-z]{2,3}|\d+\.\d\d)\|>")
 

@@ -8,25 +8,13 @@ one, which a process of a newer version may have written, leaves out the fields 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from whisper_fleet.shared.models import Form, Precision
-
-
-class Wire(BaseModel):
-    """Base of every wire type."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
-
-    def to_json(self) -> str:
-        return self.model_dump_json(exclude_none=True)
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> Self:
-        """What a process of the fleet wrote, perhaps one of a newer version; pydantic's ValidationError."""
-        return cls.model_validate_json(text, extra="ignore")
+from whisper_fleet.shared.serialization import Wire as Wire
+from whisper_fleet.shared.transcript import Segment
 
 
 class JobState(StrEnum):
@@ -100,7 +88,7 @@ class SegmentResult(Wire):
 
     text: str
     language: str
-    segments: list[dict[str, Any]]  # as whisper gives them
+    segments: tuple[Segment, ...]
     gpu: str  # id of the GPU that ran it
     decode_seconds: float  # until ffmpeg had delivered the audio
     transcribe_seconds: float  # inside whisper.transcribe()

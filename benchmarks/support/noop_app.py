@@ -22,7 +22,7 @@ app.config_from_object("whisper_fleet.celeryconfig")
 _settings = load_settings()
 _redis = connect(_settings.redis_url)
 _ledger = Ledger(_redis, max_attempts=_settings.max_attempts, retention=_settings.job_retention)
-_RESULT = SegmentResult(text="", language="en", segments=[], gpu="bench.0", decode_seconds=0.0, transcribe_seconds=0.0)
+_RESULT = SegmentResult(text="", language="en", segments=(), gpu="bench.0", decode_seconds=0.0, transcribe_seconds=0.0)
 
 #: What an attempt needs of its node when there is neither engine nor audio.
 _NODE = SimpleNamespace(

@@ -1,45 +1,63 @@
-"""From the results of segments to the transcript of the job. Pure."""
+"""From the results of segments to the transcript and the result of the job. Pure."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from whisper_fleet.shared.ledger.records import JobRecord
+from whisper_fleet.shared.transcript import Segment, Transcript, Word
 from whisper_fleet.shared.wire import SegmentPlan, SegmentResult
 
-#: Frames of whisper's mel spectrogram in a second; `seek` counts them.
-_FRAMES = 100
+#: Frames of whisper's mel spectrogram per second; `Segment.seek` counts them.
+_FRAMES_PER_SECOND = 100
+
+S = TypeVar("S", Segment, Word)
 
 
-def merge(plans: Sequence[SegmentPlan], results: Sequence[SegmentResult]) -> dict[str, Any]:
-    """The result that whisper.transcribe() would have given for the whole: text, segments, language.
+def merge(plans: Sequence[SegmentPlan], results: Sequence[SegmentResult]) -> Transcript:
+    """Return the transcript that `whisper.transcribe()` would have returned for the complete recording.
 
-    A window that is not full is silence to whisper from there on, into which it puts the end of what it heard, by up
-    to seconds. In the middle of a file nothing is silent there: what comes next would begin before that end.
+    Whisper pads a window that is not full with silence and may place the end of a segment in that silence, seconds
+    late. Between two pieces of a file there is no silence, and the next piece would begin before that end, so no time
+    is later than its piece's cut.
     """
-    segments: list[dict[str, Any]] = []
+    segments: list[Segment] = []
     for plan, result in zip(plans, results, strict=True):
         latest = math.inf if plan is plans[-1] else plan.end
         for segment in result.segments:
             segments.append(_moved(segment, plan.start, latest, len(segments)))
     text = "".join(result.text for result in results)
-    return {"text": text, "segments": segments, "language": spoken_language(plans, results)}
+    return Transcript(text=text, segments=tuple(segments), language=spoken_language(plans, results))
 
 
 def spoken_language(plans: Sequence[SegmentPlan], results: Sequence[SegmentResult]) -> str:
-    """The language of most of the audio in which anything was said."""
+    """Return the language of most of the audio in which anything was said."""
     seconds: dict[str, float] = defaultdict(float)
     for plan, result in zip(plans, results, strict=True):
-        # Silence counts a little: where nothing is said at all, its language is the answer.
+        # Silence counts a little: its language is returned where nothing is said at all.
         seconds[result.language] += plan.end - plan.start if result.text.strip() else 1e-6
     return max(seconds, key=seconds.__getitem__)
 
 
-def timings(record: JobRecord, results: Sequence[SegmentResult], now: float) -> dict[str, float]:
-    """Where the time went, in seconds."""
+def result_of(
+    record: JobRecord, transcript: Transcript, results: Sequence[SegmentResult], files: Sequence[str], now: float
+) -> dict[str, Any]:
+    """Return what the client receives: whisper's result, and how the fleet made it. `now` is Unix seconds."""
+    return {
+        **transcript.to_dict(),
+        "duration_s": record.duration,
+        "model": record.request.model_name,
+        "segment_gpus": [result.gpu for result in results],
+        "output_files": list(files),
+        "timings": _timings(record, results, now),
+    }
+
+
+def _timings(record: JobRecord, results: Sequence[SegmentResult], now: float) -> dict[str, float]:
+    """Return how long each step took, in seconds."""
     started = record.started or now
     return {
         "waited": round(started - record.accepted, 3),
@@ -49,15 +67,14 @@ def timings(record: JobRecord, results: Sequence[SegmentResult], now: float) -> 
     }
 
 
-def _moved(segment: dict[str, Any], start: float, latest: float, number: int) -> dict[str, Any]:
-    """A segment of whisper's with its times relative to the file, none after `latest`, and numbered through."""
-    moved = {**segment, "id": number, **_shifted(segment, start, latest)}
-    if "seek" in segment:
-        moved["seek"] = segment["seek"] + round(start * _FRAMES)
-    if "words" in segment:
-        moved["words"] = [{**word, **_shifted(word, start, latest)} for word in segment["words"]]
-    return moved
+def _moved(segment: Segment, start: float, latest: float, number: int) -> Segment:
+    """Return a segment numbered through the file, with times from the file's beginning and none after `latest`."""
+    words = segment.words and tuple(_shifted(word, start, latest) for word in segment.words)
+    seek = segment.seek + round(start * _FRAMES_PER_SECOND)
+    moved = _shifted(segment, start, latest)
+    return moved.model_copy(update={"id": number, "seek": seek, "words": words})
 
 
-def _shifted(span: dict[str, Any], start: float, latest: float) -> dict[str, float]:
-    return {edge: round(min(span[edge] + start, latest), 3) for edge in ("start", "end")}
+def _shifted(span: S, start: float, latest: float) -> S:
+    times = {edge: round(min(getattr(span, edge) + start, latest), 3) for edge in ("start", "end")}
+    return span.model_copy(update=times)

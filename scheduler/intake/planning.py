@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from whisper.tokenizer import LANGUAGES, TO_LANGUAGE_CODE
-
 from whisper_fleet.scheduler.dispatch.demand import demand_of, why_unplaceable
 from whisper_fleet.scheduler.intake.callbacks import check_callback
 from whisper_fleet.scheduler.intake.claims import claimed
@@ -17,14 +15,12 @@ from whisper_fleet.scheduler.services import Services
 from whisper_fleet.shared.audio.segments import Spool, plan_audio, real_path_below
 from whisper_fleet.shared.connect import UNREACHABLE
 from whisper_fleet.shared.errors import BadOption, JobNotFound
+from whisper_fleet.shared.languages import LANGUAGE_CODES, LANGUAGES
 from whisper_fleet.shared.ledger.records import lane_of
 from whisper_fleet.shared.models import resolve
 from whisper_fleet.shared.requests import FleetDefaults, parse_request
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.wire import JobProgress, JobState, Need, TranscribeRequest
-
-#: What a client may call a language, in lower case -> whisper's code.
-LANGUAGE_CODES = {**{code: code for code in LANGUAGES}, **TO_LANGUAGE_CODE}
 
 
 class Planner:

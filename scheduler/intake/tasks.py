@@ -16,7 +16,7 @@ from celery.exceptions import Ignore
 
 from whisper_fleet.scheduler.app import app
 from whisper_fleet.scheduler.intake import revocation, shutdown
-from whisper_fleet.scheduler.intake.assembly import merge, timings
+from whisper_fleet.scheduler.intake.assembly import merge, result_of
 from whisper_fleet.scheduler.intake.claims import claimed
 from whisper_fleet.scheduler.intake.planning import Planner
 from whisper_fleet.scheduler.intake.settlement import settle
@@ -106,14 +106,7 @@ def _assembled(fleet: Services, record: JobRecord) -> dict[str, Any]:
     except Exception as error:
         fleet.ledger.fail(record.job, type(error).__name__, str(error), time.time())
         raise
-    return {
-        **transcript,
-        "duration_s": record.duration,
-        "model": record.request.model_name,
-        "segment_gpus": [result.gpu for result in results],
-        "output_files": files,
-        "timings": timings(record, results, time.time()),
-    }
+    return result_of(record, transcript, results, files, time.time())
 
 
 def reason_of(record: JobRecord) -> FleetError:

@@ -1,4 +1,4 @@
-"""Output files, by whisper's own writers: each appears whole or not at all."""
+"""Output files: each appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ import stat
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
-
-from whisper.utils import get_writer
 
 from whisper_fleet.shared.audio.source import is_url
 from whisper_fleet.shared.errors import OutputNotWritable
-from whisper_fleet.shared.requests import FORMATS
+from whisper_fleet.shared.formats import FORMATS, WRITERS
+from whisper_fleet.shared.transcript import Transcript
 from whisper_fleet.shared.wire import TranscribeRequest
 
 
@@ -40,17 +38,16 @@ class Target:
         except OSError as error:
             raise self._not_writable(error) from error
 
-    def write(self, result: dict[str, Any]) -> list[str]:
-        """The paths of the files, written from a result as whisper.transcribe() gives it."""
+    def write(self, transcript: Transcript) -> list[str]:
+        """Write one file per format and return their paths; raises OutputNotWritable."""
         self.prepare()
-        return [self._write(form, result) for form in self.formats]
+        return [self._write(form, transcript) for form in self.formats]
 
-    def _write(self, form: str, result: dict[str, Any]) -> str:
+    def _write(self, form: str, transcript: Transcript) -> str:
         path = self._path(form)
         unfinished = self.directory / f".{uuid.uuid4().hex}.{form}"
         try:
-            with unfinished.open("w", encoding="utf-8") as file:
-                get_writer(form, str(self.directory)).write_result(result, file=file)
+            unfinished.write_text(WRITERS[form](transcript), encoding="utf-8")
             unfinished.replace(path)
         except OSError as error:
             unfinished.unlink(missing_ok=True)

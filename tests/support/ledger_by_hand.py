@@ -23,7 +23,7 @@ def plan(segments: int, seconds: float = 300.0) -> JobPlan:
 
 
 def result(text: str = "Hello.", gpu: str = GPU) -> SegmentResult:
-    return SegmentResult(text=text, language="en", segments=[], gpu=gpu, decode_seconds=0.1, transcribe_seconds=0.2)
+    return SegmentResult(text=text, language="en", segments=(), gpu=gpu, decode_seconds=0.1, transcribe_seconds=0.2)
 
 
 class LedgerByHand(Ledger):

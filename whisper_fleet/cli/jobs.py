@@ -16,8 +16,9 @@ from rich.table import Table
 from whisper_fleet.cli.client import JobClient
 from whisper_fleet.cli.watching import stage_of, watch_to_the_end
 from whisper_fleet.deploy.processes.state_dir import use_embedded_redis
+from whisper_fleet.shared.formats import FORMATS
 from whisper_fleet.shared.ledger.records import JobRecord
-from whisper_fleet.shared.requests import FORMATS, takes
+from whisper_fleet.shared.requests import takes
 from whisper_fleet.shared.wire import JobState
 
 _NEWEST = 20

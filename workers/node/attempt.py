@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 import numpy as np
 from celery.worker import state
@@ -30,6 +29,7 @@ from whisper_fleet.shared.errors import (
     StaleAttempt,
 )
 from whisper_fleet.shared.ledger.progress import show
+from whisper_fleet.shared.transcript import segments_from_whisper
 from whisper_fleet.shared.wire import JobProgress, SegmentMessage, SegmentResult, SegmentWork, TranscribeRequest
 from whisper_fleet.workers.link.client import EngineSession
 from whisper_fleet.workers.node.admission import runs_alone
@@ -90,7 +90,7 @@ class Attempt:
         return SegmentResult(
             text=told["text"],
             language=told["language"],
-            segments=_plain(told["segments"]),
+            segments=segments_from_whisper(told["segments"]),
             gpu=self._node.gpu,
             decode_seconds=decode_seconds,
             transcribe_seconds=time.monotonic() - began,
@@ -244,9 +244,3 @@ class Attempt:
 
     def _publish_assemble(self) -> None:
         self._node.publish_assemble(self._message.job)
-
-
-def _plain(segments: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Python's own numbers in place of numpy's, which JSON schemas do not know."""
-    plain: list[dict[str, Any]] = json.loads(json.dumps(segments))
-    return plain

@@ -12,7 +12,8 @@ from whisper.decoding import DecodingOptions
 from whisper.tokenizer import get_tokenizer
 
 from whisper_fleet.shared.errors import BadOption, BadPriority, RequestError, UnknownLanguage, UnknownOption
-from whisper_fleet.shared.requests import FORMATS, WHISPER_OPTIONS, FleetDefaults, as_keywords, parse_request
+from whisper_fleet.shared.formats import FORMATS
+from whisper_fleet.shared.requests import WHISPER_OPTIONS, FleetDefaults, as_keywords, parse_request
 from whisper_fleet.shared.wire import TranscribeRequest
 
 DEFAULTS = FleetDefaults(

@@ -10,19 +10,27 @@ import pytest
 from whisper_fleet.scheduler.intake.assembly import merge, spoken_language
 from whisper_fleet.scheduler.intake.writers import target_of
 from whisper_fleet.shared.errors import OutputNotWritable
-from whisper_fleet.shared.requests import FORMATS
+from whisper_fleet.shared.formats import FORMATS
+from whisper_fleet.shared.transcript import Transcript, segments_from_whisper
 from whisper_fleet.shared.wire import SegmentPlan, SegmentResult, TranscribeRequest
 
 
 def piece(index: int, start: float, end: float, text: str, language: str = "en", **segment: Any) -> Any:
-    spoken = [{"id": 0, "seek": 0, "start": 1.0, "end": 2.5, "text": text, **segment}] if text else []
+    numbers = {"temperature": 0.0, "avg_logprob": -0.2, "compression_ratio": 1.1, "no_speech_prob": 0.1}
+    spoken = {"id": 0, "seek": 0, "start": 1.0, "end": 2.5, "text": text, "tokens": [7], **numbers, **segment}
+    segments = segments_from_whisper([spoken] if text else [])
     result = SegmentResult(
-        text=text, language=language, segments=spoken, gpu="h.0", decode_seconds=1, transcribe_seconds=1
+        text=text, language=language, segments=segments, gpu="h.0", decode_seconds=1, transcribe_seconds=1
     )
     return SegmentPlan(index=index, start=start, end=end), result
 
 
 def merged(*pieces: Any) -> dict[str, Any]:
+    plans, results = zip(*pieces, strict=True)
+    return merge(plans, results).to_dict()
+
+
+def transcript(*pieces: Any) -> Transcript:
     plans, results = zip(*pieces, strict=True)
     return merge(plans, results)
 
@@ -49,7 +57,7 @@ def test_nothing_lasts_into_the_next_piece() -> None:
 def test_what_whisper_gave_is_not_changed() -> None:
     plan, result = piece(1, 100.0, 200.0, " Two.")
     merge([plan], [result])
-    assert result.segments[0]["start"] == 1.0
+    assert result.segments[0].start == 1.0
 
 
 def test_silence_is_an_empty_transcript() -> None:
@@ -69,7 +77,7 @@ def test_the_language_is_that_of_most_of_the_speech() -> None:
 def test_files_are_named_for_the_input(tmp_path: Path) -> None:
     target = target_of(request(file_path="/in/talk.one.mp3", output_path=str(tmp_path / "out")))
     assert target is not None
-    written = target.write(merged(piece(0, 0.0, 9.0, " Hello.")))
+    written = target.write(transcript(piece(0, 0.0, 9.0, " Hello.")))
     assert [Path(file).name for file in written] == [f"talk.one.{form}" for form in FORMATS]
     assert (tmp_path / "out" / "talk.one.txt").read_text() == "Hello.\n"
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(Path(f).name for f in written)
@@ -78,7 +86,7 @@ def test_files_are_named_for_the_input(tmp_path: Path) -> None:
 def test_an_output_path_that_names_a_file_is_that_file(tmp_path: Path) -> None:
     target = target_of(request(file_path="/in/talk.mp3", output_path=str(tmp_path / "minutes.srt")))
     assert target is not None
-    assert target.write(merged(piece(0, 0.0, 9.0, " Hello."))) == [str(tmp_path / "minutes.srt")]
+    assert target.write(transcript(piece(0, 0.0, 9.0, " Hello."))) == [str(tmp_path / "minutes.srt")]
 
 
 def test_without_an_output_path_nothing_is_written() -> None:

@@ -16,7 +16,7 @@ from whisper_fleet.workers.node.attempt import Attempt
 from whisper_fleet.workers.pool.slots import Slot
 
 MESSAGE = SegmentMessage(job="job", segment=0, token="token")
-RESULT = SegmentResult(text="", language="en", segments=[], gpu="h.0", decode_seconds=0.0, transcribe_seconds=0.0)
+RESULT = SegmentResult(text="", language="en", segments=(), gpu="h.0", decode_seconds=0.0, transcribe_seconds=0.0)
 
 
 def test_the_last_segment_calls_for_assembly_though_its_progress_cannot_be_shown(

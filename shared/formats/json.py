@@ -1,0 +1,12 @@
+"""The transcript with everything that whisper returned."""
+
+from __future__ import annotations
+
+from json import dumps
+
+from whisper_fleet.shared.transcript import Transcript
+
+
+def write(transcript: Transcript) -> str:
+    """Return one line of JSON in ASCII."""
+    return dumps(transcript.to_dict())
