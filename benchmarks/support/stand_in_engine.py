@@ -16,7 +16,7 @@ from torch import Tensor
 from whisper_fleet.shared.models import MODELS
 from whisper_fleet.workers.link import protocol
 from whisper_fleet.workers.link.protocol import Request
-from whisper_fleet.workers.link.server import Answer, Server
+from whisper_fleet.workers.link.server import ReplyAndTensor, Server
 
 #: What a window comes to: whisper takes it and goes on to the next.
 _TEXT = protocol.Decoded(
@@ -30,10 +30,10 @@ class StandIn:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._live: set[Future[Answer]] = set()
+        self._live: set[Future[ReplyAndTensor]] = set()
 
-    def submit(self, session: int, request: Request, tensor: Tensor | None) -> Future[Answer]:
-        future: Future[Answer] = Future()
+    def submit(self, session: int, request: Request, tensor: Tensor | None) -> Future[ReplyAndTensor]:
+        future: Future[ReplyAndTensor] = Future()
         match request:
             case protocol.Open():
                 dims = {name: int(value) for name, value in vars(MODELS["base"]).items()}
@@ -52,7 +52,7 @@ class StandIn:
     def forget(self, session: int) -> None:
         """Nothing is kept of a session."""
 
-    def _answer(self, future: Future[Answer]) -> None:
+    def _answer(self, future: Future[ReplyAndTensor]) -> None:
         self._live.discard(future)
         future.set_result((_TEXT, None))
 

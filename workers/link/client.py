@@ -1,4 +1,4 @@
-"""How the node talks to its engine: one connection a running segment, blocking calls, typed errors."""
+"""The client of an engine: blocking calls with typed errors, over one connection per running segment."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 from whisper.decoding import DecodingOptions, DecodingResult
-from whisper.model import ModelDimensions
 
 from whisper_fleet.shared import errors
 from whisper_fleet.shared.errors import EngineDied, EngineError
-from whisper_fleet.shared.models import Precision
+from whisper_fleet.shared.models import ModelDims, Precision
 from whisper_fleet.workers.link import framing, protocol
 from whisper_fleet.workers.link.decode_options import request_of
 from whisper_fleet.workers.link.protocol import (
@@ -46,51 +45,55 @@ ReplyT = TypeVar("ReplyT", bound=Reply)
 
 @dataclass(frozen=True, kw_only=True)
 class Alignment:
-    """The evidence for word times, as whisper.timing.find_alignment computes it before its DTW."""
+    """What word timestamps are computed from: the state of `find_alignment` (whisper/timing.py) before its DTW."""
 
     matrix: Tensor  # [text tokens + 1, frames], float32
     text_token_probs: list[float]
 
 
 class EngineClient:
-    """The way to one engine; thread-safe, holds no connection of its own."""
+    """A client of one engine. It is thread-safe and holds no connection between calls."""
 
     def __init__(self, socket_path: Path) -> None:
         self._path = socket_path
 
     def session(self, model: str, precision: Precision) -> EngineSession:
-        """A session of one segment; loads the model if need be, which may take seconds."""
-        return EngineSession(_Wire(self._path), model, precision)
+        """Open a session for one segment; the engine loads the model if necessary, which may take seconds.
+
+        Raises EngineDied if the engine cannot be reached, ModelUnavailable if it cannot load the model, and
+        EngineOutOfMemory if the model does not fit.
+        """
+        return EngineSession(_Connection(self._path), model, precision)
 
     def stats(self) -> EngineStats:
-        """What the engine does and holds."""
-        with _Wire(self._path) as wire:
-            return wire.ask(AskStats(), EngineStats)[0]
+        """Return the engine's load, rates and memory; EngineDied if it cannot be reached."""
+        with _Connection(self._path) as connection:
+            return connection.request(AskStats(), EngineStats)[0]
 
     def resize(self, slots: int) -> None:
-        """Tell the engine how many windows it may work on at once."""
-        with _Wire(self._path) as wire:
-            wire.ask(Resize(slots=slots), Done)
-
-    def close(self) -> None:
-        """Nothing is held between calls."""
+        """Set how many windows the engine may work on at once; EngineDied if it cannot be reached."""
+        with _Connection(self._path) as connection:
+            connection.request(Resize(slots=slots), Done)
 
 
 class EngineSession:
-    """One segment's connection, used by one thread; closing it drops whatever it asked for."""
+    """The connection of one segment, for one thread. Closing it cancels the request in flight.
 
-    def __init__(self, wire: _Wire, model: str, precision: Precision) -> None:
-        self._wire = wire
-        self._sent: Tensor | None = None  # the mel that the engine holds the encoding of
+    Every request raises EngineDied if the connection breaks, and otherwise the EngineError that the engine reports.
+    """
+
+    def __init__(self, connection: _Connection, model: str, precision: Precision) -> None:
+        self._connection = connection
+        self._last_mel: Tensor | None = None  # the engine still holds its encoding
         try:
-            opened, _ = wire.ask(Open(model=model, precision=precision), Opened)
+            opened, _ = connection.request(Open(model=model, precision=precision), Opened)
         except BaseException:
-            wire.close()
+            connection.close()
             raise
         self._dtype = getattr(torch, opened.precision)
         self.precision = opened.precision
-        self.dims = ModelDimensions(**opened.dims)
-        self.alignment_heads = _sparse(self.dims.n_text_layer, self.dims.n_text_head, tuple(opened.alignment_heads))
+        self.dims = ModelDims(**opened.dims)
+        self.alignment_heads = _head_mask(self.dims.n_text_layer, self.dims.n_text_head, tuple(opened.alignment_heads))
 
     def __enter__(self) -> Self:
         return self
@@ -101,25 +104,20 @@ class EngineSession:
         self.close()
 
     def close(self) -> None:
-        """Drop the session's row; from any thread, more than once if you like."""
-        self._wire.close()
-
-    @property
-    def is_multilingual(self) -> bool:
-        return bool(self.dims.n_vocab >= 51865)
-
-    @property
-    def num_languages(self) -> int:
-        return int(self.dims.n_vocab - 51765 - self.is_multilingual)
+        """End the session, so that the engine frees its rows. It may be called repeatedly and from any thread."""
+        self._connection.close()
 
     def decode(self, mel: Tensor, options: DecodingOptions) -> DecodingResult:
-        """`whisper.decode` of one window, mel [n_mels, 3000]; the result carries no audio features."""
-        decoded = self._ask_about(mel, request_of(options), Decoded)[0]
+        """Decode one window, mel [n_mels, 3000], as `whisper.decode` does; the result has no audio features."""
+        decoded = self._request_for(mel, request_of(options), Decoded)[0]
         return DecodingResult(audio_features=torch.empty(0), **decoded.model_dump(exclude={"kind"}))
 
     def detect_language(self, mel: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """`whisper.detect_language` of one window: the language's token and all probabilities."""
-        language = self._ask_about(mel, DetectLanguage(), Language)[0]
+        """Detect the language of one window, mel [n_mels, 3000], as `whisper.detect_language` does.
+
+        Returns the token of the language and the probability of every language code.
+        """
+        language = self._request_for(mel, DetectLanguage(), Language)[0]
         return torch.tensor(language.token), language.probs
 
     def align(
@@ -133,7 +131,7 @@ class EngineSession:
         medfilt_width: int = 7,
         qk_scale: float = 1.0,
     ) -> Alignment:
-        """When each token was spoken, for whisper.timing.find_alignment's DTW."""
+        """Align the text tokens with one window, mel [n_mels, 3000], of which `num_frames` frames are speech."""
         request = Align(
             text_tokens=text_tokens,
             num_frames=num_frames,
@@ -142,33 +140,36 @@ class EngineSession:
             medfilt_width=medfilt_width,
             qk_scale=qk_scale,
         )
-        aligned, matrix = self._ask_about(mel, request, Aligned)
+        aligned, matrix = self._request_for(mel, request, Aligned)
         if matrix is None:
             raise EngineDied
         return Alignment(matrix=matrix, text_token_probs=aligned.text_token_probs)
 
-    def _ask_about(self, mel: Tensor, request: Request, expected: type[ReplyT]) -> tuple[ReplyT, Tensor | None]:
-        """Ask about a window, which travels only if the engine does not hold it."""
-        if self._holds(mel):
-            reply, tensor = self._wire.exchange(request, None)
+    def _request_for(self, mel: Tensor, request: Request, expected: type[ReplyT]) -> tuple[ReplyT, Tensor | None]:
+        """Send a request about a window; the window itself is sent only if the engine does not hold it."""
+        if self._is_last(mel):
+            reply, tensor = self._connection.exchange(request, None)
             if not isinstance(reply, WindowGone):
-                return _checked(reply, expected), tensor
-        self._sent = None
+                return _expect(reply, expected), tensor
+        self._last_mel = None
         sent = mel.detach().to(device="cpu", dtype=self._dtype)
         request = request.model_copy(update={"tensor": framing.spec_of(sent)})
-        reply, tensor = self._wire.exchange(request, sent)
-        self._sent = mel
-        return _checked(reply, expected), tensor
+        reply, tensor = self._connection.exchange(request, sent)
+        self._last_mel = mel
+        return _expect(reply, expected), tensor
 
-    def _holds(self, mel: Tensor) -> bool:
-        """Language detection and the first window of a long file are equal but not the same object."""
-        if self._sent is None or mel is self._sent:
-            return mel is self._sent
-        return mel.shape == self._sent.shape and torch.equal(mel, self._sent)
+    def _is_last(self, mel: Tensor) -> bool:
+        """Return whether the mel is the last one sent, by value.
+
+        Whisper detects the language on the first window, then passes the same values in another tensor to decode.
+        """
+        if self._last_mel is None or mel is self._last_mel:
+            return mel is self._last_mel
+        return mel.shape == self._last_mel.shape and torch.equal(mel, self._last_mel)
 
 
-class _Wire:
-    """One connection: send a request, read its reply; every break is EngineDied."""
+class _Connection:
+    """One connection to an engine, used for one request at a time; any failure of it raises EngineDied."""
 
     def __init__(self, path: Path) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -187,15 +188,17 @@ class _Wire:
         self.close()
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):  # the engine may have closed it first
-            self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for a reply
+        with contextlib.suppress(OSError):  # the engine may have closed the connection already
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes up a thread that waits for a reply
         self._socket.close()
 
-    def ask(self, request: Request, expected: type[ReplyT]) -> tuple[ReplyT, Tensor | None]:
+    def request(self, request: Request, expected: type[ReplyT]) -> tuple[ReplyT, Tensor | None]:
+        """Send a request without a tensor, and return its reply; raises the error that the engine reports."""
         reply, tensor = self.exchange(request, None)
-        return _checked(reply, expected), tensor
+        return _expect(reply, expected), tensor
 
     def exchange(self, request: Request, tensor: Tensor | None) -> tuple[Reply, Tensor | None]:
+        """Send a request, and return its reply of any type."""
         try:
             self._send(framing.frame(request, tensor))
             json_bytes, tensor_bytes = PREFIX.unpack(self._receive(PREFIX.size))
@@ -212,28 +215,29 @@ class _Wire:
 
     def _receive(self, size: int) -> bytearray:
         received = bytearray(size)
-        rest = memoryview(received)
-        while rest:
-            count = self._socket.recv_into(rest)
+        missing = memoryview(received)
+        while missing:
+            count = self._socket.recv_into(missing)
             if count == 0:
                 raise ConnectionResetError("the engine closed the connection")
-            rest = rest[count:]
+            missing = missing[count:]
         return received
 
 
-def _checked(reply: Reply, expected: type[ReplyT]) -> ReplyT:
+def _expect(reply: Reply, expected: type[ReplyT]) -> ReplyT:
+    """Return a reply of the expected type; raises the error that a `Failed` reply carries."""
     if isinstance(reply, Failed):
-        kind = getattr(errors, reply.error, EngineError)
-        raise kind(reply.message)
+        error_type = getattr(errors, reply.error, EngineError)
+        raise error_type(reply.message)
     if not isinstance(reply, expected):
-        raise EngineError(f"The engine answered {reply.kind!r} where {expected.__name__} was expected.")
+        raise EngineError(f"The engine replied {reply.kind!r} where {expected.__name__} was expected.")
     return reply
 
 
-@lru_cache(maxsize=32)  # of a model that does not name its own they are half of all, and every segment asks
-def _sparse(layers: int, heads_a_layer: int, heads: tuple[tuple[int, int], ...]) -> Tensor:
-    """Whisper keeps its alignment heads as a sparse mask [layers, heads]."""
-    mask = torch.zeros(layers, heads_a_layer, dtype=torch.bool)
+@lru_cache(maxsize=32)  # every segment needs it, and a model without its own table has hundreds of heads
+def _head_mask(layers: int, heads_per_layer: int, heads: tuple[tuple[int, int], ...]) -> Tensor:
+    """Return the alignment heads as whisper stores them: a sparse boolean mask [layers, heads]."""
+    mask = torch.zeros(layers, heads_per_layer, dtype=torch.bool)
     for layer, head in heads:
         mask[layer, head] = True
     return mask.to_sparse()

@@ -22,7 +22,7 @@ def options_of(request: Decode) -> DecodingOptions:
 
 
 def _as_list(value: Any) -> Any:
-    """Return any iterable of tokens, which JSON could not hold, as a list of integers."""
+    """Return an iterable of tokens, such as a tuple or an array, as a list of integers that JSON can hold."""
     if isinstance(value, Iterable) and not isinstance(value, str):
         return [int(token) for token in value]
     return value

@@ -15,7 +15,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from whisper_fleet.shared.models import Form, Precision
 from whisper_fleet.shared.wire import Wire
 
-#: Bytes of the JSON and of the tensor that follow, big-endian.
+#: The sizes of the JSON and of the tensor that follow, in bytes, big-endian.
 PREFIX = struct.Struct("!II")
 MAX_JSON_BYTES = 4 << 20
 MAX_TENSOR_BYTES = 64 << 20
@@ -28,14 +28,14 @@ class _Frame(Wire):
 
 
 class TensorSpec(_Frame):
-    """How to read the raw bytes behind the JSON."""
+    """The type and shape of the tensor whose bytes follow the JSON."""
 
     dtype: Literal["float16", "bfloat16", "float32"]
-    shape: tuple[_Size, _Size]  # either may be 0: the matrix of a window too short for a frame
+    shape: tuple[_Size, _Size]  # either may be 0, as in the matrix of a window shorter than a frame
 
 
 class Open(_Frame):
-    """First request of a session: load the model if need be."""
+    """The first request of a session: load the model if it is not loaded."""
 
     kind: Literal["open"] = "open"
     model: str  # a name in the model directory, or the absolute path of a checkpoint
@@ -43,7 +43,7 @@ class Open(_Frame):
 
 
 class Decode(_Frame):
-    """Decode one window as `whisper.decode` would; no tensor: the window sent last."""
+    """Decode one window as `whisper.decode` would. Without a tensor, it means the last window sent."""
 
     kind: Literal["decode"] = "decode"
     task: str
@@ -64,14 +64,14 @@ class Decode(_Frame):
 
 
 class DetectLanguage(_Frame):
-    """Ask for the language of one window; no tensor: the window sent last."""
+    """Detect the language of one window. Without a tensor, it means the last window sent."""
 
     kind: Literal["detect_language"] = "detect_language"
     tensor: TensorSpec | None = None  # mel [n_mels, 3000]
 
 
 class Align(_Frame):
-    """Ask when each token of a text was spoken; no tensor: the window sent last."""
+    """Align the tokens of a text with one window. Without a tensor, it means the last window sent."""
 
     kind: Literal["align"] = "align"
     text_tokens: list[int]
@@ -84,29 +84,29 @@ class Align(_Frame):
 
 
 class AskStats(_Frame):
-    """Ask for EngineStats; needs no open session."""
+    """Request EngineStats; this needs no open session."""
 
     kind: Literal["ask_stats"] = "ask_stats"
 
 
 class Resize(_Frame):
-    """Set the number of slots; needs no open session."""
+    """Set the number of slots; this needs no open session."""
 
     kind: Literal["resize"] = "resize"
     slots: int = Field(ge=0)
 
 
 class Opened(_Frame):
-    """The session's model."""
+    """The model of the session that was opened."""
 
     kind: Literal["opened"] = "opened"
     dims: dict[str, int]  # whisper's ModelDimensions
     alignment_heads: list[tuple[int, int]]  # (layer, head)
-    precision: Literal["float16", "bfloat16", "float32"]  # what the model runs in
+    precision: Literal["float16", "bfloat16", "float32"]  # of the model's arithmetic
 
 
 class Decoded(_Frame):
-    """What `whisper.decode` returns, without the audio features."""
+    """The result of `whisper.decode`, without the audio features."""
 
     kind: Literal["decoded"] = "decoded"
     language: str
@@ -120,15 +120,15 @@ class Decoded(_Frame):
 
 
 class Language(_Frame):
-    """What `whisper.detect_language` returns for one window."""
+    """The result of `whisper.detect_language` for one window."""
 
     kind: Literal["language"] = "language"
     token: int
-    probs: dict[str, float]  # whisper's language code to probability
+    probs: dict[str, float]  # by language code
 
 
 class Aligned(_Frame):
-    """The evidence from which word times are read; its tensor is `matrix` [tokens + 1, frames], float32."""
+    """What word timestamps are computed from; the tensor is `matrix` [text tokens + 1, frames], float32."""
 
     kind: Literal["aligned"] = "aligned"
     text_token_probs: list[float]
@@ -136,24 +136,24 @@ class Aligned(_Frame):
 
 
 class EngineStats(_Frame):
-    """What the engine does and holds; rates and shares are over the last ten seconds."""
+    """The load, rates and memory of the engine; rates and shares are over the last ten seconds."""
 
     kind: Literal["stats"] = "stats"
     pid: int
     device: str  # "cuda" or "cpu"
-    slots: int  # windows that may be worked on at once
+    slots: int  # windows that may be in progress at once
     rows_live: int
-    rows_waiting: int  # requests without a row yet
+    rows_waiting: int  # requests that have no row yet
     windows_per_s: float
     times_realtime: float
     tokens_per_s: float
-    share_encode: float  # of the time: encoding audio
-    share_prefill: float  # reading prompts
-    share_decode: float
+    share_encode: float  # of the time, 0 to 1, that was spent on encoding audio
+    share_prefill: float  # on reading prompts
+    share_decode: float  # on decode steps
     share_idle: float
     memory_bytes: dict[str, int]  # by part
     models: tuple[str, ...]  # loaded, as "name/precision"
-    forms: dict[Precision, Form]  # of cross-attention, that a model gets here
+    forms: dict[Precision, Form]  # of cross-attention, that this engine uses
     uuid: str | None = None  # of the GPU, as NVML writes it; None on a CPU
     name: str | None = None  # of the GPU or CPU
     total_bytes: int | None = None  # memory of the GPU; None on a CPU
@@ -161,19 +161,19 @@ class EngineStats(_Frame):
 
 
 class Done(_Frame):
-    """The request is carried out."""
+    """The request was carried out."""
 
     kind: Literal["done"] = "done"
 
 
 class WindowGone(_Frame):
-    """The engine no longer holds the session's last window: send it again."""
+    """The engine no longer holds the session's last window, which must be sent again."""
 
     kind: Literal["window_gone"] = "window_gone"
 
 
 class Failed(_Frame):
-    """The request failed; `error` names a class of whisper_fleet.shared.errors."""
+    """The request failed; `error` is the name of a class in whisper_fleet.shared.errors."""
 
     kind: Literal["failed"] = "failed"
     error: str
@@ -187,13 +187,13 @@ _replies: TypeAdapter[Reply] = TypeAdapter(Annotated[Reply, Field(discriminator=
 
 
 def read_request(text: bytes | bytearray | memoryview) -> Request:
-    """The request in a frame's JSON; pydantic's ValidationError when it is none."""
+    """Return the request in a frame's JSON; pydantic's ValidationError if it is not a request."""
     return _requests.validate_json(bytes(text))
 
 
 def read_reply(text: bytes | bytearray | memoryview) -> Reply:
-    """The reply in a frame's JSON; pydantic's ValidationError when it is none.
+    """Return the reply in a frame's JSON; pydantic's ValidationError if it is not a reply.
 
-    An engine that starts anew during an upgrade is newer than its node, which leaves out what it does not know.
+    Unknown fields are ignored, because an engine that restarts during an upgrade is newer than its node.
     """
     return _replies.validate_json(bytes(text), extra="ignore")

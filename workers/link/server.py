@@ -1,7 +1,7 @@
-"""The engine's door: one thread serves a Unix socket (mode 0600) while the node holds our standard input.
+"""The server side of the engine's socket: one thread that moves frames until the node closes our standard input.
 
-It only moves frames. Requests go to the engine's inbox, replies come back through futures; a connection that
-closes takes its session, and the row that works for it, away.
+Requests go to the engine, replies come back through futures. When a connection closes, the server has the engine
+forget its session. The Unix socket has mode 0600.
 """
 
 from __future__ import annotations
@@ -27,38 +27,40 @@ from whisper_fleet.workers.link.protocol import PREFIX, Failed, Reply, Request
 
 log = logging.getLogger(__name__)
 
-#: What a future of the engine holds: the reply and the tensor that goes with it.
-Answer = tuple[Reply, Tensor | None]
+#: A reply of the engine, and the tensor that belongs to it.
+ReplyAndTensor = tuple[Reply, Tensor | None]
 
 
 class Engine(Protocol):
-    """What the server needs of an engine; both calls return at once, from any thread."""
+    """What the server needs from an engine. Both methods are thread-safe and return at once."""
 
-    def submit(self, session: int, request: Request, tensor: Tensor | None) -> Future[Answer]: ...
+    def submit(self, session: int, request: Request, tensor: Tensor | None) -> Future[ReplyAndTensor]:
+        """Start a request of a session; its tensor is the window, if one was sent."""
 
-    def forget(self, session: int) -> None: ...
+    def forget(self, session: int) -> None:
+        """Drop a session whose connection is closed, and its request in flight."""
 
 
 @dataclass(eq=False)
 class Connection:
-    """One client: the frame that arrives, the frames that leave."""
+    """One client: the frame being received, and the frames to send."""
 
     socket: socket.socket
     session: int
-    room: memoryview = field(default_factory=lambda: memoryview(b""))  # what is still missing goes here
-    when_full: Callable[[], None] = lambda: None
+    missing: memoryview = field(default_factory=lambda: memoryview(b""))  # the part of a buffer not yet received
+    on_received: Callable[[], None] = lambda: None
     outbox: deque[memoryview] = field(default_factory=deque)
     closed: bool = False
 
-    def expect(self, buffer: Any, when_full: Callable[[], None]) -> None:
-        """The next bytes that arrive fill this buffer, and then `when_full` is called."""
-        self.room, self.when_full = memoryview(buffer).cast("B"), when_full
+    def expect(self, buffer: Any, on_received: Callable[[], None]) -> None:
+        """Receive the next bytes into this buffer; call `on_received` when it is full."""
+        self.missing, self.on_received = memoryview(buffer).cast("B"), on_received
 
 
 class Server:
-    """Serves an engine on a Unix socket until `stdin` ends or `stop` is called.
+    """A server of an engine on a Unix socket, which runs until `stdin` ends or `stop` is called.
 
-    `pinned`: tensors are received in memory that a GPU copies from by itself.
+    `pinned` receives tensors in pinned memory, from which a GPU copies asynchronously.
     """
 
     def __init__(self, engine: Engine, path: Path, stdin: int, *, pinned: bool = False) -> None:
@@ -68,23 +70,23 @@ class Server:
         self._pinned = pinned
         self._sessions = 0
         self._selector = selectors.DefaultSelector()
-        self._answers: deque[tuple[Connection, Future[Answer]]] = deque()
+        self._finished: deque[tuple[Connection, Future[ReplyAndTensor]]] = deque()
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_write, False)
         self._listener = _listen(path)
         self._running = True
-        self._is_full = False
+        self._is_at_file_limit = False
 
     def stop(self) -> None:
-        """End `serve` soon; from any thread."""
+        """Make `serve` return soon; it may be called from any thread."""
         self._running = False
         self._wake()
 
     def serve(self) -> None:
-        """Move frames until the node lets go of our standard input."""
+        """Move frames until the node closes our standard input or `stop` is called."""
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
         self._selector.register(self._stdin, selectors.EVENT_READ, self._read_stdin)
-        self._selector.register(self._wake_read, selectors.EVENT_READ, self._send_answers)
+        self._selector.register(self._wake_read, selectors.EVENT_READ, self._send_replies)
         try:
             while self._running:
                 for key, events in self._selector.select():
@@ -112,10 +114,10 @@ class Server:
         try:
             client, _ = self._listener.accept()
         except OSError as error:
-            # As many files are open as may be. Who knocks waits in the listener's queue until a client has gone.
-            log.warning("nobody else is let in for now: %s", error)
+            # Too many open files. New clients wait in the listener's backlog until a connection closes.
+            log.warning("new connections wait until another one closes: %s", error)
             self._selector.unregister(self._listener)
-            self._is_full = True
+            self._is_at_file_limit = True
             return
         client.setblocking(False)
         self._sessions += 1
@@ -125,17 +127,17 @@ class Server:
 
     def _read_stdin(self) -> None:
         if not os.read(self._stdin, 4096):
-            log.info("the node is gone, so the engine ends")
+            log.info("the node has closed our standard input: stopping")
             self._running = False
 
     def _read(self, connection: Connection) -> None:
-        received = connection.socket.recv_into(connection.room)
+        received = connection.socket.recv_into(connection.missing)
         if not received:
             self._close(connection)
             return
-        connection.room = connection.room[received:]
-        while not connection.room and not connection.closed:
-            connection.when_full()
+        connection.missing = connection.missing[received:]
+        while not connection.missing and not connection.closed:
+            connection.on_received()
 
     def _await_frame(self, connection: Connection) -> None:
         prefix = bytearray(PREFIX.size)
@@ -143,7 +145,7 @@ class Server:
 
     def _await_text(self, connection: Connection, json_bytes: int, tensor_bytes: int) -> None:
         if json_bytes > protocol.MAX_JSON_BYTES or tensor_bytes > protocol.MAX_TENSOR_BYTES:
-            log.warning("a client announced a frame of %d and %d bytes and was cut off", json_bytes, tensor_bytes)
+            log.warning("closed the connection of a client that announced %d + %d bytes", json_bytes, tensor_bytes)
             self._close(connection)
             return
         text = bytearray(json_bytes)
@@ -160,32 +162,32 @@ class Server:
             spec = getattr(request, "tensor", None)
             tensor = framing.read_tensor(spec, raw) if spec else None
         except (pydantic.ValidationError, ValueError) as error:
-            self._answer(connection, (_failure(EngineRequestInvalid(reason=str(error))), None))
+            self._reply(connection, (_failure(EngineRequestInvalid(reason=str(error))), None))
             return
         future = self._engine.submit(connection.session, request, tensor)
-        future.add_done_callback(lambda done: self._deliver(connection, done))
+        future.add_done_callback(lambda finished: self._queue_reply(connection, finished))
 
-    def _deliver(self, connection: Connection, done: Future[Answer]) -> None:
-        """Runs in the engine's thread: leave the answer to ours."""
-        self._answers.append((connection, done))
+    def _queue_reply(self, connection: Connection, finished: Future[ReplyAndTensor]) -> None:
+        """Pass a finished request from the thread of the engine to the thread of the server."""
+        self._finished.append((connection, finished))
         self._wake()
 
     def _wake(self) -> None:
         try:
             os.write(self._wake_write, b"!")
         except BlockingIOError:
-            return  # the pipe is full of wake-ups already
+            return  # the pipe is full, so the thread will wake up anyway
 
-    def _send_answers(self) -> None:
+    def _send_replies(self) -> None:
         os.read(self._wake_read, 4096)
-        while self._answers:
-            connection, done = self._answers.popleft()
-            if not connection.closed and not done.cancelled():
-                error = done.exception()
-                self._answer(connection, (_failure(error), None) if error else done.result())
+        while self._finished:
+            connection, future = self._finished.popleft()
+            if not connection.closed and not future.cancelled():
+                error = future.exception()
+                self._reply(connection, (_failure(error), None) if error else future.result())
 
-    def _answer(self, connection: Connection, answer: Answer) -> None:
-        connection.outbox.extend(memoryview(part) for part in framing.frame(*answer))
+    def _reply(self, connection: Connection, reply: ReplyAndTensor) -> None:
+        connection.outbox.extend(memoryview(part) for part in framing.frame(*reply))
         try:
             self._write(connection)
         except OSError:
@@ -210,13 +212,13 @@ class Server:
             self._selector.unregister(connection.socket)
             connection.socket.close()
             self._engine.forget(connection.session)
-            if self._is_full:
-                self._is_full = False
+            if self._is_at_file_limit:
+                self._is_at_file_limit = False
                 self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
 
 
 def _listen(path: Path) -> socket.socket:
-    """A listening socket that only this user can reach, in place of a stale one."""
+    """Return a listening socket that only this user can connect to; a stale one at the path is replaced."""
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
@@ -229,7 +231,8 @@ def _listen(path: Path) -> socket.socket:
 
 
 def _failure(error: BaseException) -> Failed:
+    """Return the reply that reports an error; an error that is not an EngineError is logged."""
     if isinstance(error, EngineError):
         return Failed(error=type(error).__name__, message=str(error))
-    log.error("a request failed in an unforeseen way", exc_info=error)
+    log.error("a request failed with an unexpected error", exc_info=error)
     return Failed(error=EngineError.__name__, message=f"{type(error).__name__}: {error}")

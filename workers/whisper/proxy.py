@@ -42,8 +42,8 @@ class ProxyModel:
     def __init__(self, session: EngineSession, on_window: OnWindow) -> None:
         self.session = session
         self.dims = session.dims
-        self.is_multilingual = session.is_multilingual
-        self.num_languages = session.num_languages
+        self.is_multilingual = session.dims.is_multilingual
+        self.num_languages = session.dims.num_languages
         self._on_window = on_window
         self._seconds_done = 0.0
 

@@ -102,7 +102,7 @@ def answering(client: EngineClient, engine: subprocess.Popen[bytes]) -> EngineCl
 
 def decode(session: EngineSession, tokens: int) -> None:
     """One window of noise, with a forced number of tokens."""
-    end_of_text = 50257 if session.is_multilingual else 50256
+    end_of_text = 50257 if session.dims.is_multilingual else 50256
     options = DecodingOptions(language="en", sample_len=tokens, suppress_tokens=[-1, end_of_text])
     session.decode(torch.randn(session.dims.n_mels, 2 * session.dims.n_audio_ctx), options)
 

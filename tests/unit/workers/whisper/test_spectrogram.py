@@ -16,6 +16,7 @@ from whisper.audio import N_SAMPLES
 from whisper.audio import log_mel_spectrogram as whispers_own
 from whisper.model import ModelDimensions
 
+from whisper_fleet.shared.models import ModelDims
 from whisper_fleet.workers.whisper import proxy, spectrogram
 from whisper_fleet.workers.whisper.spectrogram import log_mel_spectrogram
 
@@ -91,7 +92,7 @@ def test_only_a_thread_that_transcribes_with_a_proxy_computes_in_pieces(monkeypa
         other.join()
         raise FirstWindow
 
-    session: Any = SimpleNamespace(dims=DIMENSIONS, is_multilingual=True, num_languages=99, precision="float32")
+    session: Any = SimpleNamespace(dims=ModelDims(**vars(DIMENSIONS)), precision="float32")
     with pytest.raises(FirstWindow):
         proxy.transcribe(session, noise(16_000), at_the_first_window, language="en")
     assert seen == [("in pieces", threading.get_ident()), ("whole", other.ident)]
