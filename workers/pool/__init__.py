@@ -1,1 +1,1 @@
-"""The slot pool: Celery tasks in threads whose number can change while they work."""
+"""The slot pool: it runs Celery tasks in threads, whose number can change while tasks run."""

@@ -1,4 +1,4 @@
-"""SlotPool: a Celery pool of threads that grows and shrinks by remote control without losing a task."""
+"""A Celery pool of threads that remote control can grow and shrink without losing a task."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from whisper_fleet.shared.errors import OverTimeLimit, SlotLost
 from whisper_fleet.shared.settings import load_settings
 from whisper_fleet.workers.pool.slots import Slot, Slots, revoked
 
-#: Seconds that a stopped task gets to reach its next window before the process leaves without it.
+#: Seconds in which a stopped task must reach its next window; after that, the process exits without it.
 PATIENCE = 5.0
 
 
 class SlotPool(BasePool):
-    """Celery's view of `Slots`: pool size, revoke, time limits, shutdown."""
+    """The Celery pool on top of `Slots`: pool size, revoke, time limits, shutdown."""
 
     body_can_be_buffer = True
     signal_safe = False
@@ -31,15 +31,15 @@ class SlotPool(BasePool):
         self.slots = Slots(self.limit)
         self.drain_timeout = load_settings().drain_timeout
         #: Called after every change of size.
-        self.on_resize: Callable[[], None] = _nobody
+        self.on_resize: Callable[[], None] = _ignore
 
     def grow(self, n: int = 1) -> None:
-        """Remote control's `pool_grow`."""
+        """Add `n` slots, for remote control's `pool_grow`; PoolError if `n` is below 1."""
         self.slots.grow(n)
         self._resized()
 
     def shrink(self, n: int = 1) -> None:
-        """Remote control's `pool_shrink`; below one slot PoolError, which the caller gets as an error."""
+        """Remove `n` slots, for remote control's `pool_shrink`, whose caller gets the PoolError if none would stay."""
         self.slots.shrink(n)
         self._resized()
 
@@ -47,23 +47,23 @@ class SlotPool(BasePool):
         self.limit = self.slots.limit
         self.on_resize()
 
-    def on_apply(  # type: ignore[override]  # the stub says None, but Celery keeps what is returned
+    def on_apply(  # type: ignore[override]  # the stub declares None, but Celery keeps the result
         self, target: Callable[..., Any], args: Any = None, kwargs: Any = None, **options: Any
     ) -> Slot:
-        """Run a task as soon as a slot is free; the returned slot can be terminated before it has one."""
+        """Run a task as soon as a slot is free; the returned slot can be terminated even before that."""
         return self.slots.submit(partial(self._run, partial(apply_target, target, args, kwargs), options))
 
     def terminate_job(self, pid: int, signal: int | None = None) -> None:
-        """Stop a running task at its next window; `pid` is what `_run` told Celery, the slot's number."""
+        """Stop a running task at its next window; `pid` is the number of its slot, which `_run` reports to Celery."""
         self.slots.stop(pid, revoked())
 
     def on_stop(self) -> None:
-        """Let running tasks finish; a cold shutdown, or the end of the grace time, hands them back."""
+        """Let running tasks finish; after the grace time, or at once in a cold shutdown, stop them with SlotLost."""
         cold = state.should_terminate not in (None, False)
         self.slots.drain(SlotLost(), grace=0.0 if cold else self.drain_timeout, patience=PATIENCE)
 
     def on_terminate(self) -> None:
-        """The end of a cold shutdown: whatever still runs is handed back."""
+        """Stop the tasks that still run with SlotLost, at the end of a cold shutdown."""
         self.slots.drain(SlotLost(), grace=0.0, patience=PATIENCE)
 
     def _run(self, apply: Callable[..., None], options: dict[str, Any], slot: Slot) -> None:
@@ -76,10 +76,10 @@ class SlotPool(BasePool):
                 timer.cancel()
 
     def _start_timers(self, slot: Slot, options: dict[str, Any]) -> list[threading.Timer]:
-        """Time limits of the task, else those of the worker's command line; seconds."""
+        """Start timers for the time limits, in seconds, of the task or else of the worker's command line."""
         soft = options.get("soft_timeout") or self.options.get("soft_timeout")
         hard = options.get("timeout") or self.options.get("timeout")
-        report = options.get("timeout_callback") or _nobody
+        report = options.get("timeout_callback") or _ignore
         timers = []
         if soft:
             timers.append(threading.Timer(soft, _on_soft_limit, (slot, soft, report)))
@@ -91,16 +91,19 @@ class SlotPool(BasePool):
         return timers
 
     def _get_info(self) -> dict[str, Any]:
-        info = super()._get_info()  # type: ignore[misc]  # missing in the stubs
+        info = super()._get_info()  # type: ignore[misc]  # the stubs lack it
         return {**info, "busy": self.slots.busy, "threads": self.slots.threads}
 
 
-def _nobody(*_: object) -> None:
-    """Whom to tell when nobody asked to be told."""
+def _ignore(*_: object) -> None:
+    """Do nothing, as the default callback."""
 
 
 def _unless_settled(slot: Slot, callback: Callable[[Any], None]) -> Callable[[Any], None]:
-    """After a hard time limit the task has failed for Celery: a late result must not be reported too."""
+    """Return a callback that reports the result only if the task is not settled yet.
+
+    After a hard time limit, the task has failed for Celery, so a late result must not be reported.
+    """
     return lambda result: callback(result) if slot.settle() else None
 
 

@@ -1,1 +1,1 @@
-"""Stand-ins for the model and the audio functions that whisper.transcribe() calls."""
+"""What `whisper.transcribe()` calls instead of a model and its own functions, so that the engine does the work."""

@@ -1,7 +1,8 @@
-"""What `whisper.transcribe()` takes for a model: its decoding is a call to the engine.
+"""A stand-in for the model of `whisper.transcribe()` that decodes through the engine.
 
-Whisper's own code runs unmodified, window after window, in the slot's thread. Three of its module globals are
-replaced once by functions that do as before unless a ProxyModel, or a thread that transcribes with one, asks.
+Whisper's code runs unmodified, window after window, in the thread of the slot. Three of its module globals are replaced
+once. The replacements behave as before, unless they are called with a ProxyModel or by a thread that transcribes with
+one.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ from whisper_fleet.workers.link.client import EngineSession
 from whisper_fleet.workers.whisper import spectrogram
 from whisper_fleet.workers.whisper.dtw import dtw
 
-#: Called before every window with the seconds of audio that are done; what it raises ends the transcription.
+#: Called before every window with the seconds of audio that are done; an exception ends the transcription.
 OnWindow = Callable[[float], None]
 
 
 class ProxyModel:
-    """Stands in for `whisper.model.Whisper` during one `transcribe()`."""
+    """A stand-in for `whisper.model.Whisper` during one call of `transcribe`."""
 
-    #: Not torch.device("cpu"): for that whisper warns about fp16, computes in fp32 and looks for CUDA.
+    #: Not torch.device("cpu"), for which whisper warns about fp16, computes in fp32 and looks for CUDA.
     device = torch.device("cpu", 0)
 
     def __init__(self, session: EngineSession, on_window: OnWindow) -> None:
@@ -48,30 +49,33 @@ class ProxyModel:
         self._seconds_done = 0.0
 
     def decode(self, mel: Tensor, options: DecodingOptions) -> DecodingResult:
-        """One window, mel [n_mels, 3000]; again for every fallback temperature."""
+        """Decode one window, mel [n_mels, 3000]; whisper calls this again for every fallback temperature."""
         self._on_window(self._seconds_done)
         return self.session.decode(mel, options)
 
     def detect_language(self, mel: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """The language of the first window."""
+        """Detect the language of the first window, mel [n_mels, 3000]; see `EngineSession.detect_language`."""
         self._on_window(self._seconds_done)
         return self.session.detect_language(mel)
 
     def advance(self, frames: int) -> None:
-        """Whisper has moved on by this many mel frames."""
+        """Record that whisper has advanced by this many mel frames of 10 ms."""
         self._seconds_done += frames / FRAMES_PER_SECOND
 
 
 def transcribe(
     session: EngineSession, audio: NDArray[np.float32], on_window: OnWindow, **options: Any
 ) -> dict[str, Any]:
-    """`whisper.transcribe()` of 16 kHz mono samples through an engine, with its arguments and its result."""
+    """Transcribe audio, float32 samples [n] at 16 kHz, as `whisper.transcribe()` does, with its options and its result.
+
+    Raises what the session and `on_window` raise.
+    """
     _install()
     model = ProxyModel(session, on_window)
-    own: dict[str, Any] = {"verbose": None, "fp16": session.precision == "float16"}
+    fixed: dict[str, Any] = {"verbose": None, "fp16": session.precision == "float16"}
     token = _transcribing.set(model)
     try:
-        result: dict[str, Any] = whisper.transcribe(model, audio, **{**options, **own})
+        result: dict[str, Any] = whisper.transcribe(model, audio, **{**options, **fixed})
     finally:
         _transcribing.reset(token)
     return result
@@ -83,8 +87,8 @@ _whisper_find_alignment = timing.find_alignment
 
 
 def _install() -> None:
-    """Redirect whisper's spectrogram, progress bar and alignment; the package hides the module behind the function."""
-    module: Any = sys.modules["whisper.transcribe"]
+    """Replace whisper's spectrogram, progress bar and alignment; it may be called repeatedly."""
+    module: Any = sys.modules["whisper.transcribe"]  # in the package, the name is that of the function
     with _installing:
         module.log_mel_spectrogram = _log_mel_spectrogram
         module.tqdm = SimpleNamespace(tqdm=_Windows)
@@ -92,15 +96,15 @@ def _install() -> None:
 
 
 def _log_mel_spectrogram(audio: Any, n_mels: int, padding: int) -> Tensor:
-    """Whisper's own, unless this thread transcribes with a ProxyModel."""
+    """Compute the spectrogram in blocks if this thread transcribes with a ProxyModel, otherwise as whisper does."""
     if _transcribing.get() is not None:
         return spectrogram.log_mel_spectrogram(audio, n_mels, padding)
-    own: Tensor = whisper.audio.log_mel_spectrogram(audio, n_mels, padding)
-    return own
+    mel: Tensor = whisper.audio.log_mel_spectrogram(audio, n_mels, padding)
+    return mel
 
 
 class _Windows:
-    """Takes the place of whisper's progress bar, and tells the proxy of the calling thread how far it got."""
+    """A replacement for whisper's progress bar that reports progress to the proxy of the calling thread."""
 
     def __init__(self, **_: object) -> None:
         self._model = _transcribing.get()
@@ -111,7 +115,7 @@ class _Windows:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nothing to close."""
+        """Do nothing: there is no bar to close."""
 
     def update(self, frames: int) -> None:
         if self._model is not None:
@@ -121,7 +125,10 @@ class _Windows:
 def _find_alignment(
     model: Any, tokenizer: Tokenizer, text_tokens: list[int], mel: Tensor, num_frames: int, **options: Any
 ) -> list[WordTiming]:
-    """`whisper.timing.find_alignment`, whose first half the engine does for a ProxyModel."""
+    """Return the words of a window with their times; the engine aligns the tokens for a ProxyModel.
+
+    Source: `find_alignment` in whisper/timing.py.
+    """
     if not isinstance(model, ProxyModel):
         return list(_whisper_find_alignment(model, tokenizer, text_tokens, mel, num_frames, **options))
     if not text_tokens:
@@ -138,7 +145,7 @@ def _find_alignment(
 def _word_timings(
     words: list[str], word_tokens: list[list[int]], matrix: Tensor, token_probs: list[float]
 ) -> list[WordTiming]:
-    """From the alignment matrix [tokens, frames] to words with times, as whisper does it."""
+    """Return words with times from the alignment matrix [tokens, frames]: the second half of `find_alignment`."""
     text_indices, time_indices = dtw(-matrix.double().numpy())
     boundaries = np.pad(np.cumsum([len(tokens) for tokens in word_tokens[:-1]]), (1, 0))
     jumps = np.pad(np.diff(text_indices), (1, 0), constant_values=1).astype(bool)

@@ -1,4 +1,4 @@
-"""SlotPool in a real Celery worker on a real Redis."""
+"""The slot pool in a real Celery worker on a real Redis."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SUPPORT = Path(__file__).parents[2] / "support"
 
 
 class Worker:
-    """A worker process and the client's side of it."""
+    """A worker process."""
 
     def __init__(self, url: str, log: Path, *arguments: str, grace: float = 20.0) -> None:
         environment = os.environ | {
@@ -63,7 +63,7 @@ def pool_app(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Module
 
 @pytest.fixture
 def start(redis_url: str, tmp_path: Path, pool_app: ModuleType) -> Iterator[Callable[..., Worker]]:
-    """Starts workers that answer, and ends them."""
+    """Start workers, wait until they reply to a ping, and kill them after the test."""
     workers: list[Worker] = []
 
     def start(*arguments: str, grace: float = 20.0) -> Worker:
@@ -77,9 +77,9 @@ def start(redis_url: str, tmp_path: Path, pool_app: ModuleType) -> Iterator[Call
 
 
 def stats(pool_app: ModuleType) -> dict[str, object]:
-    found: dict[str, dict[str, object]] = {}
-    wait_until(lambda: found.update(pool_app.app.control.inspect([NODE], timeout=2).stats() or {}) or found)
-    return found[NODE]
+    replies: dict[str, dict[str, object]] = {}
+    wait_until(lambda: replies.update(pool_app.app.control.inspect([NODE], timeout=2).stats() or {}) or replies)
+    return replies[NODE]
 
 
 def ran(redis: redis_py.Redis, name: str) -> Counter[str]:
@@ -87,8 +87,8 @@ def ran(redis: redis_py.Redis, name: str) -> Counter[str]:
 
 
 def stopped(redis: redis_py.Redis, task: str) -> str | None:
-    why = redis.hget("stopped", task)
-    return why.decode() if why else None
+    reason = redis.hget("stopped", task)
+    return reason.decode() if reason else None
 
 
 def unfinished(redis: redis_py.Redis) -> int:
@@ -110,8 +110,8 @@ def test_fifty_grows_and_shrinks_under_load_lose_and_double_nothing(
     wait_until(lambda: redis.hlen("done") == 600, 60)
     wait_until(lambda: unfinished(redis) == 0)
     assert ran(redis, "started") == ran(redis, "done") == Counter(tasks)
-    told = stats(pool_app)
-    assert told["pool"]["max-concurrency"] == told["prefetch_count"] == size
+    current = stats(pool_app)
+    assert current["pool"]["max-concurrency"] == current["prefetch_count"] == size
 
 
 def test_a_shrink_below_one_is_an_error_and_leaves_size_and_prefetch_alone(
@@ -121,8 +121,8 @@ def test_a_shrink_below_one_is_an_error_and_leaves_size_and_prefetch_alone(
     for n in (3, 10):
         reply = pool_app.app.control.pool_shrink(n, destination=[NODE], reply=True, timeout=5)
         assert "at least one must stay" in reply[0][NODE]["error"]
-    told = stats(pool_app)
-    assert told["pool"]["max-concurrency"] == told["prefetch_count"] == 3
+    current = stats(pool_app)
+    assert current["pool"]["max-concurrency"] == current["prefetch_count"] == 3
 
 
 def test_stats_and_prefetch_follow_every_resize(pool_app: ModuleType, start: Callable[..., Worker]) -> None:
@@ -130,8 +130,8 @@ def test_stats_and_prefetch_follow_every_resize(pool_app: ModuleType, start: Cal
     control = pool_app.app.control
     for command, n, size in [("pool_grow", 5, 6), ("pool_shrink", 4, 2), ("pool_grow", 1, 3)]:
         getattr(control, command)(n, destination=[NODE], reply=True, timeout=5)
-        told = stats(pool_app)
-        assert told["pool"]["max-concurrency"] == told["prefetch_count"] == size
+        current = stats(pool_app)
+        assert current["pool"]["max-concurrency"] == current["prefetch_count"] == size
 
 
 def test_a_revoke_with_terminate_stops_a_running_task_at_its_next_window(
@@ -177,7 +177,7 @@ def test_a_time_limit_stops_a_running_task_at_its_next_window(
     wait_until(lambda: unfinished(redis) == 0)
 
 
-def test_a_hard_time_limit_fails_a_task_that_never_asks_its_slot(
+def test_a_hard_time_limit_fails_a_task_that_never_checks_its_slot(
     redis: redis_py.Redis, pool_app: ModuleType, start: Callable[..., Worker], tmp_path: Path
 ) -> None:
     start("-c", "1")
@@ -187,7 +187,7 @@ def test_a_hard_time_limit_fails_a_task_that_never_asks_its_slot(
     assert pool_app.add.delay(1, 1).get(timeout=10) == 2
 
 
-def test_a_warm_shutdown_finishes_running_tasks_and_hands_back_waiting_ones(
+def test_a_warm_shutdown_finishes_running_tasks_and_leaves_waiting_ones_in_the_queue(
     redis: redis_py.Redis, pool_app: ModuleType, start: Callable[..., Worker]
 ) -> None:
     worker = start("-c", "2")
@@ -202,7 +202,7 @@ def test_a_warm_shutdown_finishes_running_tasks_and_hands_back_waiting_ones(
     assert redis.hlen("unacked") == 0
 
 
-def test_a_warm_shutdown_hands_back_what_outlasts_the_grace(
+def test_a_warm_shutdown_stops_what_outlasts_the_grace(
     redis: redis_py.Redis, pool_app: ModuleType, start: Callable[..., Worker]
 ) -> None:
     worker = start("-c", "1", grace=0.3)
@@ -228,7 +228,7 @@ def test_a_cold_shutdown_during_a_warm_one_stops_what_runs(
     assert not redis.exists("done")
 
 
-def test_a_cold_shutdown_does_not_wait_for_a_thread_that_never_asks(
+def test_a_cold_shutdown_does_not_wait_for_a_thread_that_never_checks(
     redis: redis_py.Redis, pool_app: ModuleType, start: Callable[..., Worker]
 ) -> None:
     worker = start("-c", "1")

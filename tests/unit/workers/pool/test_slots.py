@@ -1,4 +1,4 @@
-"""The slots of a node: what is submitted runs exactly once, whatever happens to their number."""
+"""The slots of a node run every submitted body exactly once, while their number changes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from whisper_fleet.workers.pool.slots import Slot, Slots, current_slot, revoked
 
 
 class Gate:
-    """Bodies that wait until the test lets them go, and tell who runs and how it ended."""
+    """Bodies that wait until the test opens the gate, and record how they ended."""
 
     def __init__(self) -> None:
         self.started = threading.Semaphore(0)
@@ -28,8 +28,8 @@ class Gate:
         while not self.open.wait(0.002):
             try:
                 slot.check()
-            except Exception as why:
-                self.ended.append(why)
+            except Exception as reason:
+                self.ended.append(reason)
                 return
         self.ended.append("done")
 
@@ -84,10 +84,10 @@ def test_a_task_wakes_one_of_many_idle_threads(monkeypatch: pytest.MonkeyPatch, 
     gate.open.set()
     wait_until(lambda: len(gate.ended) == 50)
     for _ in range(20):
-        one = Gate()
-        slots.submit(one.body)
-        one.wait_started(1)
-        one.open.set()
+        task = Gate()
+        slots.submit(task.body)
+        task.wait_started(1)
+        task.open.set()
         wait_until(lambda: not slots.busy)
     assert woken["threads"] <= 20
 
@@ -188,12 +188,12 @@ def test_the_first_reason_to_stop_stays() -> None:
         slot.check()
 
 
-def test_a_task_finds_its_own_slot() -> None:
-    slots, found = Slots(2), []
-    submitted = [slots.submit(lambda slot: found.append((slot, current_slot()))) for _ in range(10)]
-    wait_until(lambda: len(found) == 10)
-    assert all(own is current for own, current in found)
-    assert {own.number for own, _ in found} == {slot.number for slot in submitted}
+def test_a_task_runs_in_its_own_slot() -> None:
+    slots, pairs = Slots(2), []
+    submitted = [slots.submit(lambda slot: pairs.append((slot, current_slot()))) for _ in range(10)]
+    wait_until(lambda: len(pairs) == 10)
+    assert all(slot is current for slot, current in pairs)
+    assert {slot.number for slot, _ in pairs} == {slot.number for slot in submitted}
 
 
 def test_a_body_that_raises_does_not_cost_its_slot(caplog: pytest.LogCaptureFixture, gate: Gate) -> None:
@@ -224,7 +224,7 @@ def test_a_thread_that_could_not_be_started_is_started_later(gate: Gate, monkeyp
     assert slots.drain(SlotLost(), grace=5, patience=0)
 
 
-def test_drain_waits_for_running_tasks_and_hands_back_those_that_wait() -> None:
+def test_drain_waits_for_running_tasks_and_stops_those_that_wait() -> None:
     slots, running, waiting = Slots(1), Gate(), Gate()
     slots.submit(running.body)
     running.wait_started(1)
@@ -264,13 +264,13 @@ def test_a_second_drain_cuts_the_grace_of_the_first(gate: Gate) -> None:
     assert drained.is_set()
 
 
-def test_a_task_that_comes_after_the_drain_is_handed_back(gate: Gate) -> None:
+def test_a_task_submitted_after_the_drain_is_stopped(gate: Gate) -> None:
     slots = Slots(1)
     assert slots.drain(SlotLost(), grace=0, patience=0)
     slots.submit(gate.body)
     wait_until(lambda: [type(end) for end in gate.ended] == [SlotLost])
 
 
-def test_only_the_first_may_report_the_end_of_a_task() -> None:
+def test_only_the_first_caller_may_report_the_end_of_a_task() -> None:
     slot = Slot()
     assert [slot.settle(), slot.settle()] == [True, False]

@@ -1,4 +1,4 @@
-"""Alignment finds whisper's path, from as many threads as there are slots."""
+"""Dynamic time warping returns whisper's path, also in many threads at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from whisper import timing
 
 from whisper_fleet.workers.whisper.dtw import dtw
 
-#: Whisper's own function does not survive this where numba has its `workqueue` alone.
+#: With whisper's own function this aborts the process where numba has only its `workqueue` layer.
 _MANY_THREADS = """
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np

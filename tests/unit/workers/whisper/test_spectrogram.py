@@ -1,4 +1,4 @@
-"""Spectrograms in pieces equal whisper's own to the last bit, and only those who transcribe with a proxy get them."""
+"""Spectrograms in blocks equal whisper's bit for bit, and only threads that transcribe with a proxy compute them."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ DIMENSIONS = ModelDimensions(80, 1500, 64, 1, 2, 51865, 448, 64, 1, 2)
 
 
 class FirstWindow(Exception):
-    """Ends a transcription once its spectrogram is made."""
+    """Raised to end a transcription once its spectrogram is computed."""
 
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """As in a node: whisper's own rounds as its threads divide the frames."""
+    """Use one thread, as a node does: the rounding of whisper's function depends on how threads divide the frames."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -49,7 +49,7 @@ def test_any_length_is_as_whisper_computes_it(seconds: float, n_mels: int) -> No
 
 
 @pytest.mark.parametrize("samples", [1, 39, 159, 160, 199, 200, 201, 401, 61_240, 61_241, 384 * 160, 768 * 160 - 200])
-def test_edges_of_the_audio_and_of_pieces_are_as_whisper_computes_them(samples: int) -> None:
+def test_edges_of_the_audio_and_of_blocks_are_as_whisper_computes_them(samples: int) -> None:
     audio = noise(samples)
     assert torch.equal(log_mel_spectrogram(audio, 80, N_SAMPLES), whispers_own(audio, 80, N_SAMPLES))
 
@@ -60,7 +60,7 @@ def test_silence_and_loud_noise_are_as_whisper_computes_them(loudness: float) ->
     assert torch.equal(log_mel_spectrogram(audio, 80, N_SAMPLES), whispers_own(audio, 80, N_SAMPLES))
 
 
-def test_a_burst_amid_silence_sets_the_floor_of_all_pieces() -> None:
+def test_a_burst_amid_silence_sets_the_floor_of_all_blocks() -> None:
     audio = np.zeros(60 * 16_000, np.float32)
     audio[500_000:500_400] = 0.9
     audio[100:900] = 1e-4
@@ -69,22 +69,22 @@ def test_a_burst_amid_silence_sets_the_floor_of_all_pieces() -> None:
 
 def test_a_tensor_is_taken_like_an_array_and_neither_is_changed() -> None:
     audio = noise(50_000)
-    kept = audio.copy()
+    original = audio.copy()
     from_array = log_mel_spectrogram(audio, 80, N_SAMPLES)
     assert torch.equal(log_mel_spectrogram(torch.from_numpy(audio), 80, N_SAMPLES), from_array)
-    assert np.array_equal(audio, kept)
+    assert np.array_equal(audio, original)
 
 
 @pytest.mark.parametrize("audio", [noise(48_000), torch.from_numpy(noise(48_000)).reshape(2, -1)])
-def test_what_transcribe_does_not_ask_for_is_whispers_own_affair(audio: Any) -> None:
+def test_arguments_that_transcribe_never_passes_go_to_whispers_own_function(audio: Any) -> None:
     padding = 0 if audio.ndim == 1 else N_SAMPLES
     assert torch.equal(log_mel_spectrogram(audio, 80, padding), whispers_own(audio, 80, padding))
 
 
-def test_only_a_thread_that_transcribes_with_a_proxy_computes_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[tuple[str, int]] = []
-    monkeypatch.setattr(spectrogram, "log_mel_spectrogram", _noted(seen, "in pieces", log_mel_spectrogram))
-    monkeypatch.setattr(whisper.audio, "log_mel_spectrogram", _noted(seen, "whole", whispers_own))
+def test_only_a_thread_that_transcribes_with_a_proxy_computes_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[str, int]] = []
+    monkeypatch.setattr(spectrogram, "log_mel_spectrogram", _recorded(calls, "in blocks", log_mel_spectrogram))
+    monkeypatch.setattr(whisper.audio, "log_mel_spectrogram", _recorded(calls, "at once", whispers_own))
     other = threading.Thread(target=_transcribe_plainly)
 
     def at_the_first_window(_: float) -> None:
@@ -95,11 +95,11 @@ def test_only_a_thread_that_transcribes_with_a_proxy_computes_in_pieces(monkeypa
     session: Any = SimpleNamespace(dims=ModelDims(**vars(DIMENSIONS)), precision="float32")
     with pytest.raises(FirstWindow):
         proxy.transcribe(session, noise(16_000), at_the_first_window, language="en")
-    assert seen == [("in pieces", threading.get_ident()), ("whole", other.ident)]
+    assert calls == [("in blocks", threading.get_ident()), ("at once", other.ident)]
 
 
 def _transcribe_plainly() -> None:
-    """Whisper alone, on a model that ends it as soon as it decodes."""
+    """Transcribe without a proxy, on a model that raises as soon as it decodes."""
 
     def decode(*_: object) -> None:
         raise FirstWindow
@@ -111,9 +111,11 @@ def _transcribe_plainly() -> None:
         whisper.transcribe(plain, noise(16_000), language="en", fp16=False)
 
 
-def _noted(seen: list[tuple[str, int]], name: str, compute: Callable[..., Any]) -> Callable[..., Any]:
-    def noted(*args: Any, **options: Any) -> Any:
-        seen.append((name, threading.get_ident()))
+def _recorded(calls: list[tuple[str, int]], name: str, compute: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `compute`, but append the name and the calling thread to `calls` at every call."""
+
+    def recorded(*args: Any, **options: Any) -> Any:
+        calls.append((name, threading.get_ident()))
         return compute(*args, **options)
 
-    return noted
+    return recorded
