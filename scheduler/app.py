@@ -6,7 +6,7 @@ from celery import Celery
 
 
 def make_app() -> Celery:
-    """An app that reads celeryconfig.py, and with it the environment, when it first needs a value."""
+    """Return an app that reads celeryconfig.py, and through it the environment, when it first needs a value."""
     app = Celery("whisper_fleet")
     app.config_from_object("whisper_fleet.celeryconfig")
     return app

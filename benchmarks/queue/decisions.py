@@ -21,11 +21,11 @@ from whisper_fleet.scheduler.capacity.autoscaler import Autoscaler
 from whisper_fleet.scheduler.capacity.devices import Devices
 from whisper_fleet.scheduler.capacity.nvml import GpuReading
 from whisper_fleet.scheduler.dispatch.demand import demand_of
-from whisper_fleet.scheduler.dispatch.dispatcher import Dispatcher
 from whisper_fleet.scheduler.dispatch.fairness import FairOrder
 from whisper_fleet.scheduler.dispatch.gpu_load import gpu_load
 from whisper_fleet.scheduler.dispatch.matching import match
 from whisper_fleet.scheduler.dispatch.placement import Placement, Refusal
+from whisper_fleet.scheduler.dispatch_adapter import make_dispatcher
 from whisper_fleet.scheduler.services import make_services
 from whisper_fleet.shared import names
 from whisper_fleet.shared.connect import connect
@@ -119,7 +119,7 @@ def _whole_looks(url: str, redis: Redis, gpus: int) -> None:
     for gpu in ids:
         pipeline.zadd(keys.active(gpu), {f"{slot}:{gpu}": 0.0 for slot in range(_SLOTS - (gpu == ids[-1]))})
     pipeline.execute()
-    dispatcher, spent = Dispatcher(services), []
+    dispatcher, spent = make_dispatcher(services), []
     for _ in range(50):
         spent.append(_milliseconds(dispatcher.dispatch))
         _free_again(services.ledger, redis, ids[-1])

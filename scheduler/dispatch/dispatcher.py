@@ -1,4 +1,4 @@
-"""Hands waiting segments to GPUs: whose turn it is and where it goes are decided elsewhere, purely."""
+"""Hands waiting segments to GPUs: fairness.py decides whose turn it is, placement.py where the segment goes."""
 
 from __future__ import annotations
 
@@ -11,64 +11,87 @@ from whisper_fleet.scheduler.dispatch.fairness import FairOrder, Turn
 from whisper_fleet.scheduler.dispatch.gpu_load import gpu_load
 from whisper_fleet.scheduler.dispatch.matching import match
 from whisper_fleet.scheduler.dispatch.placement import Placement, Refusal, RefusalKind
-from whisper_fleet.scheduler.dispatch.wait_reasons import WaitReasons
-from whisper_fleet.scheduler.services import Services
-from whisper_fleet.shared import names
+from whisper_fleet.scheduler.dispatch.ports import Backlog, Messages, ReasonBoard, Registry
+from whisper_fleet.scheduler.dispatch.wait_reasons import report_refusal
 from whisper_fleet.shared.errors import FleetError
-from whisper_fleet.shared.ledger.wakeup import dispatcher_looks
-from whisper_fleet.shared.wire import Assignment, GpuStatus, Lane, SegmentMessage
+from whisper_fleet.shared.settings import Settings
+from whisper_fleet.shared.wire import Assignment, GpuStatus, Lane
 
-#: Lane heads that one look reads at most, so that a look stays short however large the fleet is.
+#: The number of lane heads that a round reads at most, so that a round stays short whatever the size of the fleet.
 _HEADS = 128
+#: The longest time in seconds to gather free slots before a pass.
+_LONGEST_GATHERING = 0.02
 
 
 class Dispatcher:
-    """Brings together what waits and who is free; two at once are harmless, see Ledger.assign."""
+    """Matches waiting segments to free slots; several may run at once, because Ledger.assign is atomic."""
 
-    def __init__(self, services: Services, *, clock: Callable[[], float] = time.time) -> None:
-        self._services = services
-        self._settings = services.settings
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        backlog: Backlog,
+        registry: Registry,
+        messages: Messages,
+        board: ReasonBoard,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._settings = settings
+        self._backlog = backlog
+        self._registry = registry
+        self._messages = messages
+        self._board = board
         self._clock = clock
-        self._waits = WaitReasons(services)
-        #: Seconds that the last call of `dispatch` took.
-        self.took = 0.0
+        self._sleep = sleep
+        self._last_pass_seconds = 0.0
+
+    def gather_and_dispatch(self) -> int:
+        """Wait until more slots may be free, then dispatch; return how many segments were sent.
+
+        A busy fleet would start a pass for every slot that becomes free. So a pass waits for as long as the last
+        one took: passes take at most half of the time, and a small fleet, whose passes are short, hardly waits.
+        Wake-ups are still dropped while it waits, since this pass sees their slots, too.
+        """
+        self._sleep(min(self._last_pass_seconds, _LONGEST_GATHERING))
+        return self.dispatch()
 
     def dispatch(self) -> int:
-        """Hand out segments until no slot is free or nothing that fits waits; how many were sent.
+        """Hand out segments until no slot is free or no waiting segment fits; return how many were sent.
 
-        A look that saw all heads there were has done all there was to do: what comes later pokes again.
+        A round that saw every lane head leaves nothing to do: whatever comes later wakes the dispatcher again.
         """
         began = time.perf_counter()
-        dispatcher_looks(self._services.redis)
-        sent = handed = self._round(self._clock())
-        while handed >= _HEADS:
-            handed = self._round(self._clock())
-            sent += handed
-        self.took = time.perf_counter() - began
+        self._messages.accept_wakeups()  # before looking, or what comes meanwhile is missed
+        sent = assigned = self._round(self._clock())
+        while assigned >= _HEADS:
+            assigned = self._round(self._clock())
+            sent += assigned
+        self._last_pass_seconds = time.perf_counter() - began
         return sent
 
     def _round(self, now: float) -> int:
-        placement = self._free(now)
+        placement = self._placement(now)
         if placement.is_full:
             return 0
-        lanes = self._services.ledger.lanes(min(max(placement.free_slots, 1), _HEADS))
-        assignments = self._place(lanes, placement, now)
-        return self._hand_out(assignments, now) if assignments else 0
+        lanes = self._backlog.lanes(min(max(placement.free_slots, 1), _HEADS))
+        assignments = self._match(lanes, placement, now)
+        return self._send(assignments, now) if assignments else 0
 
-    def _free(self, now: float) -> Placement:
-        """The GPUs that are up, with their load by the ledger."""
-        statuses = self._services.fleet.gpus(now, self._settings.heartbeat_timeout)
-        taken = self._services.ledger.loads([status.id for status in statuses])
+    def _placement(self, now: float) -> Placement:
+        """Return a round of placements on the GPUs that are up, loaded as the ledger counts."""
+        statuses = self._registry.gpus(now, self._settings.heartbeat_timeout)
+        taken = self._backlog.loads([status.id for status in statuses])
         loads = [gpu_load(status, count) for status, count in zip(statuses, taken, strict=True)]
         able = [load for load in loads if load is not None]
         return Placement(able, margin=self._settings.memory_safety_margin)
 
-    def _place(self, lanes: list[Lane], placement: Placement, now: float) -> list[Assignment]:
+    def _match(self, lanes: list[Lane], placement: Placement, now: float) -> list[Assignment]:
         order = FairOrder(lanes, now=now, ageing=self._settings.ageing)
         assignments = []
         for turn, place in match(order, placement, self._demand):
             if isinstance(place, Refusal):
-                self._waits.report(turn.lane, place, now)
+                report_refusal(self._board, turn.lane, place, now)
             else:
                 assignments.append(_assignment(turn, place))
         return assignments
@@ -76,27 +99,17 @@ class Dispatcher:
     def _demand(self, lane: Lane) -> Demand | Refusal:
         try:
             return demand_of(lane.need, self._settings.models)
-        except FleetError as error:  # a checkpoint that went away after intake saw it
+        except FleetError as error:  # the checkpoint disappeared after intake had checked it
             return Refusal(RefusalKind.MODEL_UNAVAILABLE, str(error))
 
-    def _hand_out(self, assignments: list[Assignment], now: float) -> int:
-        assignments.sort(key=lambda one: one.job)  # one call to the ledger a job
+    def _send(self, assignments: list[Assignment], now: float) -> int:
+        """Send what the ledger lets us assign; another dispatcher may have been faster."""
+        assignments.sort(key=lambda assignment: assignment.job)  # the ledger is called once per job
         deadline = now + self._settings.assign_timeout
-        given = self._services.ledger.assign(assignments, deadline, now)
-        mine = [one for one, is_mine in zip(assignments, given, strict=True) if is_mine]
-        app = self._services.app
-        with app.producer_or_acquire() as producer:
-            for one in mine:
-                message = SegmentMessage(job=one.job, segment=one.segment, token=one.token)
-                app.send_task(
-                    names.TRANSCRIBE_SEGMENT,
-                    kwargs=message.model_dump(),
-                    task_id=one.token,
-                    queue=names.GpuName.parse(one.gpu).queue,
-                    ignore_result=True,
-                    producer=producer,
-                )
-        return len(mine)
+        accepted = self._backlog.assign(assignments, deadline, now)
+        ours = [assignment for assignment, is_ours in zip(assignments, accepted, strict=True) if is_ours]
+        self._messages.send(ours)
+        return len(ours)
 
 
 def _assignment(turn: Turn, gpu: GpuStatus) -> Assignment:

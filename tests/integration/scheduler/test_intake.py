@@ -24,7 +24,7 @@ from tests.support.ledger_by_hand import LedgerByHand, plan, result
 from tests.support.process_tree import descendants, has_ended, is_named
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
-from whisper_fleet.scheduler.dispatch.dispatcher import Dispatcher
+from whisper_fleet.scheduler.dispatch_adapter import make_dispatcher
 from whisper_fleet.scheduler.intake import tasks
 from whisper_fleet.scheduler.intake.planning import Planner
 from whisper_fleet.scheduler.services import Services, make_services
@@ -250,5 +250,5 @@ def test_a_job_is_told_why_it_waits_though_those_before_it_were(fleet: Services)
     fleet.fleet.beat(gpu_status("other", heartbeat=time.time(), slots=4))
     for job in ("first", "second"):
         assert Planner(fleet).take_in(job, asked)
-        Dispatcher(fleet).dispatch()
+        make_dispatcher(fleet).dispatch()
         assert "no GPU that is up matches" in fleet.app.AsyncResult(job).info["message"]

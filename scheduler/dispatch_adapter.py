@@ -1,0 +1,72 @@
+"""Connects the dispatcher to Redis and Celery: implements the protocols of dispatch/ports.py."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+from whisper_fleet.scheduler.dispatch.dispatcher import Dispatcher
+from whisper_fleet.scheduler.services import Services
+from whisper_fleet.shared import names
+from whisper_fleet.shared.errors import JobNotFound
+from whisper_fleet.shared.ledger import keys
+from whisper_fleet.shared.ledger.scripts import text
+from whisper_fleet.shared.ledger.wakeup import dispatcher_looks
+from whisper_fleet.shared.wire import Assignment, SegmentMessage
+
+
+def make_dispatcher(services: Services) -> Dispatcher:
+    """Return a dispatcher that works on the fleet of these services."""
+    return Dispatcher(
+        services.settings,
+        backlog=services.ledger,
+        registry=services.fleet,
+        messages=CeleryMessages(services),
+        board=RedisReasonBoard(services),
+    )
+
+
+class CeleryMessages:
+    """Sends each segment as a Celery task to the queue that is pinned to its GPU."""
+
+    def __init__(self, services: Services) -> None:
+        self._app = services.app
+        self._redis = services.redis
+
+    def accept_wakeups(self) -> None:
+        """Clear the flag that a wake-up is on its way."""
+        dispatcher_looks(self._redis)
+
+    def send(self, assignments: Sequence[Assignment]) -> None:
+        """Send the assignments over one connection; the token of each becomes the id of its task."""
+        with self._app.producer_or_acquire() as producer:
+            for assignment in assignments:
+                message = SegmentMessage(job=assignment.job, segment=assignment.segment, token=assignment.token)
+                self._app.send_task(
+                    names.TRANSCRIBE_SEGMENT,
+                    kwargs=message.model_dump(),
+                    task_id=assignment.token,
+                    queue=names.GpuName.parse(assignment.gpu).queue,
+                    ignore_result=True,
+                    producer=producer,
+                )
+
+
+class RedisReasonBoard:
+    """Keeps the reason per lane in Redis and shows it as the progress of the lane's jobs."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def replace(self, lane: str, reason: str, seconds: int) -> bool:
+        """Set a lane's reason; return whether it was another one before."""
+        previous = self._services.redis.set(keys.lane_wait(lane), reason, ex=seconds, get=True)
+        return previous is None or text(cast("bytes", previous)) != reason
+
+    def show(self, job: str, reason: str, now: float) -> None:
+        """Show the reason in `AsyncResult(job).info`; a job that has been forgotten meanwhile is skipped."""
+        try:
+            record = self._services.ledger.job(job)
+        except JobNotFound:
+            return
+        self._services.show(job, record.progress(now).model_copy(update={"message": reason}))
