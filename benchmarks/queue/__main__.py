@@ -101,7 +101,7 @@ def _commands(redis: Redis) -> int:
 
 
 def _await_workers(app: Celery) -> None:
-    while len(app.control.ping(timeout=0.5)) < 2:
+    while len(app.control.ping(timeout=0.5) or ()) < 2:
         time.sleep(0.1)
 
 

@@ -156,7 +156,7 @@ def _free_again(ledger: Ledger, redis: Redis, gpu: str) -> None:
 
 def _ticks(url: str, redis: Redis, nodes: int) -> None:
     app = Celery(broker=url, backend=url, set_as_current=False)
-    while len(app.control.ping(timeout=0.5)) < nodes:
+    while len(app.control.ping(timeout=0.5) or ()) < nodes:
         time.sleep(0.1)
     settings = Settings(redis_url=url, host=HOST)
     cards = _Cards(nodes)

@@ -23,7 +23,7 @@ HOST = "bench"
 def redis_server(directory: Path) -> Iterator[str]:
     """The URL of a Redis of its own, with an append-only file as in production."""
     port = free_port("16399")
-    command = [binaries.redis_server(), "--port", str(port), "--dir", directory, "--appendonly", "yes"]
+    command = [str(binaries.redis_server()), "--port", str(port), "--dir", str(directory), "--appendonly", "yes"]
     with subprocess.Popen([*command, "--save", ""], stdout=subprocess.DEVNULL) as server:
         try:
             url = f"redis://127.0.0.1:{port}/0"

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -92,7 +93,8 @@ def test_flower_shows_the_size_that_the_pool_has_now(page: Page, up: FleetComman
     try:
         for size in resized(up):
             # Flower shows what it knew and asks the node meanwhile, so a reload shows what is true.
-            wait_until(lambda size=size: f"Max concurrency {size} " in page(f"worker/{node}"), 60, interval=0.2)
+            expected, path = f"Max concurrency {size} ", f"worker/{node}"
+            wait_until(partial(_shows, page, path, expected), 60, interval=0.2)
     finally:
         beat.resume()
 
@@ -105,8 +107,16 @@ def resized(up: FleetCommand) -> Iterator[int]:
             size = slots(redis) + change
             resize = app.control.pool_grow if change > 0 else app.control.pool_shrink
             resize(abs(change), destination=[node], reply=True)
-            wait_until(lambda size=size: slots(redis) == size, 20, interval=0.2)
+            wait_until(partial(_has_slots, redis, size), 20, interval=0.2)
             yield size
+
+
+def _shows(page: Page, path: str, text: str) -> bool:
+    return text in page(path)
+
+
+def _has_slots(redis: Redis, size: int) -> bool:
+    return slots(redis) == size
 
 
 def slots(redis: Redis) -> int:

@@ -23,7 +23,7 @@ def celery_alone(tmp_path: Path) -> Path:
     """The Python of a venv with only celery[redis]; where no package can be had the test says so."""
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
     python = tmp_path / "venv" / "bin" / "python"
-    pip = [python, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    pip = [str(python), "-m", "pip", "--quiet", "--disable-pip-version-check"]
     command = [*pip, "install", "celery[redis]==5.7.0"]
     installed = subprocess.run(command, capture_output=True, text=True)
     if installed.returncode != 0:

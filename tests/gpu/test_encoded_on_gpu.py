@@ -65,7 +65,8 @@ def expected(model: Any, query: Tensor, features: Tensor) -> Tensor:
     """query [tokens, state] over features [frame, state], by whisper in float32."""
     attention = model.decoder.blocks[LAYER].cross_attn
     x = features.float()[None]
-    return attention.qkv_attention(query.float()[None], attention.key(x), attention.value(x))[0][0]
+    attended: Tensor = attention.qkv_attention(query.float()[None], attention.key(x), attention.value(x))[0][0]
+    return attended
 
 
 def assert_near(got: Tensor, wanted: Tensor) -> None:

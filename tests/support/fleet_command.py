@@ -25,7 +25,7 @@ PROGRAMS = {
     "intake": r"-n intake@",
     "gpu0": r"-n gpu0@",
     "engine": r"workers\.engine",
-    "flower": r"scheduler\.monitor flower",
+    "flower": r"monitoring\.flower\w* flower",
 }
 
 

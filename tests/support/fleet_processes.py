@@ -13,7 +13,6 @@ from typing import Any
 
 import psutil
 from celery import Celery
-from celery.result import AsyncResult
 from redis import Redis
 
 from tests.support.process_tree import descendants
@@ -72,8 +71,11 @@ class FleetProcesses:
         timeout = self.settings.heartbeat_timeout
         return any(gpu.ready for gpu in GpuRegistry(self.redis).gpus(time.time(), timeout))
 
-    def submit(self, **asked: Any) -> AsyncResult[Any]:
-        """As any other service does it."""
+    def submit(self, **asked: Any) -> Any:
+        """Send `transcribe` as any other service does, and return its AsyncResult.
+
+        It is Any because celery-types declares neither REVOKED nor PROGRESS as a state.
+        """
         asked = {name: str(value) if isinstance(value, Path) else value for name, value in asked.items()}
         return self.app.send_task(names.TRANSCRIBE, kwargs=asked, queue=names.TRANSCRIBE_QUEUE)
 
@@ -97,11 +99,15 @@ class FleetProcesses:
         assert not alive, f"left behind: {alive}"
 
     def _forget_results(self) -> None:
-        """Results unsubscribe when they are collected, which would be after the test's Redis has gone."""
-        consumer = self.app.backend.result_consumer
-        consumer.stop()
-        consumer._pubsub = None
+        stop_result_consumer(self.app)
         self.app.close()
+
+
+def stop_result_consumer(app: Celery) -> None:
+    """Close the subscription to results now: collecting a result later would use a Redis that is gone."""
+    backend: Any = app.backend  # the stubs know no consumer
+    backend.result_consumer.stop()
+    backend.result_consumer._pubsub = None
 
 
 def _in_environment(value: object) -> str:

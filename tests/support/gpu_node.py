@@ -87,6 +87,12 @@ class GpuNodeHarness:
         status = self.status()
         return status is not None and status.ready and status.started >= since
 
+    def current(self) -> GpuStatus:
+        """Return the newest heartbeat of the node, which must be up."""
+        status = self.status()
+        assert status is not None
+        return status
+
     def engine_pid(self) -> int:
         """By the registry, which may be a moment behind."""
         status = self.status()
@@ -135,7 +141,7 @@ class GpuNodeHarness:
         return message
 
     def send(self, message: SegmentMessage, **options: Any) -> None:
-        fields = {"kwargs": message.model_dump(), "task_id": message.token, "queue": QUEUE}
+        fields: dict[str, Any] = {"kwargs": message.model_dump(), "task_id": message.token, "queue": QUEUE}
         self.app.send_task(names.TRANSCRIBE_SEGMENT, **fields, **options)
 
     def record(self, job: str) -> JobRecord:
@@ -147,11 +153,12 @@ class GpuNodeHarness:
 
     def attempts(self, job: str) -> set[int]:
         """The numbers of the attempts at the job's segments."""
-        records = self.redis.hvals(keys.segments(job))
+        records: list[Any] = self.redis.hvals(keys.segments(job))
         return {int(json.loads(record)["attempt"]) for record in records}
 
     def waiting(self, job: str) -> list[int]:
-        return [int(segment) for segment in self.redis.zrange(keys.waiting(job), 0, -1)]
+        waiting: list[Any] = self.redis.zrange(keys.waiting(job), 0, -1)
+        return [int(segment) for segment in waiting]
 
     def close(self) -> None:
         children = [child for node in self.processes if node.poll() is None for child in descendants(node.pid)]

@@ -93,7 +93,9 @@ class ReplacedLibrary:
                 setattr(self, name[1:], _Function(getattr(self, name)))
 
     def _gpu(self, handle: Any) -> Gpu:
-        return self.scenario.gpus[ctypes.cast(handle, ctypes.c_void_p).value - 1]
+        number = ctypes.cast(handle, ctypes.c_void_p).value
+        assert number is not None
+        return self.scenario.gpus[number - 1]
 
     def _nvmlInitWithFlags(self, _: object) -> int:
         return self.scenario.init_error
@@ -115,7 +117,8 @@ class ReplacedLibrary:
     def _nvmlDeviceGetHandleByIndex_v2(self, index: Any, handle: Any) -> int:
         address = ctypes.cast(ctypes.c_void_p(index.value + 1), type(handle._obj))
         ctypes.pointer(handle._obj)[0] = address
-        return self.scenario.gpus[index.value].lost
+        lost: int = self.scenario.gpus[index.value].lost
+        return lost
 
     def _nvmlDeviceGetUUID(self, handle: Any, buffer: Any, _: object) -> int:
         buffer.value = self._gpu(handle).uuid.encode()

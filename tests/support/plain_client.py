@@ -2,15 +2,16 @@
 
 import json
 import sys
+from typing import Any
 
 from celery import Celery
 
 url, file_path = sys.argv[1:]
 app = Celery(broker=url, backend=url)
-seen = []
+seen: list[float] = []
 
 
-def look(message):
+def look(message: dict[str, Any]) -> None:
     if message["status"] == "PROGRESS":
         seen.append(message["result"]["seconds_done"])
 

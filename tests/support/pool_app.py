@@ -31,7 +31,7 @@ _redis = redis.Redis.from_url(URL, retry=Retry(ConstantBackoff(0.2), 150))
 @app.task(name="windows", ignore_result=True, store_errors_even_if_ignored=True)
 def windows(n: int, seconds: float) -> None:
     """Work through `n` windows of `seconds` each, asking the slot at every one."""
-    own = windows.request.id
+    own = str(windows.request.id)
     _redis.hincrby("started", own, 1)
     try:
         for _ in range(n):
@@ -47,7 +47,7 @@ def windows(n: int, seconds: float) -> None:
 @app.task(name="stuck", ignore_result=True)
 def stuck(seconds: float) -> None:
     """Never asks the slot."""
-    _redis.hincrby("started", stuck.request.id, 1)
+    _redis.hincrby("started", str(stuck.request.id), 1)
     time.sleep(seconds)
 
 

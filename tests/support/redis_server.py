@@ -32,8 +32,8 @@ class RedisServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        command = [binaries.redis_server(), "--port", str(self.port), "--bind", "127.0.0.1"]
-        options = ["--dir", self._directory, "--appendonly", "yes", "--appendfsync", "no", "--save", ""]
+        command = [str(binaries.redis_server()), "--port", str(self.port), "--bind", "127.0.0.1"]
+        options = ["--dir", str(self._directory), "--appendonly", "yes", "--appendfsync", "no", "--save", ""]
         self._process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL)
         _wait_for(self.url)
 

@@ -20,7 +20,8 @@ with warnings.catch_warnings():
 
 def words(text: str) -> list[str]:
     """Words as whisper's normaliser leaves them, hyphenation apart."""
-    return _normalize(text.replace("-", " ")).split()
+    normalized: str = _normalize(text.replace("-", " "))
+    return normalized.split()
 
 
 def word_errors(heard: Sequence[str], said: Sequence[str]) -> int:
@@ -37,7 +38,8 @@ def samples(path: Path) -> bytes:
     """The PCM of a clip, s16le."""
     with wave.open(str(path)) as file:
         assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (RATE, 1, 2)
-        return file.readframes(file.getnframes())
+        frames: bytes = file.readframes(file.getnframes())
+        return frames
 
 
 def write_wav(path: Path, pcm: bytes) -> Path:

@@ -127,4 +127,4 @@ def distance(one: list[str], other: list[str]) -> int:
 
 def _percent(equal: Any) -> float:
     values = list(equal)
-    return round(100 * sum(values) / len(values), 2)
+    return round(float(100 * sum(values) / len(values)), 2)

@@ -133,10 +133,10 @@ def mixed(count: int) -> list[tuple[Samples, str]]:
     made: list[tuple[Samples, str]] = []
     for _ in range(count):
         order = chance.sample(clips, len(clips))
-        pieces = [np.concatenate([samples, np.zeros(chance.randrange(RATE))]) for samples, _ in order]
+        pieces = [np.concatenate([samples, np.zeros(chance.randrange(RATE), np.float32)]) for samples, _ in order]
         audio = np.concatenate(pieces)[: 30 * RATE] * chance.uniform(0.3, 1.2)
-        audio = (audio + noise.normal(0, chance.choice([0, 0.001, 0.01]), len(audio))).astype(np.float32)
-        made.append((audio, " ".join(text for _, text in order)))
+        noisy = (audio + noise.normal(0, chance.choice([0, 0.001, 0.01]), len(audio))).astype(np.float32)
+        made.append((noisy, " ".join(text for _, text in order)))
     return made
 
 

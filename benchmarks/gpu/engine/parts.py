@@ -91,7 +91,7 @@ def encoder_flops(name: str) -> float:
     d = setup.dims_of(name)
     frames, a = d.n_audio_ctx, d.n_audio_state
     layer = 2 * frames * 12 * a * a + 4 * frames * frames * a
-    return d.n_audio_layer * layer + 2 * 2 * frames * 3 * d.n_mels * a + 2 * frames * 3 * a * a
+    return float(d.n_audio_layer * layer + 2 * 2 * frames * 3 * d.n_mels * a + 2 * frames * 3 * a * a)
 
 
 @torch.inference_mode()

@@ -239,7 +239,7 @@ def test_every_decision_is_told_to_everybody(
 ) -> None:
     caplog.set_level("INFO", logger="whisper_fleet.scheduler.capacity.autoscaler")
     tick()
-    with listening(app) as events, redis.pubsub(ignore_subscribe_messages=True) as channel:
+    with listening(app) as events, subscriber(redis) as channel:
         channel.subscribe(keys.SLOT_CHANNEL)
         channel.get_message(timeout=5)
         decision = tick()
@@ -256,6 +256,11 @@ def test_every_decision_is_told_to_everybody(
 
 def slot_events(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [event for event in events if event["type"].startswith("slots-")]
+
+
+def subscriber(redis: Any) -> Any:
+    """Open a Redis subscription that yields published messages only; the stubs leave `pubsub` untyped."""
+    return redis.pubsub(ignore_subscribe_messages=True)
 
 
 @contextmanager

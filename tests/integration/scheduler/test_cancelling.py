@@ -11,7 +11,7 @@ import pytest
 from celery.exceptions import TaskRevokedError
 
 from tests.conftest import SPEECH
-from tests.support.fleet_processes import HOST, FleetProcesses, running_fleet
+from tests.support.fleet_processes import HOST, FleetProcesses, running_fleet, stop_result_consumer
 from tests.support.gpu_status import gpu_status
 from tests.support.ledger_by_hand import result
 from tests.support.redis_server import RedisServer
@@ -47,9 +47,7 @@ def client(fleet: FleetProcesses) -> Iterator[FleetClient]:
     yield client
     client._fleet.leave(GPU)
     client._redis.delete(f"gpu.{GPU}", keys.active(GPU))
-    consumer = client._app.backend.result_consumer
-    consumer.stop()
-    consumer._pubsub = None
+    stop_result_consumer(client._app)
     client.close()
 
 

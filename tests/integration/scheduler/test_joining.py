@@ -17,7 +17,6 @@ from rich.console import Console
 from tests.support.gpu_status import gpu_status
 from tests.support.redis_server import free_port
 from whisper_fleet.cli import up
-from whisper_fleet.deploy.processes import host_conflict
 from whisper_fleet.deploy.processes.host_conflict import refuse_host_conflict
 from whisper_fleet.deploy.processes.state_dir import StateDir
 from whisper_fleet.deploy.processes.supervisor import Supervisor
@@ -64,7 +63,7 @@ def test_a_second_machine_of_one_name_is_refused(
     """It would take the first one's segments from it."""
     settings = named(redis_url, tmp_path)
     beat(redis)
-    monkeypatch.setattr(host_conflict.time, "sleep", lambda _: beat(redis))
+    monkeypatch.setattr(time, "sleep", lambda _: beat(redis))
     with pytest.raises(SetupError, match=r"here\.0 is up elsewhere: set WHISPER_FLEET_HOST"):
         refuse_host_conflict(redis_url, settings)
 
@@ -75,7 +74,12 @@ def test_a_machine_that_was_killed_may_come_back_under_its_name(
     settings = named(redis_url, tmp_path)
     beat(redis)
     sleep = time.sleep
-    monkeypatch.setattr(host_conflict.time, "sleep", lambda seconds: (beat(redis, "other"), sleep(seconds)))
+
+    def beat_and_sleep(seconds: float) -> None:
+        beat(redis, "other")
+        sleep(seconds)
+
+    monkeypatch.setattr(time, "sleep", beat_and_sleep)
     refuse_host_conflict(redis_url, settings)
 
 

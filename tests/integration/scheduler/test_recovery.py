@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 
 import pytest
 from celery import Celery
@@ -28,7 +29,7 @@ def ledger(redis: Redis) -> LedgerByHand:
 
 
 @pytest.fixture
-def fleet(redis_url: str, tmp_path) -> Services:
+def fleet(redis_url: str, tmp_path: Path) -> Services:
     app = Celery("scheduler", broker=redis_url, set_as_current=False)
     return make_services(app, Settings(redis_url=redis_url, var_dir=tmp_path))
 
@@ -197,7 +198,7 @@ def test_the_janitor_removes_what_a_killed_process_had_fetched(fleet: Services) 
     assert sorted(path.name for path in spool.iterdir()) == ["fetched-now", "somebody's"]
 
 
-def test_beyond_its_cap_the_spool_loses_its_oldest_audio(redis_url: str, tmp_path) -> None:
+def test_beyond_its_cap_the_spool_loses_its_oldest_audio(redis_url: str, tmp_path: Path) -> None:
     settings = Settings(redis_url=redis_url, var_dir=tmp_path, spool_limit_bytes=10)
     fleet = make_services(Celery(broker=redis_url, set_as_current=False), settings)
     for job in ("a", "b"):

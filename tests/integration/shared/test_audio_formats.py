@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tests.conftest import SPEECH
 from whisper_fleet.shared import binaries
@@ -77,10 +78,11 @@ def check_samples(file: Path, settings: Settings) -> None:
     assert np.array_equal(samples, load_like_whisper(file))
 
 
-def load_like_whisper(file: Path) -> np.ndarray:
+def load_like_whisper(file: Path) -> NDArray[np.float32]:
     """`whisper.load_audio` with the ffmpeg that the fleet uses, wherever it is."""
     with pytest.MonkeyPatch.context() as patch:
         ffmpeg = str(binaries.ffmpeg())
         real = subprocess.run
         patch.setattr(whisper.audio, "run", lambda command, **kw: real([ffmpeg, *command[1:]], **kw))
-        return whisper.load_audio(str(file))
+        samples: NDArray[np.float32] = whisper.load_audio(str(file))
+        return samples

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from redis import Redis
 
@@ -39,7 +41,7 @@ def test_jobs_that_differ_in_nothing_that_matters_share_a_lane(ledger: LedgerByH
         {"options": {"beam_size": 5}},
     ],
 )
-def test_what_placement_or_fairness_must_know_makes_another_lane(ledger: LedgerByHand, fields: dict) -> None:
+def test_what_placement_or_fairness_must_know_makes_another_lane(ledger: LedgerByHand, fields: dict[str, Any]) -> None:
     ledger.planned("a")
     ledger.planned("b", **fields)
     assert len(ledger.lanes(10)) == 2

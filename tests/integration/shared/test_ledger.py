@@ -256,7 +256,7 @@ def test_an_ended_job_is_forgotten_in_time(ledger: LedgerByHand, redis: Redis) -
     ledger.settle("j", 5.0)
     assert 86000 < redis.ttl(keys.job("j")) <= 86400
     assert 3500 < redis.ttl(keys.results("j")) <= 3600
-    left = {key.decode() for key in redis.keys("fleet:*")}
+    left = {str(key, "ascii") if isinstance(key, bytes) else key for key in redis.keys("fleet:*")}
     assert not any(key.startswith(("fleet:lane", "fleet:due", "fleet:active:")) for key in left)
 
 

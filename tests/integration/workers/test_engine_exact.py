@@ -114,7 +114,7 @@ def samples(clips: list[Path], which: int | None) -> NDArray[np.float32]:
 
 def read(clip: Path) -> NDArray[np.float32]:
     with wave.open(str(clip)) as audio:
-        return np.frombuffer(audio.readframes(audio.getnframes()), np.int16).astype(np.float32) / 32768
+        return np.frombuffer(audio.readframes(audio.getnframes()), np.int16).astype(np.float32) / np.float32(32768)
 
 
 def compare(client: EngineClient, plain: Plain, clips: list[Path], cases: list[tuple[int | None, Any]]) -> None:

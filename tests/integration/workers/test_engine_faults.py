@@ -60,7 +60,7 @@ def test_an_alignment_that_fails_leaves_those_beside_it_their_answers(
             raise RuntimeError("the test says so")
         return aligned(*arguments)
 
-    aligned = loaded_model.align
+    aligned = vars(loaded_model)["align"]
     monkeypatch.setattr(loaded_model, "align", align)
     monkeypatch.setitem(loaded_model.ENCODE_BATCH, "cpu", 4)
     with InProcessEngine(tiny_model, slots=4) as engine:
@@ -167,7 +167,13 @@ def test_beams_put_back_after_a_shrink_find_rows_again(
 
 
 def test_a_session_keeps_its_encoding_when_beams_need_rows_after_a_shrink(tiny_model: Path) -> None:
-    beams = {"task": "transcribe", "language": "en", "temperature": 0.0, "beam_size": 3, "sample_len": 10}
+    beams: dict[str, Any] = {
+        "task": "transcribe",
+        "language": "en",
+        "temperature": 0.0,
+        "beam_size": 3,
+        "sample_len": 10,
+    }
     request = Decode(**beams, suppress_blank=True, without_timestamps=False, suppress_tokens=[-1, END_OF_TEXT])
     with InProcessEngine(tiny_model, slots=3) as engine:
         sessions = [engine.open() for _ in range(3)]

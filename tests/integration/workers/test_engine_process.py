@@ -14,14 +14,13 @@ import torch
 from celery import Celery
 
 from tests.support.in_process_engine import served
+from tests.support.stub_pool import StubPool
 from tests.support.waiting import wait_until
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.workers.engine.engine import Engine, Options
-from whisper_fleet.workers.node import engine_process
 from whisper_fleet.workers.node.engine_command import engine_socket
 from whisper_fleet.workers.node.engine_process import EngineProcess
 from whisper_fleet.workers.node.node import Node
-from whisper_fleet.workers.pool.slots import Slots
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -38,17 +37,6 @@ with socket.socket(socket.AF_UNIX) as listener:
 
 #: Lives as long as its standard input; the test answers in its place.
 STILL = "import sys; sys.stdin.read()"
-
-
-class Pool:
-    """As much of a SlotPool as a node needs."""
-
-    limit = 1
-    slots = Slots(1)
-
-    def on_resize(self) -> None: ...
-
-    def stop(self) -> None: ...
 
 
 @pytest.fixture
@@ -74,7 +62,7 @@ def test_an_engine_that_could_not_be_started_is_tried_again(
         return popen(*arguments, **options)
 
     popen = subprocess.Popen
-    monkeypatch.setattr(engine_process.subprocess, "Popen", start)
+    monkeypatch.setattr(subprocess, "Popen", start)
     deaf.start()
     wait_until(lambda: len(started) > 1, 20)
 
@@ -82,7 +70,7 @@ def test_an_engine_that_could_not_be_started_is_tried_again(
 def test_an_engine_that_never_answered_is_killed_and_started_again(redis_url: str, tmp_path: Path) -> None:
     settings = Settings(redis_url=redis_url, var_dir=tmp_path, device="cpu", heartbeat_interval=0.1, engine_timeout=1.0)
     with Celery(broker=redis_url, set_as_current=False) as app:
-        node = Node(app, settings, "gpu0@testhost", Pool())
+        node = Node(app, settings, "gpu0@testhost", StubPool())
         node.engine._command = [sys.executable, "-c", DEAF, str(engine_socket(settings))]
         started = []
         try:

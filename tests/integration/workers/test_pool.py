@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import redis as redis_py
@@ -76,18 +77,20 @@ def start(redis_url: str, tmp_path: Path, pool_app: ModuleType) -> Iterator[Call
         worker.kill()
 
 
-def stats(pool_app: ModuleType) -> dict[str, object]:
-    replies: dict[str, dict[str, object]] = {}
+def stats(pool_app: ModuleType) -> dict[str, Any]:
+    replies: dict[str, dict[str, Any]] = {}
     wait_until(lambda: replies.update(pool_app.app.control.inspect([NODE], timeout=2).stats() or {}) or replies)
     return replies[NODE]
 
 
 def ran(redis: redis_py.Redis, name: str) -> Counter[str]:
-    return Counter({key.decode(): int(value) for key, value in redis.hgetall(name).items()})
+    entries: dict[bytes, bytes] = redis.hgetall(name)  # type: ignore[assignment]  # decode_responses is off
+    return Counter({key.decode(): int(value) for key, value in entries.items()})
 
 
 def stopped(redis: redis_py.Redis, task: str) -> str | None:
     reason = redis.hget("stopped", task)
+    assert reason is None or isinstance(reason, bytes)
     return reason.decode() if reason else None
 
 

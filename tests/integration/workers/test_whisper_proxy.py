@@ -99,7 +99,7 @@ def noise() -> Audio:
 
 def _read(path: Path) -> Audio:
     with wave.open(str(path)) as file:
-        return np.frombuffer(file.readframes(file.getnframes()), np.int16).astype(np.float32) / 32768
+        return np.frombuffer(file.readframes(file.getnframes()), np.int16).astype(np.float32) / np.float32(32768)
 
 
 def through_the_engine(engine: EngineClient, model: str | Path, audio: Audio, **options: Any) -> dict[str, Any]:

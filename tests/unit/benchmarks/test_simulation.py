@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import pytest
 
 from benchmarks.simulation import __main__
 from benchmarks.simulation.fleet import make_backlog, make_fleet, make_jobs, model_memories
 from benchmarks.simulation.plot import plot
-from benchmarks.simulation.policies import FairDispatch, RandomQueues, SharedQueue
+from benchmarks.simulation.policies import FairDispatch, Policy, RandomQueues, SharedQueue
 from benchmarks.simulation.run import Simulation, SimulationResult, quantile
 
 MEMORIES = model_memories()
@@ -17,7 +18,7 @@ MEMORIES = model_memories()
 
 def run(policy: str, *, seed: int = 3, backlog_hours: int = 0) -> SimulationResult:
     gpus = make_fleet(16, random.Random(seed))
-    policies = {
+    policies: dict[str, Callable[[], Policy]] = {
         "fair": lambda: FairDispatch(MEMORIES),
         "shared": lambda: SharedQueue(MEMORIES),
         "random": lambda: RandomQueues(MEMORIES, gpus, random.Random(seed)),

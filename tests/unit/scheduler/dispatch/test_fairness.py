@@ -23,7 +23,7 @@ def job(name: str, *, served: float = 0, seconds: float = 300, segments: int = 1
 
 
 def lane(name: str, *jobs: WaitingJob, **changes: Any) -> Lane:
-    plain = {"priority": 5, "tenant": "", "need": NEED, "since": NOW, "tenant_served": 0.0}
+    plain: dict[str, Any] = {"priority": 5, "tenant": "", "need": NEED, "since": NOW, "tenant_served": 0.0}
     return Lane(id=name, jobs=jobs, **(plain | changes))
 
 
@@ -32,7 +32,7 @@ def order(*lanes: Lane) -> FairOrder:
 
 
 def hand_out(turns: FairOrder, most: int = 10_000) -> list[Turn]:
-    taken = []
+    taken: list[Turn] = []
     while len(taken) < most and (turn := turns.next()) is not None:
         turns.taken()
         taken.append(turn)
@@ -173,7 +173,7 @@ def test_no_turn_passes_over_a_more_urgent_class(waiting: list[Lane]) -> None:
 def test_shares_differ_by_no_more_than_one_segment(count: int, turns: int) -> None:
     sizes = {f"j{number}": 50.0 * (number + 1) for number in range(count)}
     waiting = [job(name, seconds=seconds, segments=60) for name, seconds in sizes.items()]
-    handed = Counter()
+    handed: dict[str, float] = dict.fromkeys(sizes, 0.0)
     for turn in hand_out(order(lane("l", *waiting)), turns):
         handed[turn.job.job] += turn.job.seconds
     shares = [handed[name] for name in sizes]

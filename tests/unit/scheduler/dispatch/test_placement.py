@@ -13,7 +13,7 @@ from whisper_fleet.scheduler.dispatch.placement import Placement, Refusal, Refus
 from whisper_fleet.shared.wire import GpuStatus
 
 
-def place(placement: Placement, *asked: Demand, **options: bool) -> str:
+def place(placement: Placement, *asked: Demand, **options: Any) -> str:
     """The id of the GPU that placement chose."""
     chosen = placement.place(*asked, **options)
     assert isinstance(chosen, GpuStatus)

@@ -8,26 +8,15 @@ from typing import Any
 import pytest
 from celery import Celery
 
+from tests.support.stub_pool import StubPool
 from whisper_fleet.shared.host import HostReading
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.wire import EngineRates, GpuStatus
 from whisper_fleet.workers.link.protocol import EngineStats
 from whisper_fleet.workers.node import node
 from whisper_fleet.workers.node.node import Node
-from whisper_fleet.workers.pool.slots import Slots
 
 MIB = 2**20
-
-
-class Pool:
-    """As much of a SlotPool as a node looks at."""
-
-    limit = 4
-    slots = Slots(4)
-
-    def on_resize(self) -> None: ...
-
-    def stop(self) -> None: ...
 
 
 def status(directory: Path, device: Any, **told: Any) -> GpuStatus:
@@ -38,7 +27,7 @@ def status(directory: Path, device: Any, **told: Any) -> GpuStatus:
     }  # fmt: skip
     settings = Settings(var_dir=directory, device=device, host="testhost")
     with Celery(set_as_current=False) as app:
-        return Node(app, settings, "gpu0@testhost", Pool()).status(EngineStats(**(plain | told)), 1.0)
+        return Node(app, settings, "gpu0@testhost", StubPool(4)).status(EngineStats(**(plain | told)), 1.0)
 
 
 def test_on_a_processor_the_cache_lies_in_the_engines_process(tmp_path: Path) -> None:

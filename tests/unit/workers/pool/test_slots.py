@@ -247,7 +247,11 @@ def test_drain_stops_at_the_next_check_what_outlasts_its_grace(gate: Gate) -> No
 def test_drain_leaves_a_thread_behind_that_never_checks(gate: Gate) -> None:
     slots = Slots(1)
     stuck = threading.Event()
-    slots.submit(lambda slot: stuck.wait(5) and None)
+
+    def body(_: Slot) -> None:
+        stuck.wait(5)
+
+    slots.submit(body)
     wait_until(lambda: slots.busy == 1)
     assert not slots.drain(SlotLost(), grace=0, patience=0.05)
     stuck.set()
@@ -257,7 +261,12 @@ def test_a_second_drain_cuts_the_grace_of_the_first(gate: Gate) -> None:
     slots, drained = Slots(1), threading.Event()
     slots.submit(gate.body)
     gate.wait_started(1)
-    first = threading.Thread(target=lambda: slots.drain(SlotLost(), grace=60, patience=5) and drained.set())
+
+    def drain() -> None:
+        if slots.drain(SlotLost(), grace=60, patience=5):
+            drained.set()
+
+    first = threading.Thread(target=drain)
     first.start()
     assert slots.drain(SlotLost(), grace=0, patience=5)
     first.join(5)

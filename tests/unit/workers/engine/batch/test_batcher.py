@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
+from typing import Any
 
 import pytest
 import torch
@@ -20,8 +21,8 @@ from whisper_fleet.workers.link import protocol
 DIMS = ModelDimensions(80, 1500, 64, 1, 1, 51865, 448, 64, 1, 1)
 
 
-def window(number: int, **options: object) -> Window:
-    plan = plan_decode(DecodingOptions(language="en", **options), DIMS)  # type: ignore[arg-type]  # any option
+def window(number: int, **options: Any) -> Window:
+    plan = plan_decode(DecodingOptions(language="en", **options), DIMS)
     session = Session(number=number)
     request = protocol.DetectLanguage()
     made = Window(session=session, request=request, future=Future(), mel=torch.zeros(1), plan=plan)

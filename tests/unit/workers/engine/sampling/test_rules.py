@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -104,7 +106,7 @@ cases = {
 
 @settings(max_examples=20, deadline=None, derandomize=True)
 @given(**cases)
-def test_rules_equal_whispers_filters(**case: int | bool | None) -> None:
+def test_rules_equal_whispers_filters(**case: Any) -> None:
     check(**case)
 
 
@@ -112,5 +114,5 @@ def test_rules_equal_whispers_filters(**case: int | bool | None) -> None:
 @pytest.mark.timeout(600)
 @settings(max_examples=700, deadline=None)  # 11,200 rows
 @given(**cases)
-def test_rules_equal_whispers_filters_on_ten_thousand_rows(**case: int | bool | None) -> None:
+def test_rules_equal_whispers_filters_on_ten_thousand_rows(**case: Any) -> None:
     check(**case)
