@@ -10,12 +10,11 @@ from whisper_fleet.shared.memory import (
     CUDA_CONTEXT_BYTES,
     ELEMENT_BYTES,
     ENCODER_ROWS,
-    Form,
     form_of,
     forms_of,
     memory_of,
 )
-from whisper_fleet.shared.models import MODELS, CrossAttention, Precision, parameters
+from whisper_fleet.shared.models import MODELS, CrossAttention, Form, Precision, parameters
 
 MB = 1e6
 
