@@ -76,7 +76,7 @@ def test_files_are_whispers(form: str, result: dict[str, Any]) -> None:
 def test_segments_of_very_many_words_are_divided_as_whisper_divides_them(form: str, count: int) -> None:
     words = [{"word": f" w{i}", "start": i / 10, "end": i / 10 + 0.1, "probability": 0.5} for i in range(count)]
     segment = {**dict.fromkeys(PLAIN, 0), "start": 0.0, "end": 300.0, "text": " w", "tokens": [], "words": words}
-    result = {"text": " w", "segments": [segment, {**segment, "id": 1}], "language": "en"}
+    result: dict[str, Any] = {"text": " w", "segments": [segment, {**segment, "id": 1}], "language": "en"}
     result["segments"] = [part.model_dump(exclude_none=True) for part in segments_from_whisper(result["segments"])]
     assert written(form, result) == whispers(form, result)
 
