@@ -92,6 +92,8 @@ class Settings(BaseSettings):
     max_concurrent_limit: int = Field(default=64, ge=1)
     #: How many slots of a GPU one physical core can feed with spectrograms (measured: docs/benchmarks.md, CPU).
     slots_per_core: int = Field(default=32, ge=1)
+    #: What decides the slots of a GPU: memory, fixed:N, or a module of your own, see scheduler/capacity/policies.
+    slot_policy: str = "memory"
     exclude_gpus: tuple[str, ...] = ()  # indices or UUIDs
 
     #: CUDA's own variable, without our prefix: GPUs that it hides are not the fleet's; empty, it hides all.

@@ -8,9 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from whisper_fleet.scheduler.capacity.slots import Budget, SlotCount, SlotLimits, combined, count_slots
+from whisper_fleet.scheduler.capacity.devices import Devices, budget_of
+from whisper_fleet.scheduler.capacity.nvml import GpuReading
+from whisper_fleet.scheduler.capacity.policies.memory import MemoryPolicy
+from whisper_fleet.scheduler.capacity.slots import SlotCount, SlotLimits, combined
 from whisper_fleet.scheduler.dispatch.demand import Demand, demand_of
 from whisper_fleet.scheduler.dispatch.gpu_load import GpuLoad
+from whisper_fleet.shared.host import HostReading
 from whisper_fleet.shared.memory import ModelMemory, memory_of
 from whisper_fleet.shared.models import resolve
 from whisper_fleet.shared.settings import Settings
@@ -51,7 +55,9 @@ MODELS: Final = {
 
 CLIP_TENANT: Final = "clips"
 _TURBO: Final = "large-v3-turbo"
-_LIMITS: Final = SlotLimits.of(Settings(min_concurrent_tasks=1))
+_POLICY: Final = MemoryPolicy(SlotLimits.of(Settings(min_concurrent_tasks=1)))
+#: Each GPU's share of its host.
+_HOST: Final = HostReading(total_bytes=64 * GIB, free_bytes=64 * GIB, cores=16)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -99,6 +105,7 @@ class Gpu:
             uuid=self.id,
             device="cuda",
             slots=self.slots,
+            busy=0,
             total_bytes=self.total_bytes,
             free_bytes=self.total_bytes - self.co_tenant_bytes - held,
             engine_bytes=held,
@@ -107,17 +114,12 @@ class Gpu:
 
     def count(self, memories: dict[str, ModelMemory]) -> SlotCount:
         """The slots that the autoscaler would count."""
-        held = self.engine_bytes(memories)
-        budget = Budget(
-            device="cuda",
-            total_bytes=self.total_bytes,
-            free_bytes=self.total_bytes - self.co_tenant_bytes - held,
-            engine_bytes=held,
-            host_free_bytes=64 * GIB,
-            cores=16,
-        )
+        status = self._status(memories)
+        reading = GpuReading(index=self.index, total_bytes=status.total_bytes, free_bytes=status.free_bytes)
+        devices = Devices(gpus=(reading,), device="cuda", host=_HOST)
         loaded = [memories[name] for name in self.models] or [memories["large-v3/float16"]]
-        return count_slots(budget, combined(loaded), _LIMITS)
+        memory = combined(loaded)
+        return _POLICY.count(budget_of(reading, devices, status, memory), memory)
 
     def seconds_for(self, audio_seconds: float, model: str, noise: float) -> float:
         """How long one slot takes for so much audio when all slots are busy."""

@@ -13,6 +13,7 @@ from redis import Redis
 
 from whisper_fleet.scheduler.capacity.devices import Devices, problem_of, read_devices, slots_of
 from whisper_fleet.scheduler.capacity.nvml import GpuReading
+from whisper_fleet.scheduler.capacity.policies import SlotPolicy, policy_of
 from whisper_fleet.scheduler.capacity.pools import Pools, Resize
 from whisper_fleet.scheduler.capacity.resizing import Change, decide
 from whisper_fleet.shared import names
@@ -65,11 +66,13 @@ class Autoscaler:
         redis: Redis,
         settings: Settings,
         *,
+        policy: SlotPolicy | None = None,
         read: Callable[[Settings], Devices] = read_devices,
     ) -> None:
         self._app = app
         self._redis = redis
         self._settings = settings
+        self._policy = policy or policy_of(settings)
         self._read = read
         self._pools = Pools(app, redis)
 
@@ -107,7 +110,7 @@ class Autoscaler:
         wanted_before: int | None,
     ) -> _Plan:
         node = str(names.GpuName(self._settings.host, gpu.index).node())
-        count = slots_of(gpu, devices, status, self._settings)
+        count = slots_of(gpu, devices, status, self._settings, self._policy)
         if count is None:
             wanted, reason = None, str(problem_of(gpu, devices, status))
         else:

@@ -8,14 +8,15 @@ import click
 
 from whisper_fleet.cli.doctor import Finding, device_findings, report
 from whisper_fleet.deploy.processes.state_dir import use_embedded_redis
-from whisper_fleet.scheduler.capacity.slots import Budget, SlotLimits, count_slots
-from whisper_fleet.shared.memory import ELEMENT_BYTES, form_of, memory_of
-from whisper_fleet.shared.models import Precision, resolve
+from whisper_fleet.scheduler.capacity.devices import Devices, slots_of
+from whisper_fleet.scheduler.capacity.nvml import GpuReading
+from whisper_fleet.shared.host import HostReading
+from whisper_fleet.shared.models import Precision
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.units import parse_bytes
 
-#: A machine that is only thought of shall not be short of these.
-_MANY_CORES = 1024
+#: The host of a GPU that is only imagined: neither its memory nor its cores limit the slots.
+_AMPLE_HOST = HostReading(total_bytes=2**60, free_bytes=2**60, cores=1024)
 
 
 @click.command()
@@ -34,22 +35,11 @@ def slots(model: str | None, precision: Precision | None, memory: str | None) ->
 
 
 def _of_empty_gpu(total_bytes: int, settings: Settings) -> Finding:
-    needed = memory_of(
-        resolve(settings.default_model, settings.models),
-        settings.default_precision,
-        device="cuda",
-        segment_duration=settings.segment_duration,
-        form=form_of(settings.cross_attention, ELEMENT_BYTES[settings.default_precision], None),
-    )
-    budget = Budget(
-        device="cuda",
-        total_bytes=total_bytes,
-        free_bytes=total_bytes,
-        engine_bytes=None,
-        host_free_bytes=None,
-        cores=_MANY_CORES,
-    )
-    count = count_slots(budget, needed, SlotLimits.of(settings))
+    """Count the slots of a GPU of this size, on a host whose memory and cores are no limit."""
+    gpu = GpuReading(index=0, total_bytes=total_bytes, free_bytes=total_bytes)
+    count = slots_of(gpu, Devices(gpus=(gpu,), device="cuda", host=_AMPLE_HOST), None, settings)
+    if count is None:
+        raise RuntimeError("a GPU without a problem has a count")
     return Finding("good" if count.slots else "bad", f"{settings.default_model}: {count.reason}")
 
 

@@ -1,4 +1,4 @@
-"""Slots never exceed the memory they are promised, whatever the model, and say why they are so many."""
+"""Slots never exceed the memory they are promised, whatever the model, and come with a reason."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whisper_fleet.scheduler.capacity.slots import Budget, SlotLimits, combined, count_slots
+from whisper_fleet.scheduler.capacity.policies.memory import MemoryPolicy
+from whisper_fleet.scheduler.capacity.slots import Budget, SlotCount, SlotLimits, combined
 from whisper_fleet.shared.memory import ModelMemory, memory_of
 from whisper_fleet.shared.models import MODELS
 from whisper_fleet.shared.settings import Settings
@@ -62,6 +63,10 @@ def memory(name: str = "large-v3", device: str = "cuda") -> ModelMemory:
     return memory_of(MODELS[name], "float16", device=device, segment_duration=300)
 
 
+def count_slots(budget: Budget, memory: ModelMemory, limits: SlotLimits) -> SlotCount:
+    return MemoryPolicy(limits).count(budget, memory)
+
+
 @given(budgets, memories, limits)
 def test_slots_never_exceed_the_budget(budget: Budget, memory: ModelMemory, limits: SlotLimits) -> None:
     slots = count_slots(budget, memory, limits).slots
@@ -109,19 +114,19 @@ def test_one_more_slot_would_break_a_bound(budget: Budget, memory: ModelMemory, 
     )
 
 
-def test_the_reason_tells_the_sum() -> None:
+def test_the_reason_gives_the_sum_with_units() -> None:
     count = count_slots(budget(), memory(), LIMITS)
     assert count.slots == 44
     assert count.reason == (
-        "44 slots: 23.5 GiB free of 24.0, 20 % kept, weights 2.9, workspace 2.8, "
-        "0.30 per slot (cached cross-attention); cap 64"
+        "44 slots: 23.5 GiB free of 24.0 GiB, 20 % kept, weights 2.9 GiB, workspace 2.8 GiB, "
+        "0.30 GiB per slot (cached cross-attention); cap 64"
     )
 
 
 def test_the_reason_names_what_our_engine_holds() -> None:
     count = count_slots(budget(3.5, engine_bytes=20 * GIB), memory(), LIMITS)
     assert count.slots == 44
-    assert "3.5 GiB free of 24.0, 20.0 held by our engine, 20 % kept" in count.reason
+    assert "3.5 GiB free of 24.0 GiB, 20.0 GiB held by our engine, 20 % kept" in count.reason
 
 
 @pytest.mark.parametrize(
@@ -142,7 +147,7 @@ def test_a_model_that_does_not_fit_has_no_slot_and_says_what_it_needs() -> None:
     count = count_slots(budget(3.9, total_bytes=4 * GIB), memory(), LIMITS)
     assert count.slots == 0
     assert count.reason == (
-        "0 slots: the model needs 4.5 GiB with one slot, more than is left of 3.9 GiB free of 4.0, 20 % kept"
+        "0 slots: the model needs 4.5 GiB with one slot, more than is left of 3.9 GiB free of 4.0 GiB, 20 % kept"
     )
 
 
