@@ -110,7 +110,7 @@ class BadOption(RequestError):
 
 
 class BadPriority(RequestError):
-    """{priority} is no priority: use a whole number from 0 (most urgent) to 9."""
+    """{priority} is no priority: use a whole number from {first} (most urgent) to {last}."""
 
 
 class UnknownGpu(RequestError):

@@ -8,11 +8,11 @@ one, which a process of a newer version may have written, leaves out the fields 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
 
 from pydantic import Field
 
 from whisper_fleet.shared.models import Form, Precision
+from whisper_fleet.shared.options import TranscribeRequest as TranscribeRequest
 from whisper_fleet.shared.serialization import Wire as Wire
 from whisper_fleet.shared.transcript import Segment
 
@@ -30,25 +30,6 @@ class JobState(StrEnum):
     @property
     def is_final(self) -> bool:
         return self in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
-
-
-class TranscribeRequest(Wire):
-    """What a client asks for, after validation: the ledger keeps it, segments are cut from it."""
-
-    file_path: str  # absolute path as the intake and the GPU nodes see it
-    model_name: str  # a name of whisper_fleet.shared.models, or the path of a checkpoint
-    language: str | None = None  # whisper's language code; None: detected
-    output_path: str | None = None  # directory for the output files; None: none are written
-    formats: tuple[str, ...] = ("txt", "srt", "vtt", "tsv", "json")
-    gpu_ids: tuple[str, ...] = ()  # "1" (that index on any host), "host:1", or a UUID; empty: any GPU
-    priority: int = Field(default=5, ge=0, le=9)  # 0 is the most urgent
-    tenant: str = ""  # fairness between those who share the fleet
-    segment_duration: float = 300.0
-    precision: Precision = "float16"
-    task: str = "transcribe"  # or "translate"
-    word_timestamps: bool = False
-    options: dict[str, Any] = Field(default_factory=dict)  # further arguments of whisper.transcribe()
-    callback_url: str | None = None
 
 
 class SegmentPlan(Wire):

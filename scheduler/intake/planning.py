@@ -15,7 +15,7 @@ from whisper_fleet.scheduler.services import Services
 from whisper_fleet.shared.audio.segments import Spool, plan_audio, real_path_below
 from whisper_fleet.shared.connect import UNREACHABLE
 from whisper_fleet.shared.errors import BadOption, JobNotFound
-from whisper_fleet.shared.languages import LANGUAGE_CODES, LANGUAGES
+from whisper_fleet.shared.languages import LANGUAGES
 from whisper_fleet.shared.ledger.records import lane_of
 from whisper_fleet.shared.models import resolve
 from whisper_fleet.shared.requests import FleetDefaults, parse_request
@@ -38,7 +38,7 @@ class Planner:
         away ends nothing: the call may be repeated.
         """
         try:
-            request = parse_request(asked, defaults_of(self._settings))
+            request = parse_request(asked, FleetDefaults.of(self._settings))
             self._ledger.accept(job, request, time.time())
             return self._plan(job, request)
         except UNREACHABLE:  # that is no fault of the job
@@ -97,16 +97,6 @@ class Planner:
         error = why_unplaceable(demand, self._services.fleet.lately(now), margin)
         if error is not None:
             raise error
-
-
-def defaults_of(settings: Settings) -> FleetDefaults:
-    """What this fleet takes a request to mean."""
-    return FleetDefaults(
-        default_model=settings.default_model,
-        default_precision=settings.default_precision,
-        segment_duration=settings.segment_duration,
-        languages=LANGUAGE_CODES,
-    )
 
 
 def check_language(language: str, model_name: str, settings: Settings) -> None:

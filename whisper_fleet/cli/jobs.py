@@ -14,11 +14,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from whisper_fleet.cli.client import JobClient
+from whisper_fleet.cli.request_options import keywords, request_options
 from whisper_fleet.cli.watching import stage_of, watch_to_the_end
 from whisper_fleet.deploy.processes.state_dir import use_embedded_redis
-from whisper_fleet.shared.formats import FORMATS
 from whisper_fleet.shared.ledger.records import JobRecord
-from whisper_fleet.shared.requests import takes
 from whisper_fleet.shared.wire import JobState
 
 _NEWEST = 20
@@ -26,25 +25,12 @@ _NEWEST = 20
 
 @click.command()
 @click.argument("files", nargs=-1, required=True)
-@click.option("--model", "model_name", help="Whisper model; the fleet's default if left out.")
-@click.option("--language", help="Code such as en; left out, it is detected.")
-@click.option("--task", type=click.Choice(["transcribe", "translate"]), help="Translate goes to English.")
-@click.option("--priority", type=click.IntRange(0, 9), help="0 is the most urgent, 5 the default.")
-@click.option("--output-dir", "output_path", type=click.Path(path_type=Path), help="Write transcripts there.")
-@click.option("--format", "formats", multiple=True, type=click.Choice(FORMATS), help="Repeat it for more.")
-@click.option("--gpu-ids", help='Only these GPUs: "1" on any host, "host:1" or a UUID, separated by commas.')
-@click.option("--word-timestamps", is_flag=True, default=None, help="Times of words, too.")
-@click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="Of whisper.transcribe().")
+@request_options
 @click.option("--wait", is_flag=True, help="Show progress and print the transcripts.")
 def submit(files: tuple[str, ...], wait: bool, options: tuple[str, ...], **asked: Any) -> None:
     """Send FILES (paths as the fleet's machines see them, or allowed URLs) to the fleet."""
     client = JobClient(use_embedded_redis())
-    output = asked.pop("output_path")
-    asked["output_path"] = str(output.absolute()) if output else None
-    asked["formats"] = list(asked["formats"]) or None
-    asked |= dict(_option(option) for option in options)
-    if taken := asked.keys() & {"file_path", "job"}:
-        raise click.BadParameter(f"{min(taken)} is no option: FILES says what to send")
+    asked = keywords(asked, options)
     jobs = {client.submit(file_path=_absolute(file), **asked): file for file in files}
     if not wait:
         for job, file in jobs.items():
@@ -103,16 +89,3 @@ def _how_far(record: JobRecord, is_brief: bool) -> str:
 
 def _absolute(file: str) -> str:
     return file if "://" in file else str(Path(file).absolute())
-
-
-def _option(text: str) -> tuple[str, Any]:
-    """`beam_size=5` as a name and a value: JSON where it is JSON that the option takes, else a text."""
-    name, separator, value = text.partition("=")
-    if not separator:
-        raise click.BadParameter(f"{text!r} is not NAME=VALUE")
-    try:
-        read = json.loads(value)
-    except json.JSONDecodeError:
-        return name, value
-    # A text may look like a number: a prompt of 1984, or -1 as Whisper itself spells suppress_tokens.
-    return name, value if takes(name, value) and not takes(name, read) else read

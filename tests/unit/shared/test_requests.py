@@ -13,14 +13,13 @@ from whisper.tokenizer import get_tokenizer
 
 from whisper_fleet.shared.errors import BadOption, BadPriority, RequestError, UnknownLanguage, UnknownOption
 from whisper_fleet.shared.formats import FORMATS
-from whisper_fleet.shared.requests import WHISPER_OPTIONS, FleetDefaults, as_keywords, parse_request
-from whisper_fleet.shared.wire import TranscribeRequest
+from whisper_fleet.shared.options import TranscribeRequest, WhisperOptions
+from whisper_fleet.shared.requests import FleetDefaults, as_keywords, describe_options, parse_request
 
 DEFAULTS = FleetDefaults(
     default_model="base",
     default_precision="float16",
     segment_duration=300.0,
-    languages={"de": "de", "german": "de"},
 )
 
 
@@ -130,14 +129,32 @@ def test_tokens_to_suppress_are_taken_as_whisper_takes_them(tokens: str | list[i
     assert parse(suppress_tokens=tokens).options == {"suppress_tokens": tokens}
 
 
-def test_a_language_that_is_no_utf8_is_refused_by_a_client_that_knows_none() -> None:
-    with pytest.raises(BadOption, match="UTF-8"):
-        parse_request({"file_path": "/a.wav", "language": "\ud800"}, dataclasses.replace(DEFAULTS, languages=None))
+def test_a_language_that_is_no_utf8_is_refused() -> None:
+    with pytest.raises(UnknownLanguage, match="udc80"):
+        parse(language="\udc80")
 
 
-def test_a_client_that_does_not_know_the_languages_leaves_them_to_intake() -> None:
-    light = dataclasses.replace(DEFAULTS, languages=None)
-    assert parse_request({"file_path": "/a.wav", "language": "Klingon"}, light).language == "klingon"
+def test_a_request_that_a_newer_version_wrote_is_read_though_a_client_could_not_send_it() -> None:
+    newer = parse().model_copy(update={"formats": ("docx",), "language": "tlh", "gpu_ids": ("rack:*",)})
+    assert TranscribeRequest.from_json(newer.to_json()) == newer
+
+
+def test_every_option_is_described_with_its_range_and_unit() -> None:
+    options = {option.name: option for option in describe_options()}
+    assert all(option.description for option in options.values())
+    duration, priority, formats = options["segment_duration"], options["priority"], options["formats"]
+    assert (duration.type, duration.range, duration.unit) == ("number", "30 to 3600", "s")
+    assert duration.default == "WHISPER_FLEET_SEGMENT_DURATION"
+    assert (priority.type, priority.default, priority.range) == ("whole number", "5", "0 to 9")
+    assert (formats.type, formats.choices) == ("list of txt, srt, vtt, tsv, json", FORMATS)
+    assert "options" not in options
+
+
+def test_the_defaults_of_whispers_options_are_whispers() -> None:
+    arguments: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(DecodingOptions)}
+    arguments |= {name: each.default for name, each in inspect.signature(whisper.transcribe).parameters.items()}
+    arguments["temperature"] = list(arguments["temperature"])
+    assert WhisperOptions().model_dump() == {name: arguments[name] for name in WhisperOptions.model_fields}
 
 
 def test_a_request_made_from_its_keywords_is_the_same() -> None:
@@ -148,6 +165,6 @@ def test_a_request_made_from_its_keywords_is_the_same() -> None:
 def test_every_option_is_one_of_whispers_own() -> None:
     own = set(inspect.signature(whisper.transcribe).parameters)
     own |= {field.name for field in dataclasses.fields(DecodingOptions)}
-    assert set(WHISPER_OPTIONS) <= own
+    assert set(WhisperOptions.model_fields) <= own
     not_a_jobs = {"model", "audio", "verbose", "fp16", "clip_timestamps", "prompt", "decode_options"}
-    assert own - set(WHISPER_OPTIONS) - not_a_jobs == {"task", "language", "word_timestamps"}
+    assert own - set(WhisperOptions.model_fields) - not_a_jobs == {"task", "language", "word_timestamps"}

@@ -1,0 +1,211 @@
+"""Every option of `transcribe`, declared once.
+
+A field has its type, range, unit and description. The errors of a wrong value, the options of `whisper-fleet submit`
+and the reference page are made from them, so a new option is one more field.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationInfo
+from pydantic_core import PydanticCustomError
+
+from whisper_fleet.shared.fields import SECONDS, SegmentSeconds
+from whisper_fleet.shared.formats import FORMATS
+from whisper_fleet.shared.languages import LANGUAGE_CODES
+from whisper_fleet.shared.models import Precision
+from whisper_fleet.shared.serialization import WRITTEN_BY_THE_FLEET, Wire
+
+#: The type of an error whose message is the reason for a person: "<value> <message>".
+REASON = "reason"
+
+_TOKEN = re.compile(r"<\|(endoftext|startof[a-z]+|translate|transcribe|nospeech|notimestamps|[a-z]{2,3}|\d+\.\d\d)\|>")
+_GPU_ID = re.compile(r"\d+|[A-Za-z0-9_-]+[:.]\d+|(GPU|MIG)-[A-Za-z0-9/-]+|cpu")
+
+
+def _wrong(reason: str) -> PydanticCustomError:
+    return PydanticCustomError(REASON, "{reason}", {"reason": reason})
+
+
+class _WhenSent:
+    """Check what a client sends, and leave alone what the ledger returns: a newer version may have written it."""
+
+    def __init__(self, read: Callable[[Any], Any]) -> None:
+        self._read = read
+
+    def __call__(self, value: Any, info: ValidationInfo) -> Any:
+        return value if info.context is WRITTEN_BY_THE_FLEET else self._read(value)
+
+
+def _language(value: Any) -> str | None:
+    if value in ("", "auto", None):
+        return None
+    code = LANGUAGE_CODES.get(value.lower()) if isinstance(value, str) else None
+    if code is None:
+        raise _wrong("is not a language")
+    return code
+
+
+def _absolute_path(path: str | None) -> str | None:
+    if path is not None and (not path.startswith("/") or "\0" in path):
+        raise _wrong("is no absolute path on the fleet's machines")
+    return path
+
+
+def _web_address(url: str | None) -> str | None:
+    if url is not None and not re.fullmatch(r"https?://[^\s/]+\S*", url):
+        raise _wrong("is no http or https address")
+    return url
+
+
+def _formats(value: Any) -> tuple[str, ...]:
+    names = value.split(",") if isinstance(value, str) else value
+    if names == ["all"]:
+        return FORMATS
+    if not isinstance(names, list | tuple) or not names or any(name not in FORMATS for name in names):
+        raise _wrong(f"is not a list of {', '.join(FORMATS)}")
+    return tuple(dict.fromkeys(names))
+
+
+def _gpu_ids(value: Any) -> tuple[str, ...]:
+    ids = value.split(",") if isinstance(value, str) else value
+    ids = [ids] if isinstance(ids, int) else ids
+    if not isinstance(ids, list | tuple) or not all(map(_is_gpu_id, ids)):
+        raise _wrong("is not a list of indices, host:index or UUIDs")
+    return tuple(dict.fromkeys(str(gpu_id).strip() for gpu_id in ids))
+
+
+def _is_gpu_id(value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        return False
+    return _GPU_ID.fullmatch(str(value).strip()) is not None
+
+
+def _no_token(text: str) -> str:
+    """Refuse what whisper's tokenizer would refuse later, when a window is decoded."""
+    if found := _TOKEN.search(text):
+        raise PydanticCustomError("token", f"{found[0]} is a token of Whisper's own, and no text")
+    return text
+
+
+_Text = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=4096)]
+_TextOrEmpty = Annotated[str, StringConstraints(strict=True, max_length=4096)]
+_Flag = Annotated[bool, Field(strict=True)]
+_Format = Annotated[str, Field(json_schema_extra={"enum": list(FORMATS)})]
+
+
+class TranscribeRequest(Wire):
+    """What a client asks for: the fleet's own options, and in `options` those of whisper.
+
+    The ledger keeps it, and segments are cut from it. Defaults that belong to a fleet are set by
+    `whisper_fleet.shared.requests.parse_request`.
+    """
+
+    file_path: _Text = Field(
+        description="Absolute path of one audio or video file as the fleet's machines see it, or an allowed URL."
+    )
+    model_name: _Text = Field(description="Name of a Whisper model, or absolute path of a checkpoint.")
+    language: Annotated[_Text | None, BeforeValidator(_WhenSent(_language))] = Field(
+        default=None, description="Language code such as en, or its English name; left out, it is detected."
+    )
+    output_path: Annotated[_Text | None, AfterValidator(_WhenSent(_absolute_path))] = Field(
+        default=None,
+        description="Absolute path of the directory for the transcripts, or of one file that ends in a format's name;"
+        " left out, none are written.",
+    )
+    formats: Annotated[tuple[_Format, ...], BeforeValidator(_WhenSent(_formats))] = Field(
+        default=FORMATS, description="Formats of the transcripts to write."
+    )
+    gpu_ids: Annotated[tuple[str, ...], BeforeValidator(_WhenSent(_gpu_ids))] = Field(
+        default=(),
+        description='Only these GPUs: "1" is that index on any host, "host:1" one GPU, and a UUID too; none: any GPU.',
+    )
+    priority: int = Field(default=5, strict=True, ge=0, le=9, description="0 is the most urgent.")
+    tenant: _TextOrEmpty = Field(default="", description="Who shares the fleet: GPUs are divided fairly by tenants.")
+    segment_duration: Annotated[SegmentSeconds, Field(strict=True)] = Field(
+        default=300.0, description="Maximum length of the pieces into which the file is cut."
+    )
+    precision: Precision = Field(default="float16", description="Number format in which the model computes.")
+    task: Literal["transcribe", "translate"] = Field(
+        default="transcribe", description="Transcribe in the spoken language, or translate to English."
+    )
+    word_timestamps: _Flag = Field(default=False, description="Also give the times of words.")
+    options: dict[str, Any] = Field(default_factory=dict)  # of WhisperOptions, those that were given
+    callback_url: Annotated[_Text | None, AfterValidator(_WhenSent(_web_address))] = Field(
+        default=None, description="Address that receives a POST when the job has ended; it must be allowed."
+    )
+
+
+_Rows = Annotated[int, Field(strict=True, ge=1, le=16)]
+_Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+_Fraction = Annotated[float, Field(strict=True, ge=0, le=1)]
+_LongText = Annotated[str, StringConstraints(strict=True, max_length=10_000)]
+_Spoken = Annotated[_LongText, AfterValidator(_no_token)]
+_Numbers = Annotated[str, StringConstraints(strict=True, max_length=10_000, pattern=r"^\s*(-?\d+\s*(,\s*-?\d+\s*)*)?$")]
+# 52,000 is more than any model has.
+_Tokens = Annotated[list[Annotated[int, Field(strict=True, ge=-1)]], Field(max_length=52_000)]
+
+
+class WhisperOptions(BaseModel):
+    """The arguments of `whisper.transcribe()` that a job may set; defaults are whisper's.
+
+    Not among them: what the fleet decides (fp16, verbose), and what contradicts its cutting (clip_timestamps, prompt).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    temperature: _Fraction | Annotated[list[_Fraction], Field(min_length=1, max_length=10)] = Field(
+        default=[0.0, 0.2, 0.4, 0.6, 0.8, 1.0],
+        description="Sampling temperature, or those to try in order when a window's text looks wrong; 0 is greedy.",
+    )
+    compression_ratio_threshold: _Number | None = Field(
+        default=2.4, description="Text that gzip compresses by more than this is repetitive: try the next temperature."
+    )
+    logprob_threshold: _Number | None = Field(
+        default=-1.0, description="Text with a lower average log probability is uncertain: try the next temperature."
+    )
+    no_speech_threshold: _Fraction | None = Field(
+        default=0.6, description="A window with a higher probability of no speech, and an uncertain text, is silent."
+    )
+    condition_on_previous_text: _Flag = Field(
+        default=True, description="Prompt each window with the text before it, within one segment."
+    )
+    initial_prompt: _Spoken | None = Field(default=None, description="Text that the first window is prompted with.")
+    carry_initial_prompt: _Flag = Field(default=False, description="Prompt every window with initial_prompt.")
+    prepend_punctuations: _LongText = Field(
+        default="\"'\u201c\u00bf([{-", description="With word timestamps: punctuation that belongs to the next word."
+    )
+    append_punctuations: _LongText = Field(
+        default="\"'.\u3002,\uff0c!\uff01?\uff1f:\uff1a\u201d)]}\u3001",
+        description="With word timestamps: punctuation that belongs to the word before it.",
+    )
+    hallucination_silence_threshold: Annotated[_Number, Field(ge=0)] | None = Field(
+        default=None,
+        json_schema_extra=SECONDS,
+        description="With word timestamps: skip silence longer than this around a possible hallucination.",
+    )
+    sample_len: Annotated[int, Field(strict=True, ge=1, le=448)] | None = Field(
+        default=None, json_schema_extra={"unit": "tokens"}, description="Maximum length of a window's text."
+    )
+    best_of: _Rows | None = Field(
+        default=None, description="Samples per window at temperatures above 0; the most probable one is kept."
+    )
+    beam_size: _Rows | None = Field(default=None, description="Beams per window at temperature 0.")
+    patience: Annotated[_Number, Field(gt=0)] | None = Field(
+        default=None, description="Patience of the beam search; needs beam_size."
+    )
+    length_penalty: _Fraction | None = Field(
+        default=None, description="Exponent by which longer beams are preferred; none: plain length normalisation."
+    )
+    prefix: _Spoken | None = Field(default=None, description="Text with which every window begins.")
+    suppress_tokens: _Numbers | _Tokens | None = Field(
+        default="-1", description="Token ids never to sample; -1 stands for whisper's list of symbols."
+    )
+    suppress_blank: _Flag = Field(default=True, description="Never begin a window with a blank.")
+    without_timestamps: _Flag = Field(default=False, description="Decode text only, without timestamps.")
+    max_initial_timestamp: Annotated[_Number, Field(ge=0, le=30)] | None = Field(
+        default=1.0, json_schema_extra=SECONDS, description="Latest time at which a window's first text may begin."
+    )

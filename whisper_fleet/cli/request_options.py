@@ -1,0 +1,79 @@
+"""The options of `submit`: one per field of a request, with the field's own limits and description."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from whisper_fleet.shared.fields import FieldDoc
+from whisper_fleet.shared.requests import describe_options, is_whisper_option
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+#: Options that are not spelled like their field.
+_SPELLINGS = {"model_name": "--model", "output_path": "--output-dir", "formats": "--format"}
+
+
+def request_options(command: F) -> F:
+    """Add an option for every field of a request but the file; one that is not given is None, or empty if a list."""
+    help_of_rest = "An argument of whisper.transcribe()."
+    command = click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help=help_of_rest)(command)
+    for field in reversed(describe_options()):
+        if field.name != "file_path" and not field.is_whispers:
+            command = _option(field)(command)
+    return command
+
+
+def keywords(asked: dict[str, Any], options: tuple[str, ...]) -> dict[str, Any]:
+    """Return the keyword arguments of a job that these options stand for."""
+    output = asked.pop("output_path")
+    asked["output_path"] = str(output.absolute()) if output else None
+    asked["formats"] = list(asked["formats"]) or None
+    asked |= dict(map(_name_and_value, options))
+    if taken := asked.keys() & {"file_path", "job"}:
+        raise click.BadParameter(f"{min(taken)} is no option: FILES says what to send")
+    return asked
+
+
+def _option(field: FieldDoc) -> Callable[[F], F]:
+    spelling = _SPELLINGS.get(field.name, "--" + field.name.replace("_", "-"))
+    is_worth_showing = field.default not in ("", "null", "false", "[]", '""') and not field.type.startswith("list")
+    default = " Default: " + field.default.strip('"') + "." if is_worth_showing else ""
+    unit = f" Unit: {field.unit}." if field.unit else ""
+    shape: dict[str, Any] = {"help": field.description + unit + default}
+    if field.type == "true or false":
+        shape |= {"is_flag": True, "default": None}
+    else:
+        shape |= {"type": _type(field), "multiple": field.type.startswith("list of ") and bool(field.choices)}
+    return click.option(spelling, field.name, **shape)
+
+
+def _type(field: FieldDoc) -> click.ParamType[Any] | None:
+    """Return click's type of one value; None is text."""
+    if field.choices:
+        return click.Choice(field.choices)
+    if field.name == "output_path":
+        return click.Path(path_type=Path)
+    match field.type:
+        case "whole number":
+            return click.IntRange(int(field.minimum or 0), None if field.maximum is None else int(field.maximum))
+        case "number":
+            return click.FloatRange(field.minimum, field.maximum)
+    return None
+
+
+def _name_and_value(text: str) -> tuple[str, Any]:
+    """Return the name and value of `beam_size=5`: JSON where it is JSON that the option takes, else text."""
+    name, separator, value = text.partition("=")
+    if not separator:
+        raise click.BadParameter(f"{text!r} is not NAME=VALUE")
+    try:
+        read = json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+    # A text may look like a number: a prompt of 1984, or -1 as whisper itself spells suppress_tokens.
+    return name, value if is_whisper_option(name, value) and not is_whisper_option(name, read) else read
