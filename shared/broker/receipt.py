@@ -1,0 +1,186 @@
+"""Checks of a Celery message before Celery itself reads it. Pure: strings and dictionaries in, a reason out.
+
+Celery's consumer trusts its producers: one message with an odd header stops it, and comes again when it restarts.
+These checks accept what Celery clients send (message protocols 1 and 2, JSON, gzip, zlib, bzip2) and name what is
+wrong with anything else, so that it can be set aside and answered.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import bz2
+import json
+import zlib
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
+from typing import Any
+
+#: Bytes of a message, and of its body once decompressed.
+MESSAGE_LIMIT = 4 << 20
+#: Characters of an id.
+ID_LIMIT = 255
+
+_DECOMPRESSORS: dict[str, Callable[[], Any]] = {
+    "gzip": lambda: zlib.decompressobj(wbits=zlib.MAX_WBITS | 32),
+    "zlib": lambda: zlib.decompressobj(wbits=zlib.MAX_WBITS | 32),
+    "bzip2": bz2.BZ2Decompressor,
+    "bz2": bz2.BZ2Decompressor,
+}
+_COMPRESSIONS = {
+    "application/x-gzip": "gzip",
+    "application/x-bz2": "bzip2",
+    "application/gzip": "gzip",
+    "application/zlib": "zlib",
+}
+
+
+class MessageProblem(ValueError):
+    """A message that Celery must not be given; the text says what is wrong with it."""
+
+
+def check_message(envelope: Mapping[str, Any], tasks: Collection[str]) -> None:
+    """Raise MessageProblem unless `envelope` is a message for one of `tasks` that Celery can read.
+
+    An empty `tasks` accepts every task name.
+    """
+    headers = envelope.get("headers")
+    if not isinstance(headers, dict):
+        raise MessageProblem("its headers are not an object")
+    _check_properties(envelope.get("properties"))
+    body = _body_of(envelope, headers)
+    described = headers if "task" in headers else body
+    if not isinstance(described, dict):
+        raise MessageProblem("it does not name a task")
+    _check_task(described.get("task"), tasks)
+    _check_id(described.get("id"))
+    _check_times(described)
+    _check_arguments(body, protocol=2 if "task" in headers else 1)
+
+
+def task_id_of(message: str) -> str | None:
+    """Return the id under which a client waits for the answer to `message`, if it can be read at all."""
+    try:
+        envelope = json.loads(message)
+        headers = envelope.get("headers") or {}
+        task_id = headers.get("id") or (envelope.get("properties") or {}).get("correlation_id")
+        if task_id is None:
+            task_id = _body_of(envelope, headers)["id"]
+    except (ValueError, AttributeError, TypeError, KeyError, RecursionError):
+        return None
+    return task_id if _is_id(task_id) else None
+
+
+def _check_properties(properties: Any) -> None:
+    if not isinstance(properties, dict):
+        raise MessageProblem("it has no properties")
+    if not isinstance(properties.get("delivery_info"), dict):
+        raise MessageProblem("its properties have no delivery_info")
+    for name in ("correlation_id", "reply_to", "body_encoding"):
+        if not isinstance(properties.get(name), str | None):
+            raise MessageProblem(f"its property {name} is not a text")
+    priority = properties.get("priority", 0)
+    if isinstance(priority, bool) or not isinstance(priority, int | None):
+        raise MessageProblem("its priority is not a whole number")
+
+
+def _body_of(envelope: Mapping[str, Any], headers: Mapping[str, Any]) -> Any:
+    """Return the decoded body: a list (protocol 2) or an object (protocol 1)."""
+    if envelope.get("content-type") != "application/json":
+        raise MessageProblem(f"its serializer is {_shown(envelope.get('content-type'))}; send JSON")
+    if str(envelope.get("content-encoding")).lower() not in ("utf-8", "utf8", "us-ascii", "ascii"):
+        raise MessageProblem(f"its encoding is {_shown(envelope.get('content-encoding'))}; send UTF-8")
+    body = envelope.get("body")
+    if not isinstance(body, str):
+        raise MessageProblem("its body is not a text")
+    encoded = body.encode()
+    if (envelope.get("properties") or {}).get("body_encoding") == "base64":
+        try:
+            encoded = base64.b64decode(encoded, validate=True)
+        except (binascii.Error, ValueError):
+            raise MessageProblem("its body is not base64") from None
+    if headers.get("compression") is not None:
+        encoded = _decompressed(encoded, headers["compression"])
+    try:
+        return json.loads(encoded)
+    except (ValueError, RecursionError):
+        raise MessageProblem("its body is not JSON") from None
+
+
+def _decompressed(data: bytes, compression: Any) -> bytes:
+    make = _DECOMPRESSORS.get(_COMPRESSIONS.get(str(compression), str(compression)))
+    if make is None:
+        raise MessageProblem(f"its compression is {_shown(compression)}; send gzip, zlib, bzip2 or none")
+    try:
+        text: bytes = make().decompress(data, MESSAGE_LIMIT + 1)
+    except (OSError, ValueError, zlib.error):
+        raise MessageProblem("its body cannot be decompressed") from None
+    if len(text) > MESSAGE_LIMIT:
+        raise MessageProblem(f"its body has more than {MESSAGE_LIMIT} bytes")
+    return text
+
+
+def _check_task(task: Any, tasks: Collection[str]) -> None:
+    if not isinstance(task, str):
+        raise MessageProblem("its task name is not a text")
+    if tasks and task not in tasks:
+        raise MessageProblem(f"there is no task {_shown(task)} here; send one of {', '.join(sorted(tasks))}")
+
+
+def _check_id(task_id: Any) -> None:
+    if not _is_id(task_id):
+        raise MessageProblem(f"its id is not a text of 1 to {ID_LIMIT} printable characters")
+
+
+def _is_id(task_id: Any) -> bool:
+    return isinstance(task_id, str) and 0 < len(task_id) <= ID_LIMIT and task_id.isprintable()
+
+
+def _check_times(described: Mapping[str, Any]) -> None:
+    for name in ("eta", "expires"):
+        moment = described.get(name)
+        if moment is None:
+            continue
+        try:
+            datetime.fromisoformat(moment)
+        except (TypeError, ValueError):
+            raise MessageProblem(f"its {name} is {_shown(moment)}, not an ISO 8601 time") from None
+    limits = described.get("timelimit")
+    if limits is not None and not (isinstance(limits, list) and len(limits) == 2 and all(map(_is_limit, limits))):
+        raise MessageProblem("its timelimit is not two numbers of seconds")
+    retries = described.get("retries")
+    if isinstance(retries, bool) or not isinstance(retries, int | None):
+        raise MessageProblem("its number of retries is not a whole number")
+    for name in ("root_id", "parent_id", "group", "origin", "argsrepr", "kwargsrepr", "replaced_task_nesting"):
+        if not isinstance(described.get(name), str | int | None):
+            raise MessageProblem(f"its header {name} is not a text")
+    for name, kind in (("stamps", dict), ("stamped_headers", list), ("shadow", str)):
+        if not isinstance(described.get(name), kind | None):
+            raise MessageProblem(f"its header {name} is not of the right type")
+
+
+def _is_limit(limit: Any) -> bool:
+    return limit is None or (isinstance(limit, int | float) and not isinstance(limit, bool) and 0 < limit < 1e9)
+
+
+def _check_arguments(body: Any, protocol: int) -> None:
+    if protocol == 1:
+        args, kwargs, embed = body.get("args") or [], body.get("kwargs") or {}, body
+    elif isinstance(body, list) and len(body) == 3:
+        args, kwargs, embed = body
+    else:
+        raise MessageProblem("its body is not [arguments, keywords, callbacks]")
+    if not isinstance(args, list):
+        raise MessageProblem("its arguments are not a list")
+    if not isinstance(kwargs, dict):
+        raise MessageProblem("its keywords are not an object: send file_path=...")
+    if not isinstance(embed, dict | None):
+        raise MessageProblem("its callbacks are not an object")
+    for name in ("callbacks", "errbacks", "chain"):
+        if not isinstance((embed or {}).get(name), list | None):
+            raise MessageProblem(f"its {name} are not a list")
+
+
+def _shown(value: Any) -> str:
+    """Return a value as an error may repeat it: short, and without control characters."""
+    return repr(str(value)[:60])

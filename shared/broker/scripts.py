@@ -1,0 +1,27 @@
+"""The Lua scripts of the broker, by name: text and SHA-1."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import NoScriptError
+
+
+@cache
+def script(name: str) -> tuple[str, str]:
+    """Return the text of a script and its SHA-1."""
+    text = resources.files("whisper_fleet.shared.broker.lua").joinpath(f"{name}.lua").read_text()
+    return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def run(redis: Redis, name: str, keys: list[str], *arguments: str | int | float) -> Any:
+    """Run a script and return its reply."""
+    text, digest = script(name)
+    try:
+        return redis.evalsha(digest, len(keys), *keys, *arguments)
+    except NoScriptError:
+        return redis.eval(text, len(keys), *keys, *arguments)

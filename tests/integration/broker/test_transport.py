@@ -1,0 +1,197 @@
+"""No message is lost between its queue and its consumer, and none that cannot be read stops a consumer."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery
+from redis import Redis
+
+from tests.support.waiting import wait_until
+from whisper_fleet.shared.broker.dead_letters import DeadLetters
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+
+QUEUE = "counted"
+
+
+class Worker:
+    """A Celery worker on the fleet's transport."""
+
+    def __init__(self, redis_url: str, log: Path, *arguments: str) -> None:
+        celery = [sys.executable, "-m", "celery", "-A", "tests.support.broker_app"]
+        command = [*celery, "worker", "-P", "prefork", "-c", "2", "-Q", f"{QUEUE},other", "-l", "INFO", *arguments]
+        with log.open("ab") as out:
+            environment = os.environ | {"BROKER_APP_REDIS": redis_url}
+            self.process = subprocess.Popen(command, env=environment, stdout=out, stderr=out, start_new_session=True)
+
+    def kill(self) -> None:
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@pytest.fixture
+def worker(redis_url: str, tmp_path: Path) -> Iterator[Worker]:
+    started = Worker(redis_url, tmp_path / "worker.log")
+    yield started
+    if started.process.poll() is None:
+        started.kill()
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[Celery]:
+    """A client as other services have it: kombu's own transport."""
+    app = Celery(broker=redis_url, backend=redis_url, set_as_current=False)
+    yield app
+    app.close()
+
+
+def runs(redis: Redis) -> dict[str, int]:
+    stored: Any = redis.hgetall("runs")
+    return {name.decode(): int(count) for name, count in stored.items()}
+
+
+def test_messages_of_a_plain_client_run_once_each(worker: Worker, client: Celery, redis: Redis) -> None:
+    names = [f"job {number}" for number in range(50)]
+    for number, name in enumerate(names):
+        client.send_task("count", args=[name], queue=QUEUE if number % 2 else "other", priority=number % 10)
+    wait_until(lambda: len(runs(redis)) == len(names))
+    wait_until(lambda: redis.hlen("unacked") == 0)
+    assert set(runs(redis).values()) == {1}
+    assert redis.zcard("unacked_index") == 0
+    assert not redis.keys("fleet:consumer:*")
+
+
+def test_a_message_is_never_outside_its_queue_and_unacked(
+    worker: Worker, client: Celery, redis: Redis, redis_url: str, tmp_path: Path
+) -> None:
+    """Whatever was received and not done when a consumer dies is run by another, soon."""
+    names = [f"job {number}" for number in range(8)]
+    for name in names:
+        client.send_task("nap", args=[name, 2.0], queue=QUEUE)
+    wait_until(lambda: redis.hlen("begun") >= 2)
+    worker.kill()
+    assert redis.llen(QUEUE) + redis.hlen("unacked") == len(names) - len(runs(redis))
+    other = Worker(redis_url, tmp_path / "other.log")
+    try:
+        wait_until(lambda: len(runs(redis)) == len(names), timeout=60)
+    finally:
+        other.kill()
+
+
+def test_a_job_with_a_countdown_outlives_its_consumer(
+    worker: Worker, client: Celery, redis: Redis, redis_url: str, tmp_path: Path
+) -> None:
+    client.send_task("count", args=["later"], queue=QUEUE, countdown=4)
+    wait_until(lambda: redis.hlen("unacked") == 1)
+    worker.kill()
+    other = Worker(redis_url, tmp_path / "other.log")
+    try:
+        wait_until(lambda: runs(redis) == {"later": 1}, timeout=60)
+    finally:
+        other.kill()
+
+
+def test_a_redis_that_refuses_writes_loses_nothing(
+    worker: Worker, client: Celery, redis: Redis, tmp_path: Path
+) -> None:
+    client.send_task("count", args=["first"], queue=QUEUE)
+    wait_until(lambda: len(runs(redis)) == 1)
+    redis.execute_command("REPLICAOF", "127.0.0.1", "1")
+    redis.config_set("replica-read-only", "no")
+    client.send_task("count", args=["second"], queue=QUEUE)
+    redis.config_set("replica-read-only", "yes")
+    wait_until(lambda: "Redis refuses" in (tmp_path / "worker.log").read_text())
+    redis.execute_command("REPLICAOF", "NO", "ONE")
+    wait_until(lambda: set(runs(redis)) == {"first", "second"}, timeout=40)
+    assert (tmp_path / "worker.log").read_text().count("Redis refuses to give out") == 1
+
+
+def message(**changes: Any) -> dict[str, Any]:
+    """Return a message as Celery sends it, with some parts replaced."""
+    body = changes.pop("body", json.dumps([["hostile"], {}, {}]))
+    tag = f"tag-{len(json.dumps(changes, default=str))}-{abs(hash(str(changes) + body))}"
+    info = {"exchange": "", "routing_key": QUEUE}
+    properties = {
+        "delivery_tag": tag, "delivery_mode": 2, "body_encoding": "base64", "priority": 0,
+        "correlation_id": "id", "reply_to": "r", "delivery_info": info, **changes.pop("properties", {}),
+    }  # fmt: skip
+    headers = {"lang": "py", "task": "count", "id": "id", "timelimit": [None, None], "retries": 0}
+    headers.update(changes.pop("headers", {}))
+    encoded = base64.b64encode(body.encode()).decode()
+    envelope = {"body": encoded, "content-encoding": "utf-8", "content-type": "application/json"}
+    return {**envelope, "headers": headers, "properties": properties, **changes}
+
+
+HOSTILE: dict[str, Any] = {
+    "not JSON": b"{]",
+    "not UTF-8": b'{"properties": {"delivery_tag": "\xff"}}',
+    "a list": b"[1, 2]",
+    "deep": b"[" * 5000,
+    "no properties": json.dumps({"body": ""}),
+    "a delivery tag that is a number": message(properties={"delivery_tag": 7}),
+    "no delivery info": message(properties={"delivery_info": None}),
+    "body that is not base64": message(body_=1) | {"body": "!!"},
+    "an id that is a list": message(headers={"id": ["a"]}),
+    "an id that is an object": message(headers={"id": {"a": 1}}),
+    "a task that is an object": message(headers={"task": {"a": 1}}),
+    "a task that nobody knows": message(headers={"task": "os.system"}),
+    "a time limit that is a word": message(headers={"timelimit": "soon"}),
+    "stamps that are a number": message(headers={"stamps": 7, "stamped_headers": 7}),
+    "an eta that is none": message(headers={"eta": "tomorrow"}),
+    "an expiry that is a list": message(headers={"expires": []}),
+    "pickle": message() | {"content-type": "application/x-python-serialize", "content-encoding": "binary"},
+    "an unknown compression": message(headers={"compression": "magic"}),
+    "keywords that are a list": message(body=json.dumps([[], [], {}])),
+    "arguments that are a number": message(body=json.dumps([7, {}, {}])),
+    "callbacks that are a word": message(body=json.dumps([[], {}, {"callbacks": "x"}])),
+    "headers that are a list": message() | {"headers": []},
+    "a bomb": message(headers={"compression": "gzip"}) | {"body": "H4sIAAAAAAAA/w=="},
+}
+
+
+@pytest.mark.parametrize("kind", sorted(HOSTILE))
+def test_a_message_that_cannot_be_read_is_set_aside(kind: str, redis: Redis, redis_url: str) -> None:
+    """Taken as the worker takes it, without a process per case: the next message comes, and the letter says why."""
+    from kombu import Connection, Queue
+
+    hostile = HOSTILE[kind]
+    raw = hostile if isinstance(hostile, bytes | str) else json.dumps(hostile)
+    redis.lpush(QUEUE, raw)
+    redis.lpush(QUEUE, json.dumps(message(body=json.dumps([["good"], {}, {}]))))
+    received: list[Any] = []
+    options = {"accepted_tasks": ("count",)}
+    transport = "whisper_fleet.shared.broker.transport:FleetTransport"
+    with Connection(redis_url, transport=transport, transport_options=options) as connection:
+        consumer = connection.Consumer(Queue(QUEUE, routing_key=QUEUE, no_declare=True), on_message=received.append)
+        with consumer:
+            wait_until(lambda: drained(connection, received))
+        received[0].ack()
+    [letter] = DeadLetters(redis).all()
+    assert letter.reason and letter.queue == QUEUE
+    assert redis.hlen("unacked") == 0 and redis.llen(QUEUE) == 0
+
+
+def drained(connection: Any, received: list[Any]) -> bool:
+    with contextlib.suppress(TimeoutError):
+        connection.drain_events(timeout=0.5)
+    return bool(received)
+
+
+def test_a_worker_goes_on_after_hostile_messages(worker: Worker, client: Celery, redis: Redis) -> None:
+    for hostile in HOSTILE.values():
+        redis.lpush(QUEUE, hostile if isinstance(hostile, bytes | str) else json.dumps(hostile))
+    client.send_task("count", args=["good"], queue=QUEUE)
+    wait_until(lambda: runs(redis) == {"good": 1}, timeout=30)
+    assert len(DeadLetters(redis).all()) == len(HOSTILE)
+    assert worker.process.poll() is None

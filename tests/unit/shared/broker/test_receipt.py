@@ -1,0 +1,113 @@
+"""Messages as Celery clients send them are accepted; anything else is named before Celery reads it."""
+
+from __future__ import annotations
+
+import base64
+import bz2
+import gzip
+import json
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from whisper_fleet.shared.broker.receipt import MESSAGE_LIMIT, MessageProblem, check_message, task_id_of
+
+KEYWORDS = {"file_path": "/data/ä.mp3"}
+
+
+def message(body: Any = ([], KEYWORDS, {}), *, encode: Callable[[bytes], bytes] | None = None, **headers: Any) -> Any:
+    """Return a message of protocol 2 with these headers."""
+    text = json.dumps(body).encode()
+    properties = {"delivery_tag": "t", "delivery_info": {"routing_key": "q"}, "body_encoding": "base64", "priority": 0}
+    return {
+        "body": base64.b64encode(encode(text) if encode else text).decode(),
+        "content-type": "application/json",
+        "content-encoding": "utf-8",
+        "headers": {"task": "transcribe", "id": "an-id", "timelimit": [None, None], "retries": 0, **headers},
+        "properties": properties,
+    }
+
+
+@pytest.mark.parametrize(
+    "accepted",
+    [
+        message(),
+        message(eta="2027-01-01T00:00:00+00:00", expires="2027-01-01T00:00:00.5+00:00"),
+        message(timelimit=[30, 20.5], root_id="r", parent_id=None, group="g", stamps={"a": "b"}, stamped_headers=["a"]),
+        message(([], KEYWORDS, {"callbacks": None, "errbacks": [{}], "chain": [], "chord": None})),
+        message(encode=gzip.compress, compression="application/x-gzip"),
+        message(encode=zlib.compress, compression="application/x-gzip"),
+        message(encode=bz2.compress, compression="application/x-bz2"),
+        {**message({"task": "transcribe", "id": "i", "args": [], "kwargs": KEYWORDS}), "headers": {}},
+    ],
+)
+def test_what_celery_clients_send_is_accepted(accepted: Any) -> None:
+    check_message(accepted, ("transcribe",))
+    assert task_id_of(json.dumps(accepted)) in ("an-id", "i")
+
+
+@pytest.mark.parametrize(
+    ("refused", "reason"),
+    [
+        (message(task="os.system"), "there is no task 'os.system' here; send one of transcribe"),
+        (message(task=["a"]), "its task name is not a text"),
+        (message(id={}), "its id"),
+        (message(id="a\x1b[31m"), "its id"),
+        (message(id="x" * 256), "its id"),
+        (message(timelimit="soon"), "its timelimit"),
+        (message(timelimit=[1, 2, 3]), "its timelimit"),
+        (message(timelimit=[-1, None]), "its timelimit"),
+        (message(eta="tomorrow"), "its eta is 'tomorrow'"),
+        (message(expires={}), "its expires"),
+        (message(retries="many"), "its number of retries"),
+        (message(stamps=[1]), "its header stamps"),
+        (message(7), "its body is not \\[arguments"),
+        (message(([], [], {})), "its keywords"),
+        (message((7, {}, {})), "its arguments"),
+        (message(([], {}, 7)), "its callbacks"),
+        (message(([], {}, {"errbacks": "x"})), "its errbacks"),
+        (message(compression="zstd"), "its compression is 'zstd'; send gzip"),
+        (message(compression="gzip"), "its body cannot be decompressed"),
+        ({**message(), "content-type": "application/x-python-serialize"}, "its serializer is .*; send JSON"),
+        ({**message(), "content-encoding": "binary"}, "its encoding"),
+        ({**message(), "body": "!!"}, "its body is not base64"),
+        ({**message(), "body": None}, "its body is not a text"),
+        ({**message(), "headers": None}, "its headers"),
+        ({**message(), "properties": 7}, "it has no properties"),
+        ({**message(7), "headers": {}}, "it does not name a task"),
+    ],
+)
+def test_anything_else_is_named(refused: Any, reason: str) -> None:
+    with pytest.raises(MessageProblem, match=reason):
+        check_message(refused, ("transcribe",))
+
+
+def test_a_body_that_grows_when_decompressed_is_not_held_in_memory() -> None:
+    bomb = message(b"".decode() + " " * (MESSAGE_LIMIT + 10), encode=gzip.compress, compression="gzip")
+    with pytest.raises(MessageProblem, match="more than"):
+        check_message(bomb, ())
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+_NAMES = st.sampled_from(["body", "content-type", "content-encoding", "headers", "properties"])
+_HEADERS = st.sampled_from(["task", "id", "eta", "expires", "timelimit", "retries", "stamps", "compression", "group"])
+
+
+@given(
+    parts=st.dictionaries(_NAMES, _JSON, max_size=3), headers=st.dictionaries(_HEADERS, _JSON, max_size=4), body=_JSON
+)
+def test_no_message_raises_anything_else(parts: dict[str, Any], headers: dict[str, Any], body: Any) -> None:
+    envelope = {**message(body, **headers), **parts}
+    try:
+        check_message(envelope, ("transcribe",))
+    except MessageProblem as problem:
+        assert str(problem)
+    task_id_of(json.dumps(envelope))
