@@ -20,7 +20,12 @@ timezone = "UTC"
 # within the time that the ledger knows the job: a request that comes again after that would be a new one.
 task_acks_late = True
 worker_prefetch_multiplier = 1
+# Takes each message in one atomic step and sets aside what Celery cannot read: shared/broker.
+broker_transport = "whisper_fleet.shared.broker.transport:FleetTransport"
+# A Redis that refuses (full, read-only, a missing right) is retried like one that is unreachable.
+broker_channel_error_retry = True
 broker_transport_options = {
+    "accepted_tasks": names.ACCEPTED_TASKS,
     "visibility_timeout": int(min(86400, _settings.job_retention / 2)),
     "socket_keepalive": True,
     "socket_connect_timeout": 5,

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from celery import Celery
 
+from whisper_fleet.shared.broker.remote_control import LimitRemoteControl
+
 
 def make_app() -> Celery:
     """Return an app that reads celeryconfig.py, and through it the environment, when it first needs a value."""
     app = Celery("whisper_fleet")
     app.config_from_object("whisper_fleet.celeryconfig")
+    app.steps["worker"].add(LimitRemoteControl)
     return app
 
 

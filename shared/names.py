@@ -19,6 +19,14 @@ TRANSCRIBE_QUEUE = "transcribe"
 ASSEMBLE_QUEUE = "assemble"  # separate, so that a finished job never waits behind new ones
 SCHEDULER_QUEUE = "scheduler"
 
+#: The tasks that each queue carries, by the queue's name up to its first dot.
+ACCEPTED_TASKS = {
+    TRANSCRIBE_QUEUE: (TRANSCRIBE,),
+    ASSEMBLE_QUEUE: (ASSEMBLE,),
+    SCHEDULER_QUEUE: (DISPATCH, RECOVER, CLEAN, AUTOSCALE),
+    "gpu": (TRANSCRIBE_SEGMENT,),
+}
+
 
 @dataclass(frozen=True, order=True)
 class GpuName:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from celery import Celery
 
+from whisper_fleet.shared.broker.remote_control import LimitRemoteControlOfNode
 from whisper_fleet.workers.lifecycle import NodeStep
 
 
@@ -11,7 +12,7 @@ def make_app() -> Celery:
     """An app that reads celeryconfig.py, and with it the environment, when it first needs a value."""
     app = Celery("whisper_fleet", include=["whisper_fleet.workers.tasks"])
     app.config_from_object("whisper_fleet.celeryconfig")
-    app.steps["worker"].add(NodeStep)
+    app.steps["worker"].update((NodeStep, LimitRemoteControlOfNode))
     return app
 
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from redis import Redis
 
 from whisper_fleet.shared import names
-from whisper_fleet.shared.broker import queue_length
+from whisper_fleet.shared.broker.queues import queue_length
 from whisper_fleet.shared.ledger import keys
 from whisper_fleet.shared.ledger.ledger import Ledger
 from whisper_fleet.shared.ledger.registry import GpuRegistry

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from whisper_fleet.scheduler.services import Services
 from whisper_fleet.scheduler.upkeep.liveness import Liveness
 from whisper_fleet.shared import names
-from whisper_fleet.shared.broker import queue_length
+from whisper_fleet.shared.broker.queues import queue_length
 from whisper_fleet.shared.requests import as_keywords
 from whisper_fleet.shared.wire import JobState, SegmentMessage
 

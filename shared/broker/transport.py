@@ -12,9 +12,11 @@ from __future__ import annotations
 import json
 import logging
 import uuid
+from collections.abc import Mapping
 from itertools import cycle
 from queue import Empty
 from time import monotonic
+from types import MappingProxyType
 from typing import Any
 
 from kombu.transport import redis as kombu_redis
@@ -99,8 +101,8 @@ class FleetChannel(_Channel):  # type: ignore[misc]
 
     QoS = FleetQoS
 
-    #: Names of the tasks that are accepted from a queue; empty: any.
-    accepted_tasks: tuple[str, ...] = ()
+    #: The tasks that are accepted from each queue, by the queue's name up to its first dot; empty: any.
+    accepted_tasks: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     consumers_key = "fleet:consumers"
     owned_prefix = "fleet:consumer:"
     returns_key = "fleet:message_returns"
@@ -220,7 +222,7 @@ class FleetChannel(_Channel):  # type: ignore[misc]
         self._queue_cycle.rotate(queue)
         envelope = json.loads(message)
         try:
-            check_message(envelope, self.accepted_tasks)
+            check_message(envelope, self.accepted_tasks.get(queue.partition(".")[0], ()))
             self.connection._deliver(envelope, queue)
         except MessageProblem as problem:
             self._set_aside(envelope, source, message, str(problem))
@@ -231,6 +233,16 @@ class FleetChannel(_Channel):  # type: ignore[misc]
         except Exception as error:
             log.exception("Celery cannot read a message from %s", queue)
             self._set_aside(envelope, source, message, f"Celery cannot read it ({type(error).__name__}: {error})")
+
+    def _deliver_fanout_message(self, message: Any, exchange: str) -> bool:
+        """Hand over a remote-control command or an event; one that Celery stumbles over is dropped."""
+        try:
+            return bool(super()._deliver_fanout_message(message, exchange))
+        except _LOST_CONNECTION:
+            raise
+        except Exception as error:
+            log.warning("dropped a broadcast message that cannot be read (%s: %s)", type(error).__name__, error)
+            raise Empty from None
 
     def _set_aside(self, envelope: dict[str, Any], source: str, message: str, reason: str) -> None:
         tag = envelope["properties"]["delivery_tag"]

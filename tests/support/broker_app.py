@@ -12,7 +12,10 @@ URL = os.environ["BROKER_APP_REDIS"]
 app = Celery("broker_app", broker=URL, backend=URL, set_as_current=False)
 app.conf.update(
     broker_transport="whisper_fleet.shared.broker.transport:FleetTransport",
-    broker_transport_options={"visibility_timeout": 86400, "accepted_tasks": ("count", "nap")},
+    broker_transport_options={
+        "visibility_timeout": 86400,
+        "accepted_tasks": {"counted": ("count", "nap"), "other": ("count", "nap")},
+    },
     broker_channel_error_retry=True,
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,

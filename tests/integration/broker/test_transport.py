@@ -170,7 +170,7 @@ def test_a_message_that_cannot_be_read_is_set_aside(kind: str, redis: Redis, red
     redis.lpush(QUEUE, raw)
     redis.lpush(QUEUE, json.dumps(message(body=json.dumps([["good"], {}, {}]))))
     received: list[Any] = []
-    options = {"accepted_tasks": ("count",)}
+    options = {"accepted_tasks": {QUEUE: ("count",)}}
     transport = "whisper_fleet.shared.broker.transport:FleetTransport"
     with Connection(redis_url, transport=transport, transport_options=options) as connection:
         consumer = connection.Consumer(Queue(QUEUE, routing_key=QUEUE, no_declare=True), on_message=received.append)

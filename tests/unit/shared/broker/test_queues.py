@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from whisper_fleet.shared.broker import _lists
+from whisper_fleet.shared.broker.queues import _lists
 
 
 def test_a_queue_lies_in_one_list_per_step_of_priority() -> None:
