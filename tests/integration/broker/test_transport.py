@@ -107,12 +107,12 @@ def test_a_redis_that_refuses_writes_loses_nothing(
 ) -> None:
     client.send_task("count", args=["first"], queue=QUEUE)
     wait_until(lambda: len(runs(redis)) == 1)
-    redis.execute_command("REPLICAOF", "127.0.0.1", "1")
+    redis.replicaof("127.0.0.1", "1")
     redis.config_set("replica-read-only", "no")
     client.send_task("count", args=["second"], queue=QUEUE)
     redis.config_set("replica-read-only", "yes")
     wait_until(lambda: "Redis refuses" in (tmp_path / "worker.log").read_text())
-    redis.execute_command("REPLICAOF", "NO", "ONE")
+    redis.replicaof("NO", "ONE")
     wait_until(lambda: set(runs(redis)) == {"first", "second"}, timeout=40)
     assert (tmp_path / "worker.log").read_text().count("Redis refuses to give out") == 1
 
