@@ -1,7 +1,7 @@
-"""Encoded audio on the fast path: Triton kernels that store it and attend to it, for either form.
+"""Encoded audio in CUDA graphs: kernels that store it and attend to it, for either form of cross-attention.
 
-Rows that are not active cost no bandwidth. Every reduction runs in a fixed order that depends on nothing but the
-launch's constants.
+Inactive rows cost no memory bandwidth. Every reduction runs in a fixed order that depends only on the launch's
+constants.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ from whisper_fleet.workers.engine.cache.kv_cache import KvCache
 from whisper_fleet.workers.engine.cuda.latent import LatentAttention, Shape
 from whisper_fleet.workers.engine.model.weights import Weights
 
-_PROGRAMS = 4096  # thread blocks that keep a large GPU's memory busy
+_PROGRAMS = 4096  # thread blocks that saturate the memory bandwidth of a large GPU
 
 
 @dataclass(frozen=True)
 class Readers:
-    """Which queries read which slot, on the device; `per_row` queries follow each other for each row of `slots`."""
+    """Which slot each query reads, as tensors on the device; each row of `slots` has `per_row` adjacent queries."""
 
-    active: Tensor  # [row]: 0 where nothing shall be read
+    active: Tensor  # [row]: 0 if the row reads nothing
     slots: Tensor  # [row, columns]
-    column: int
+    column: int  # of `slots` that holds the slot's number
     per_row: int
 
 
 class FusedAudio(EncodedAudio, Protocol):
-    """Encoded audio that a graph's kernels read in place."""
+    """Encoded audio that kernels in a CUDA graph read in place."""
 
     def read(self, query: Tensor, readers: Readers, layer: int) -> Tensor:
-        """[n, state] -> [n, state], whatever is in the rows that are not active."""
+        """Attend to the audio: query [n, state] -> [n, state]; the result of inactive rows is undefined."""
 
 
 class FusedCachedAudio(CachedAudio):
-    """Keys and values of every layer, split among as many thread blocks as the GPU can hold."""
+    """Keys and values of every layer; frames are split among enough thread blocks to fill the GPU."""
 
     def store(self, features: Tensor, slots: Tensor) -> None:
         for number, projected in enumerate(self.layers(features)):
@@ -61,7 +61,7 @@ class FusedCachedAudio(CachedAudio):
 
 
 class FusedAbsorbedAudio(AbsorbedAudio):
-    """The encoder's output, read once for the scores and the sums of all heads."""
+    """The encoder's output, which a kernel reads once for the scores and the weighted sums of all heads."""
 
     def __init__(self, weights: Weights, cache: KvCache) -> None:
         super().__init__(weights, cache)
@@ -73,8 +73,8 @@ class FusedAbsorbedAudio(AbsorbedAudio):
         store_audio(features, self._cache.audio, slots)
 
     def attend(self, query: Tensor, slots: Tensor, layer: int) -> Tensor:
-        # Prompts that are too long to be read like so many steps: matrix units project faster than plain
-        # operations attend to the encoder's output.
+        # For prompts too long to be read as decode steps: projecting keys and values on matrix units is faster than
+        # attending to the encoder's output in plain operations.
         return attend_keys(query, *self.keys_values(slots, layer))
 
     def read(self, query: Tensor, readers: Readers, layer: int) -> Tensor:
@@ -92,11 +92,11 @@ class FusedAbsorbedAudio(AbsorbedAudio):
 
 
 def _is_served(shape: Shape, dtype: torch.dtype, device: torch.device) -> bool:
-    """What latent_kernel.cu is written for; whoever asks for this form elsewhere gets plain operations."""
+    """Return whether latent.cu supports the model and the GPU; otherwise this form uses plain operations."""
     properties = torch.cuda.get_device_properties(device)
-    room = properties.shared_memory_per_multiprocessor - 1024  # CUDA's own
-    is_fitting = shape.state % 128 == 0 and shape.shared <= room
-    return dtype.itemsize == 2 and properties.major >= 9 and is_fitting
+    available = properties.shared_memory_per_multiprocessor - 1024  # bytes; CUDA reserves 1 KiB per thread block
+    fits = shape.state % 128 == 0 and shape.shared <= available
+    return dtype.itemsize == 2 and properties.major >= 9 and fits
 
 
 FUSED_FORMS: dict[Form, type[FusedCachedAudio] | type[FusedAbsorbedAudio]] = {
@@ -111,6 +111,11 @@ def _attend_audio(
     PER_ROW: tl.constexpr, COLUMNS: tl.constexpr, SLOT: tl.constexpr, HEADS: tl.constexpr,
     WIDTH: tl.constexpr, BLOCK: tl.constexpr, SPLITS: tl.constexpr,
 ):  # fmt: skip
+    """Attend with one query and head to one span of frames; one program per head, query and split.
+
+    query [n, state], cache [slot, frame, 2, head, width]. With one split, out is [n, state]; otherwise it gets the
+    unnormalised sums [n, head, split, width], and tops and totals [n, head, split] what `_merge` needs to join them.
+    """
     row, head, split = tl.program_id(1), tl.program_id(0), tl.program_id(2)
     source = row // PER_ROW
     if tl.load(active + source) == 0:
@@ -133,9 +138,9 @@ def _attend_audio(
         scores = tl.where(inside, tl.sum(keys.to(tl.float32) * q[None, :], 1), float("-inf"))
         new_top = tl.maximum(top, tl.max(scores, 0))
         shrink = tl.exp(top - new_top)
-        chances = tl.exp(scores - new_top)
-        total = total * shrink + tl.sum(chances, 0)
-        result = result * shrink + tl.sum(values.to(tl.float32) * chances[:, None], 0)
+        weights = tl.exp(scores - new_top)
+        total = total * shrink + tl.sum(weights, 0)
+        result = result * shrink + tl.sum(values.to(tl.float32) * weights[:, None], 0)
         top = new_top
     to = (row * HEADS + head) * SPLITS + split
     if SPLITS == 1:
@@ -148,6 +153,7 @@ def _attend_audio(
 
 @triton.jit
 def _merge(parts, tops, totals, out, SPLITS: tl.constexpr, PADDED: tl.constexpr, WIDTH: tl.constexpr):
+    """Join the splits of one query and head; parts [n, head, split, width], out [n, head, width]."""
     at = tl.program_id(0)
     split, channel = tl.arange(0, PADDED), tl.arange(0, WIDTH)
     there = split < SPLITS
@@ -160,6 +166,7 @@ def _merge(parts, tops, totals, out, SPLITS: tl.constexpr, PADDED: tl.constexpr,
 
 @triton.jit
 def _store_audio(source, cache, slots, slot_stride, frame_stride, frames, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
+    """Copy one frame of one window to its slot; source [window, frame, WIDTH]."""
     frame, window = tl.program_id(0), tl.program_id(1)
     slot = tl.load(slots + window)
     channel = tl.arange(0, BLOCK)
@@ -169,7 +176,7 @@ def _store_audio(source, cache, slots, slot_stride, frame_stride, frames, WIDTH:
 
 
 def store_audio(projected: Tensor, cache: Tensor, slots: Tensor) -> None:
-    """Copy values [windows, frames, any] into cache [slot, frame, ...] of as many a frame."""
+    """Copy values [windows, frames, n] into the slots of a cache [slot, frame, ...] with n values per frame."""
     windows, frames, width = projected.shape
     _store_audio[(frames, windows)](
         projected, cache, slots, cache.stride(0), cache.stride(1), frames, WIDTH=width,
@@ -180,7 +187,11 @@ def store_audio(projected: Tensor, cache: Tensor, slots: Tensor) -> None:
 def attend_audio(
     query: Tensor, cache: Tensor, readers: Readers, splits: int, block: int = 32, warps: int = 2
 ) -> Tensor:
-    """query [n, state] over cache [slot, frame, 2, head, width]."""
+    """Attend with query [n, state] to keys and values [slot, frame, 2, head, width]: [n, state].
+
+    Frames are split into `splits` spans, one per thread block, whose results a second kernel merges (Flash-Decoding,
+    Dao et al., 2023). `block` frames are read at a time by `warps` warps.
+    """
     frames, _, heads, width = cache.shape[1:]
     n = query.shape[0]
     out = torch.empty_like(query)

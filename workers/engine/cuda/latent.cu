@@ -1,42 +1,46 @@
-// Cross-attention of one decode step over the encoder's output itself: read once, for scores and for sums.
+// Cross-attention of one decode step over the encoder's output, which is read once for scores and weighted sums.
 //
-// One thread block takes one row and one span of its frames, BLOCK frames at a time. WARPS warps share the frames by
-// the state's channels: each multiplies its slice of them with its slice of every query, and later sums its slice of
-// them by their chances. Two more warps, the keepers, have frames copied and make chances of the slices' scores. Three
-// blocks of frames are under way between two barriers: the scores of one, the chances of the one before, the sums of
-// the one before that. Frames are the rows of every product and heads its columns, so few heads waste little. Sums are
-// float32, in an order that depends on nothing but the launch.
+// A thread block processes one row and one span of its frames, BLOCK frames at a time. WARPS warps divide the channels
+// of the state among themselves: each multiplies its slice of the frames by its slice of every query, and later adds up
+// its slice of the frames, weighted. Two more warps, the keepers, copy frames and compute the softmax weights from the
+// scores of all slices. Between two barriers, three blocks of frames are in progress: the scores of one, the weights of
+// the one before it, and the sums of the one before that. Frames are the rows of every matrix product and heads are its
+// columns, so that a model with few heads wastes little. Sums are float32, in an order that depends only on the launch.
 //
-// Constants from the compiler's command line: STATE, HEADS, STAGES, WARPS, RESIDENT, TYPE (f16 or bf16).
+// The softmax is that of FlashAttention (Dao et al., arXiv:2205.14135): weights are relative to the highest score so
+// far, and the sums are rescaled when it rises.
+//
+// Macros from the compiler's command line: STATE, HEADS, STAGES, WARPS, RESIDENT, TYPE (f16 or bf16).
 
 constexpr int BLOCK = 16;                     // frames
-constexpr int KEEPERS = 2;                    // warps that copy and weigh
-constexpr int SLICE = STATE / WARPS;          // channels of a warp
-constexpr int DEPTH = SLICE / 16;             // products over a slice
-constexpr int TILES = (HEADS + 7) / 8;        // heads, by eight
-constexpr int FRAME = STATE + 8;              // a frame in shared memory: 16 bytes more, so that 8 meet all banks
-constexpr int LINE = BLOCK + 4;               // a head's partial scores, so that a warp's stores meet all banks
-constexpr int CHANCES = BLOCK + 8;            // a head's chances, likewise
+constexpr int KEEPERS = 2;                    // warps that copy frames and compute weights
+constexpr int SLICE = STATE / WARPS;          // channels per warp
+constexpr int DEPTH = SLICE / 16;             // matrix products per slice
+constexpr int TILES = (HEADS + 7) / 8;        // groups of eight heads
+constexpr int FRAME = STATE + 8;              // a frame in shared memory, padded so that 8 frames use all banks
+constexpr int LINE = BLOCK + 4;               // the scores of a head, padded so that a warp's stores use all banks
+constexpr int WEIGHTS = BLOCK + 8;            // the weights of a head, padded likewise
 constexpr float LOG2E = 1.4426950408889634f;
 constexpr float NEVER = -1e30f;
-constexpr float HEADROOM = 8;                 // by so many powers of two chances may pass 1 before sums are scaled anew
+constexpr float HEADROOM = 8;                 // weights may reach 2^HEADROOM before the sums are rescaled
 
 static_assert(STATE % (16 * WARPS) == 0 && KEEPERS * 32 == 8 * BLOCK / 2, "");
 
+// The shared memory of a thread block; `Shape.shared` in latent.py computes its size.
 struct Shared {
     u16 frames[STAGES][BLOCK][FRAME];
     u64 arrivals[STAGES];
     float scores[2][WARPS][TILES * 8][LINE];
-    u16 chances[2][TILES * 8][CHANCES];
+    u16 weights[2][TILES * 8][WEIGHTS];
     float shrink[2][TILES * 8];
     float totals[TILES * 8];
 };
 
-// What one warp holds: its slice of the queries and of the sums.
+// The registers of one warp: its slice of the queries and of the sums.
 struct Slice {
     u32 query[DEPTH][TILES][2];
     float sums[DEPTH][TILES][4] = {};  // [channels, heads]
-    int warp, lane, group, pair;       // lane = 4 * group + pair / 2, as the products lay out their parts
+    int warp, lane, group, pair;       // lane = 4 * group + pair / 2, the layout of mma fragments
 
     __device__ __forceinline__ Slice() {
         warp = threadIdx.x / 32, lane = threadIdx.x % 32, group = lane / 4, pair = lane % 4 * 2;
@@ -54,11 +58,11 @@ struct Slice {
             }
     }
 
-    // This slice's part of a block's scores.
+    // Compute this slice's part of the scores of a block.
     __device__ __forceinline__ void score(const u16 (&x)[BLOCK][FRAME], float (&scores)[TILES * 8][LINE]) const {
         float s[TILES][4] = {};
         const u32 at = address(&x[lane % 16][warp * SLICE + lane / 16 * 8]);
-        u32 a[2][4];  // the next are on their way while these are multiplied
+        u32 a[2][4];  // double-buffered: the next fragment loads while this one is multiplied
         matrices(a[0], at);
 #pragma unroll
         for (int k = 0; k < DEPTH; ++k) {
@@ -72,8 +76,8 @@ struct Slice {
             for (int i = 0; i < 4; ++i) scores[tile * 8 + pair + i % 2][group + i / 2 * 8] = s[tile][i];
     }
 
-    // Frames by their chances, onto the sums so far.
-    __device__ __forceinline__ void add(const u16 (&x)[BLOCK][FRAME], const u16 (&chances)[TILES * 8][CHANCES],
+    // Add the frames of a block, weighted, to the sums so far, which are rescaled first if the highest score rose.
+    __device__ __forceinline__ void add(const u16 (&x)[BLOCK][FRAME], const u16 (&weights)[TILES * 8][WEIGHTS],
                                         const float (&shrink)[TILES * 8]) {
         bool shrunk = false;
         float by[TILES][2];
@@ -97,7 +101,7 @@ struct Slice {
         for (int tile = 0; tile < TILES; ++tile)
 #pragma unroll
             for (int i = 0; i < 2; ++i)
-                p[tile][i] = *reinterpret_cast<const u32*>(&chances[tile * 8 + group][pair + i * 8]);
+                p[tile][i] = *reinterpret_cast<const u32*>(&weights[tile * 8 + group][pair + i * 8]);
         const u32 at = address(&x[lane / 16 * 8 + lane % 8][warp * SLICE + lane / 8 % 2 * 8]);
         u32 a[2][4];
         matrices_transposed(a[0], at);
@@ -109,7 +113,7 @@ struct Slice {
         }
     }
 
-    // The sums themselves as parts [head, state], or divided by their totals where `out` is given.
+    // Store the sums as parts [head, state], or divided by the totals if `out` is given.
     __device__ __forceinline__ void store(const float (&totals)[TILES * 8], u16* out, u64 out_head,
                                           float* parts) const {
 #pragma unroll
@@ -131,18 +135,18 @@ struct Slice {
     }
 };
 
-// The two warps that bring frames and make chances of scores: eight lanes a head, two frames a lane, tile after tile.
+// The registers of a keeper warp. For the weights, a head has eight lanes and a lane has two frames, tile after tile.
 struct Keeper {
     int warp = threadIdx.x / 32 - WARPS, lane = threadIdx.x % 32, place = threadIdx.x - WARPS * 32;
     int head = place / 8, frame = place % 8 * 2;
-    float top[TILES], total[TILES];  // a total is of this lane's frames alone, until the end
+    float top[TILES], total[TILES];  // a total covers this lane's frames only, until `finish`
 
     __device__ __forceinline__ Keeper() {
 #pragma unroll
         for (int tile = 0; tile < TILES; ++tile) top[tile] = NEVER, total[tile] = 0;
     }
 
-    // A block of frames on its way into shared memory; zeros where fewer are left.
+    // Start to copy a block of frames into shared memory; missing frames become zeros.
     __device__ __forceinline__ void fetch(u16 (&to)[BLOCK][FRAME], const u16* from, int left, u64* arrival) const {
         constexpr u32 BYTES = STATE * 2;
         if (place == 0) expect(arrival, min(left, BLOCK) * BYTES);
@@ -152,8 +156,9 @@ struct Keeper {
             for (int channel = lane * 2; channel < STATE; channel += 64) *reinterpret_cast<u32*>(to[at] + channel) = 0;
     }
 
+    // Compute the weights of a block from its scores, and by how much the sums so far shrink.
     __device__ __forceinline__ void weigh(const float (&scores)[WARPS][TILES * 8][LINE], float scale, int left,
-                                          u16 (&chances)[TILES * 8][CHANCES], float (&shrink)[TILES * 8]) {
+                                          u16 (&weights)[TILES * 8][WEIGHTS], float (&shrink)[TILES * 8]) {
 #pragma unroll
         for (int tile = 0; tile < TILES; ++tile) {
             const int at = tile * 8 + head;
@@ -171,15 +176,15 @@ struct Keeper {
             highest = highest > top[tile] + HEADROOM ? highest : top[tile];
             const float less = power_of_two(top[tile] - highest);
             first = power_of_two(first - highest), second = power_of_two(second - highest);
-            *reinterpret_cast<u32*>(&chances[at][frame]) = rounded(first, second);
+            *reinterpret_cast<u32*>(&weights[at][frame]) = rounded(first, second);
             if (frame == 0) shrink[at] = less;
             total[tile] = total[tile] * less + first + second;
             top[tile] = highest;
         }
     }
 
-    // What each head came to, for the slices and for latent_merge.
-    __device__ __forceinline__ void tell(float (&shared_totals)[TILES * 8], float* tops, float* totals) const {
+    // Complete the totals of each head, and store them for the slices and for latent_merge.
+    __device__ __forceinline__ void finish(float (&shared_totals)[TILES * 8], float* tops, float* totals) const {
 #pragma unroll
         for (int tile = 0; tile < TILES; ++tile) {
             float all = total[tile];
@@ -191,8 +196,9 @@ struct Keeper {
     }
 };
 
-// query, out: any strides but the channels'. out is written when one thread block has all frames of a row; otherwise
-// parts [row, split, head, state]. tops, totals [row, split, head]: highest scores and the chances' sums.
+// query and out are [row, head, state] with any strides of rows and heads; channels are contiguous. If one thread block
+// has all frames of a row, it writes out; otherwise it writes parts [row, split, head, state]. tops and totals, each
+// [row, split, head], are the highest scores and the sums of the weights.
 extern "C" __global__ void __launch_bounds__((WARPS + KEEPERS) * 32, RESIDENT)
 latent_attention(const u16* query, u64 query_row, u64 query_head, const u16* encoded, u64 slot_stride,
                  const int* active, const int* slots, int columns, int slot_column, int per_row, int frames, int span,
@@ -221,24 +227,24 @@ latent_attention(const u16* query, u64 query_row, u64 query_head, const u16* enc
         meet();
         for (int block = 0; block < blocks; ++block) {
             const int now = block % 2, left = count - block * BLOCK;
-            if (block > 1) fetch(block + STAGES - 2);  // where the block lay that was added last
-            keeper.weigh(shared.scores[now], scale * LOG2E, left, shared.chances[now], shared.shrink[now]);
+            if (block > 1) fetch(block + STAGES - 2);  // into the buffer of the block that was added last
+            keeper.weigh(shared.scores[now], scale * LOG2E, left, shared.weights[now], shared.shrink[now]);
             meet();
         }
-        keeper.tell(shared.totals, tops + at * HEADS, totals + at * HEADS);
+        keeper.finish(shared.totals, tops + at * HEADS, totals + at * HEADS);
         meet();
         return;
     }
 
     Slice slice;
     slice.load(query + row * query_row, query_head);
-    meet();  // where frames are missing there are zeros now
+    meet();  // missing frames are zeros from here on
     arrived(&shared.arrivals[0], 0);
     slice.score(shared.frames[0], shared.scores[0][slice.warp]);
     meet();
     for (int block = 0; block < blocks; ++block) {
         const int now = block % 2, other = 1 - now, stage = (block + 1) % STAGES;
-        if (block > 0) slice.add(shared.frames[(block - 1) % STAGES], shared.chances[other], shared.shrink[other]);
+        if (block > 0) slice.add(shared.frames[(block - 1) % STAGES], shared.weights[other], shared.shrink[other]);
         if (block + 1 < blocks) {
             arrived(&shared.arrivals[stage], (block + 1) / STAGES % 2);
             slice.score(shared.frames[stage], shared.scores[other][slice.warp]);
@@ -246,12 +252,12 @@ latent_attention(const u16* query, u64 query_row, u64 query_head, const u16* enc
         meet();
     }
     const int last = blocks - 1;
-    slice.add(shared.frames[last % STAGES], shared.chances[last % 2], shared.shrink[last % 2]);
+    slice.add(shared.frames[last % STAGES], shared.weights[last % 2], shared.shrink[last % 2]);
     meet();
     slice.store(shared.totals, splits == 1 ? out + row * out_row : nullptr, out_head, parts + at * HEADS * STATE);
 }
 
-// The parts of a row's spans as one: a thread block for each head of each row.
+// Merge the parts of a row's spans; there is one thread block per head of each row.
 extern "C" __global__ void latent_merge(const float* parts, const float* tops, const float* totals, const int* active,
                                         int per_row, int splits, u16* out, u64 out_row, u64 out_head) {
     const int row = blockIdx.y, head = blockIdx.x;

@@ -1,4 +1,4 @@
-"""Cross-attention over the encoder's own output: the fused kernel of latent_kernel.cu, fitted to model and GPU."""
+"""Cross-attention over the encoder's output: the fused kernel of latent.cu, compiled for a model and a GPU."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from whisper_fleet.workers.engine.cuda.source import Kernel, compile_source
 
 _SOURCES = (Path(__file__).with_name("ptx.cuh"), Path(__file__).with_suffix(".cu"))
 _TYPES = {torch.float16: "f16", torch.bfloat16: "bf16"}
-_SLICE = 128  # channels of a warp
-_BLOCK = 16  # frames that a thread block works on at a time
-_KEEPERS = 2  # warps that copy and weigh
-#: What a thread block takes to begin and to end, and a merge of parts, in the time of one block of frames; measured.
-_EDGES, _MERGE, _MERGE_A_SPLIT = 8, 2, 0.1
+_SLICE = 128  # channels per warp
+_BLOCK = 16  # frames that a thread block processes at a time
+_KEEPERS = 2  # warps per thread block that copy frames and compute softmax weights
+#: Measured costs, in units of the time of one block of frames: to start and end a thread block, to merge the parts of a
+#: row, and per part that is merged.
+_EDGES, _MERGE, _MERGE_PER_SPLIT = 8, 2, 0.1
 
 
 @dataclass(frozen=True)
 class Shape:
-    """How a thread block works on a model's rows; `stages` blocks of frames lie in its shared memory."""
+    """The dimensions of a thread block's work; it keeps `stages` blocks of frames in shared memory."""
 
     state: int
     heads: int
@@ -30,11 +31,12 @@ class Shape:
 
     @property
     def warps(self) -> int:
+        """Warps per thread block that share the channels of the state."""
         return self.state // _SLICE
 
     @property
     def shared(self) -> int:
-        """Bytes of shared memory, as latent_kernel.cu's `Shared` lays them out."""
+        """Bytes of shared memory per thread block: the size of `Shared` in latent.cu."""
         heads = -(-self.heads // 8) * 8
         frames = self.stages * (_BLOCK * (self.state + 8) * 2 + 8)
         scores = 2 * self.warps * heads * (_BLOCK + 4) * 4
@@ -42,7 +44,7 @@ class Shape:
 
 
 class LatentAttention:
-    """Queries [rows, heads, state] over encoder outputs [slot, frames, state], for one model on one GPU."""
+    """Attention of queries [rows, heads, state] to encoder outputs [slot, frames, state], for one model on one GPU."""
 
     def __init__(self, shape: Shape, dtype: torch.dtype, device: torch.device) -> None:
         torch.empty(1, device=device)  # makes the device's context current
@@ -62,10 +64,10 @@ class LatentAttention:
         self, query: Tensor, encoded: Tensor, active: Tensor, slots: Tensor, columns: int, slot_column: int,
         per_row: int, scale: float,
     ) -> Tensor:  # fmt: skip
-        """softmax(scale * query encoded^T) encoded: [rows, heads, state]; `per_row` queries follow each other a row.
+        """Return softmax(scale * query encoded^T) encoded: [rows, heads, state].
 
-        `active` and `slots` (one of `columns` integers a row) are read on the device; rows that are not active are
-        left as they are.
+        `active` [row] and `slots` [row, columns] are read on the device; `slot_column` of `slots` holds the slot, and
+        each row has `per_row` adjacent queries. The result of inactive rows is undefined.
         """
         rows, heads, state = query.shape
         frames = encoded.shape[1]
@@ -91,16 +93,16 @@ class LatentAttention:
 
 
 def best_splits(rows: int, heads: int, blocks: int, multiprocessors: int, resident: int) -> int:
-    """Into how many spans a row's blocks of frames are cut, so that thread blocks are done with all rows soonest.
+    """Return into how many spans the `blocks` of frames of a row are split to process all rows in the shortest time.
 
-    `resident` thread blocks share a multiprocessor; the time of one block of frames is the unit.
+    `resident` thread blocks run at once on a multiprocessor. Costs are in units of the time of one block of frames.
     """
-    places = multiprocessors * resident
-    part = heads / 2 / places  # to write and read one span's sums
+    concurrent = multiprocessors * resident
+    part = heads / 2 / concurrent  # to write and read the sums of one span
 
     def cost(splits: int) -> float:
-        waves = -(-rows * splits // places)
-        merge = _MERGE + splits * (_MERGE_A_SPLIT + rows * part) if splits > 1 else 0
+        waves = -(-rows * splits // concurrent)
+        merge = _MERGE + splits * (_MERGE_PER_SPLIT + rows * part) if splits > 1 else 0
         return max(waves * -(-blocks // splits), rows * blocks / multiprocessors) + waves * _EDGES + merge
 
     return min(range(1, blocks + 1), key=cost)

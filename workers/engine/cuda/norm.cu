@@ -1,18 +1,18 @@
-// A residual addition and whisper's layer norm after it, in one pass over memory.
+// A residual addition followed by whisper's layer norm, in one pass over memory.
 //
-// To the last bit what torch gives for one after the other: the same threads gather the same values' moments, in the
-// same order, as in its vectorized_layer_norm_kernel (aten/src/ATen/native/cuda/layer_norm_kernel.cu); fmaf stands where
-// its compiler adds a product unrounded. A last bit that differs here is noise in every float16 that comes after. One
-// thread block takes one row.
+// The result is bit for bit that of torch's separate operations, because a differing last bit would become noise in
+// every later float16 operation. The same threads compute the moments of the same values in the same order as torch's
+// vectorized_layer_norm_kernel (aten/src/ATen/native/cuda/layer_norm_kernel.cu), and fmaf is used where its compiler
+// contracts a product and a sum. One thread block processes one row.
 //
-// Constants from the compiler's command line: WIDTH (values in a row), TYPE (f16, bf16 or f32).
+// Macros from the compiler's command line: WIDTH (values per row), TYPE (f16, bf16 or f32).
 
 struct f16 { unsigned short bits; };
 struct bf16 { unsigned short bits; };
 typedef float f32;
 
 constexpr int WARPS = 4, THREADS = 32 * WARPS;
-constexpr int EACH = 4;                                               // values that a thread takes at once
+constexpr int EACH = 4;                                               // values that a thread reads at once
 constexpr int TURNS = (WIDTH / EACH + THREADS - 1) / THREADS;
 constexpr float EPSILON = 1e-5f;
 
@@ -33,7 +33,7 @@ __device__ __forceinline__ void store(f32& to, float x) { to = x; }
 __device__ __forceinline__ void store(f16& to, float x) { asm("cvt.rn.f16.f32 %0, %1;" : "=h"(to.bits) : "f"(x)); }
 __device__ __forceinline__ void store(bf16& to, float x) { asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(to.bits) : "f"(x)); }
 
-// Of some values: their mean, the sum of their squared distances from it, their number.
+// The mean of some values, the sum of their squared distances from it, and their count (Welford's algorithm).
 struct Moments {
     float mean = 0, squares = 0, count = 0;
 
@@ -54,32 +54,32 @@ struct Moments {
     }
 };
 
-// The moments of all threads' values, for all threads.
-__device__ __forceinline__ Moments joined(Moments own) {
+// Return the moments of the values of all threads to every thread.
+__device__ __forceinline__ Moments joined(Moments moments) {
     __shared__ Moments of_warp[WARPS];
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 #pragma unroll
     for (int step = 16; step; step /= 2) {
         Moments other;
-        other.mean = __shfl_down_sync(~0u, own.mean, step);
-        other.squares = __shfl_down_sync(~0u, own.squares, step);
-        other.count = __shfl_down_sync(~0u, own.count, step);
-        own.join(other);
+        other.mean = __shfl_down_sync(~0u, moments.mean, step);
+        other.squares = __shfl_down_sync(~0u, moments.squares, step);
+        other.count = __shfl_down_sync(~0u, moments.count, step);
+        moments.join(other);
     }
-    if (lane == 0) of_warp[warp] = own;
+    if (lane == 0) of_warp[warp] = moments;
     __syncthreads();
-    Moments first = of_warp[0], second = of_warp[1];  // every thread joins the warps, in torch's order
+    Moments first = of_warp[0], second = of_warp[1];  // every thread joins those of the warps, in torch's order
     first.join(of_warp[2]), second.join(of_warp[3]);
     first.join(second);
     return first;
 }
 
-// y may be null: then total is not written, and x itself is normed.
+// total = x + y and normed = layer_norm(total); if y is null, total is not written and normed = layer_norm(x).
 extern "C" __global__ void __launch_bounds__(THREADS)
 add_norm(const Values* x, const Values* y, Values* total, Values* normed, const Floats* weight, const Floats* bias) {
     const unsigned long long row = (unsigned long long)blockIdx.x * (WIDTH / EACH);
     float values[TURNS][EACH];
-    Moments own;
+    Moments moments;
 #pragma unroll
     for (int turn = 0; turn < TURNS; ++turn) {
         const int at = turn * THREADS + threadIdx.x;
@@ -92,9 +92,9 @@ add_norm(const Values* x, const Values* y, Values* total, Values* normed, const 
             total[row + at] = read;
         }
 #pragma unroll
-        for (int i = 0; i < EACH; ++i) own.add(values[turn][i] = widened(read.at[i]));
+        for (int i = 0; i < EACH; ++i) moments.add(values[turn][i] = widened(read.at[i]));
     }
-    const Moments all = joined(own);
+    const Moments all = joined(moments);
     const float scale = rsqrtf(all.squares / float(WIDTH) + EPSILON);
 #pragma unroll
     for (int turn = 0; turn < TURNS; ++turn) {

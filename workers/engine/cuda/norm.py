@@ -1,4 +1,4 @@
-"""Residual addition and layer norm in one pass over memory: the kernel of norm_kernel.cu, fitted to a model."""
+"""Residual addition and layer norm in one pass over memory: the kernel of norm.cu, compiled for a model."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from whisper_fleet.workers.engine.model.weights import Norm
 _SOURCE = Path(__file__).with_suffix(".cu")
 _TYPES = {torch.float16: "f16", torch.bfloat16: "bf16", torch.float32: "f32"}
 _THREADS = 128
-_NOTHING = ctypes.c_uint64(0)
+_NULL = ctypes.c_uint64(0)
 
 
 class FusedArithmetic:
-    """To the last bit what PlainArithmetic gives; compiled for each width and precision when it first comes."""
+    """The arithmetic in one kernel, bit for bit equal to PlainArithmetic.
+
+    It is compiled for each width and precision when they are first used.
+    """
 
     def __init__(self) -> None:
         self._kernels: dict[tuple[int, torch.dtype], Kernel] = {}
@@ -36,7 +39,7 @@ class FusedArithmetic:
     def _launch(self, x: Tensor, y: Tensor | None, total: Tensor | None, normed: Tensor, norm: Norm) -> None:
         width = x.shape[-1]
         kernel = self._kernels.get((width, x.dtype)) or self._compile(width, x.dtype, x.device)
-        added = (_NOTHING, _NOTHING) if y is None or total is None else (y, total)
+        added = (_NULL, _NULL) if y is None or total is None else (y, total)
         kernel.launch((x.numel() // width, 1), x, *added, normed, norm.weight, norm.bias)
 
     def _compile(self, width: int, dtype: torch.dtype, device: torch.device) -> Kernel:

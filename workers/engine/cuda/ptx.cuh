@@ -1,6 +1,6 @@
-// Instructions of Hopper and later that CUDA C++ has no words for: bulk copies, matrix products, barriers, roundings.
+// PTX instructions of Hopper and later GPUs that CUDA C++ does not expose: bulk copies, mma, barriers, conversions.
 //
-// TYPE, from the compiler's command line, is the matrices' type: f16 or bf16.
+// TYPE, a macro from the compiler's command line, is the type of the matrices: f16 or bf16.
 
 typedef unsigned int u32;
 typedef unsigned short u16;
@@ -13,7 +13,7 @@ __device__ __forceinline__ u32 address(const void* shared) {
     return static_cast<u32>(__cvta_generic_to_shared(shared));
 }
 
-// Copies go by the bulk copy engine; a barrier in shared memory counts the bytes of each block of frames that arrive.
+// Copies are asynchronous bulk copies; a barrier in shared memory counts the bytes of a block of frames that arrived.
 __device__ __forceinline__ void prepare(u64* barrier) {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(address(barrier)) : "memory");
 }
@@ -34,7 +34,7 @@ __device__ __forceinline__ void arrived(u64* barrier, u32 odd) {
                  "r"(address(barrier)), "r"(odd) : "memory");
 }
 
-// All warps of the thread block wait for each other here, wherever in the code they are.
+// Wait for all warps of the thread block; they may call this from different places in the code.
 __device__ __forceinline__ void meet() { asm volatile("bar.sync 0;" ::: "memory"); }
 
 __device__ __forceinline__ void matrices(u32 (&a)[4], u32 at) {

@@ -1,4 +1,4 @@
-"""CUDA C++ that is compiled where it runs, by the NVRTC that every CUDA build of torch brings along."""
+"""CUDA C++ kernels, compiled at run time by NVRTC, which is part of every CUDA build of torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ _MOST_SHARED = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 
 
 def compile_source(source: str, constants: Mapping[str, int | str], device: torch.device) -> bytes:
-    """Machine code for this device, the constants given as macros; RuntimeError has the compiler's words."""
+    """Compile source for a device, with the constants as macros, and return its machine code (CUBIN).
+
+    Raises RuntimeError, with the output of the compiler, if the source does not compile.
+    """
     nvrtc = _nvrtc()
     major, minor = torch.cuda.get_device_capability(device)
     options = [f"--gpu-architecture=sm_{major}{minor}", "--std=c++17"]
@@ -34,7 +37,7 @@ def compile_source(source: str, constants: Mapping[str, int | str], device: torc
 
 
 class Kernel:
-    """One function of compiled code; launches go to torch's current stream, so a CUDA graph captures them."""
+    """A function of compiled code. It is launched on torch's current stream, so a CUDA graph can capture it."""
 
     def __init__(self, code: bytes, name: str, *, threads: int, shared: int = 0) -> None:
         self._driver = ctypes.CDLL("libcuda.so.1")
@@ -45,8 +48,8 @@ class Kernel:
         self._call("cuFuncSetAttribute", self._function, _MOST_SHARED, shared)
 
     def launch(self, grid: tuple[int, int], *arguments: Argument) -> None:
-        """One thread block for each place of the grid."""
-        values = [ctypes.c_void_p(one.data_ptr()) if isinstance(one, Tensor) else one for one in arguments]
+        """Launch one thread block per position of the grid (x, y); raises RuntimeError if the driver refuses."""
+        values = [ctypes.c_void_p(arg.data_ptr()) if isinstance(arg, Tensor) else arg for arg in arguments]
         pointers = [ctypes.cast(ctypes.byref(value), ctypes.c_void_p) for value in values]
         stream = ctypes.c_void_p(torch.cuda.current_stream().cuda_stream)
         self._call(
@@ -59,12 +62,12 @@ class Kernel:
 
 
 def _nvrtc() -> ctypes.CDLL:
-    """The library of torch's own CUDA version: beside torch, in NVIDIA's packages, or where the system looks."""
+    """Load NVRTC of torch's CUDA version: from torch, from NVIDIA's packages, or from the system's library path."""
     version = (torch.version.cuda or "").split(".")[0]
     name = f"libnvrtc.so.{version}"
     packages = Path(torch.__file__).parents[1]
-    found = [*packages.glob(f"torch/lib/{name}"), *packages.glob(f"nvidia/*/lib/{name}")]
-    return ctypes.CDLL(str(found[0]) if found else name)
+    candidates = [*packages.glob(f"torch/lib/{name}"), *packages.glob(f"nvidia/*/lib/{name}")]
+    return ctypes.CDLL(str(candidates[0]) if candidates else name)
 
 
 def _output(nvrtc: ctypes.CDLL, what: str, program: ctypes.c_void_p) -> bytes:

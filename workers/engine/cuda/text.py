@@ -1,6 +1,8 @@
-"""Triton kernels for one decode step of many rows; rows that are not active cost no bandwidth.
+"""Attention of decoder tokens in CUDA graphs: a Triton kernel for the text of one decode step of many rows.
 
-Every reduction runs in a fixed order that depends on nothing but the launch's constants.
+Inactive rows cost no memory bandwidth. Every reduction runs in a fixed order that depends only on the launch's
+constants. The softmax is computed in one pass over the past (online softmax: Milakov and Gimelshein,
+arXiv:1805.02867).
 """
 
 from __future__ import annotations
@@ -21,17 +23,21 @@ def _attend_text(
     qkv, cache, out, active, ints, holder, row_stride, part_stride, head_stride, context, scale,
     COLUMNS: tl.constexpr, POSITION: tl.constexpr, HEADS: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
+    """Store the key and value of one row's token, and attend to the row's past; one program per row and head.
+
+    qkv [row, 3 * state], cache [row, 2, head, position, width], out [row, state], holder [row, position].
+    """
     row, head = tl.program_id(0), tl.program_id(1)
     if tl.load(active + row) == 0:
         return
     length = tl.load(ints + row * COLUMNS + POSITION)
     channel = tl.arange(0, WIDTH)
-    mine = qkv + row.to(tl.int64) * 3 * HEADS * WIDTH + head * WIDTH + channel
-    query = tl.load(mine).to(tl.float32) * scale
-    key, value = tl.load(mine + HEADS * WIDTH), tl.load(mine + 2 * HEADS * WIDTH)
-    kept = cache + row.to(tl.int64) * row_stride + head * head_stride + length * WIDTH + channel
-    tl.store(kept, key)
-    tl.store(kept + part_stride, value)
+    source = qkv + row.to(tl.int64) * 3 * HEADS * WIDTH + head * WIDTH + channel
+    query = tl.load(source).to(tl.float32) * scale
+    key, value = tl.load(source + HEADS * WIDTH), tl.load(source + 2 * HEADS * WIDTH)
+    target = cache + row.to(tl.int64) * row_stride + head * head_stride + length * WIDTH + channel
+    tl.store(target, key)
+    tl.store(target + part_stride, value)
     top = tl.sum(query * key.to(tl.float32), 0)
     total = top * 0 + 1.0
     result = value.to(tl.float32)
@@ -46,16 +52,16 @@ def _attend_text(
         scores = tl.where(inside, tl.sum(keys * query[None, :], 1), float("-inf"))
         new_top = tl.maximum(top, tl.max(scores, 0))
         shrink = tl.exp(top - new_top)
-        chances = tl.exp(scores - new_top)
-        total = total * shrink + tl.sum(chances, 0)
-        result = result * shrink + tl.sum(values * chances[:, None], 0)
+        weights = tl.exp(scores - new_top)
+        total = total * shrink + tl.sum(weights, 0)
+        result = result * shrink + tl.sum(values * weights[:, None], 0)
         top = new_top
     to = out + row.to(tl.int64) * HEADS * WIDTH + head * WIDTH + channel
     tl.store(to, (result / total).to(out.dtype.element_ty))
 
 
 class FusedPromptAttention(PromptAttention):
-    """Short prompts read the audio as decode steps do: in place."""
+    """Attention of short prompts, which read the audio in place as decode steps do."""
 
     def __init__(self, cache: KvCache, encoded: FusedAudio, slots: Tensor, length: int, rows: Tensor | None) -> None:
         super().__init__(cache, encoded, slots, length, rows)
@@ -67,7 +73,7 @@ class FusedPromptAttention(PromptAttention):
 
 
 class FusedStepAttention:
-    """One token of rows 0..n: reads the state on the device and only what is filled of the text cache."""
+    """Attention of one token per row, for rows 0 to n: it reads row state and only filled cache, on the device."""
 
     def __init__(self, cache: KvCache, encoded: FusedAudio, state: RowState, rows: int) -> None:
         self._cache, self._encoded, self._state, self._rows = cache, encoded, state, rows

@@ -1,7 +1,7 @@
-"""Whisper's logit filters and the choice of the next token, for all rows at once, each with rules of its own.
+"""Whisper's logit filters and the choice of the next token, vectorised over rows that each have their own rules.
 
-`apply_rules` is whisper's SuppressBlank, SuppressTokens and ApplyTimestampRules (decoding.py) without a loop over
-rows; nothing here waits for the device, so all of it can be captured in a graph.
+`apply_rules` computes what SuppressBlank, SuppressTokens and ApplyTimestampRules (whisper/decoding.py) compute, without
+a loop over rows. Nothing here waits for the device, so all of it can be captured in a CUDA graph.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ _NEVER = float("-inf")
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Where a model's special tokens are."""
+    """The size of a model's vocabulary, and its special tokens."""
 
     size: int
     end_of_text: int
     timestamp_begin: int
     no_speech: int | None
-    blanks: tuple[int, ...]  # what SuppressBlank forbids as the first token
-    numbers: Tensor  # [size] every token id, on the device
+    blanks: tuple[int, ...]  # tokens that SuppressBlank forbids as the first
+    numbers: Tensor  # [size]: all token ids, int32, on the device
 
 
 def vocabulary_of(tokenizer: Tokenizer, size: int, device: torch.device) -> Vocabulary:
-    """The vocabulary of a model whose embedding has `size` rows."""
+    """Return the vocabulary of a model whose embedding has `size` rows."""
     return Vocabulary(
         size=size,
         end_of_text=tokenizer.eot,
@@ -42,7 +42,10 @@ def vocabulary_of(tokenizer: Tokenizer, size: int, device: torch.device) -> Voca
 
 
 def apply_rules(logits: Tensor, state: RowState, rows: Tensor, vocabulary: Vocabulary) -> Tensor:
-    """The logits [len(rows), vocabulary] in float32, with -inf wherever whisper's filters forbid a token."""
+    """Return the logits in float32, with -inf for every token that whisper's filters forbid.
+
+    Logits and result are [rows, vocabulary]; `rows` are the numbers of the rows, [rows].
+    """
     ints = state.ints[rows]
     columns = {column: ints[:, column, None] for column in IntColumn}
     timed = columns[IntColumn.TIMESTAMP_RULES] > 0
@@ -64,7 +67,11 @@ def apply_rules(logits: Tensor, state: RowState, rows: Tensor, vocabulary: Vocab
 
 
 def _forbidden_times(columns: dict[IntColumn, Tensor], vocabulary: Vocabulary) -> Tensor:
-    """Timestamps come in pairs, never decrease, and the first is not too late."""
+    """Return which timestamps are forbidden, [rows, timestamps], for rows with timestamp rules.
+
+    Timestamps come in pairs and never decrease, and the first may not be later than the row's limit. Source:
+    ApplyTimestampRules.apply in whisper/decoding.py.
+    """
     times = vocabulary.numbers[vocabulary.timestamp_begin :]
     last, before = columns[IntColumn.LAST_IS_TIMESTAMP] > 0, columns[IntColumn.BEFORE_IS_TIMESTAMP] > 0
     latest = columns[IntColumn.LAST_TIMESTAMP]
@@ -75,7 +82,10 @@ def _forbidden_times(columns: dict[IntColumn, Tensor], vocabulary: Vocabulary) -
 
 
 def sample(masked: Tensor, state: RowState, rows: Tensor, *, draw: bool) -> tuple[Tensor, Tensor]:
-    """The next token of each row and its log-probability: the likeliest, or (`draw`) drawn at its temperature."""
+    """Return the next token of each row, [rows], and its log-probability, [rows].
+
+    It is the most likely token; with `draw`, rows with a temperature above 0 draw it at that temperature.
+    """
     tokens = masked.argmax(-1)
     if draw:
         temperature = state.floats[rows, FloatColumn.TEMPERATURE]
@@ -85,15 +95,19 @@ def sample(masked: Tensor, state: RowState, rows: Tensor, *, draw: bool) -> tupl
 
 
 def _draw(masked: Tensor, temperature: Tensor, state: RowState, rows: Tensor) -> Tensor:
-    """A draw from softmax(logits / temperature) by its cumulative sum and one number of the row's stream."""
-    chances = (masked / temperature[:, None]).softmax(-1).double().cumsum(-1)
-    numbers = _uniform(state.ints[rows, IntColumn.SEED], state.ints[rows, IntColumn.COUNT]).to(chances.device)
-    goal = numbers[:, None] * chances[:, -1:]
-    return torch.searchsorted(chances, goal, right=True)[:, 0].clamp(max=masked.shape[1] - 1)
+    """Draw tokens [rows] from softmax(masked / temperature): invert its cumulative sum at the row's random number."""
+    cumulative = (masked / temperature[:, None]).softmax(-1).double().cumsum(-1)
+    numbers = _uniform(state.ints[rows, IntColumn.SEED], state.ints[rows, IntColumn.COUNT]).to(cumulative.device)
+    target = numbers[:, None] * cumulative[:, -1:]
+    return torch.searchsorted(cumulative, target, right=True)[:, 0].clamp(max=masked.shape[1] - 1)
 
 
 def _uniform(seed: Tensor, count: Tensor) -> Tensor:
-    """Numbers in [0, 1): the count-th of each seed's stream (splitmix64, in wrapping 64-bit arithmetic)."""
+    """Return the `count`-th random number of each seed's stream, in [0, 1).
+
+    The generator is splitmix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, OOPSLA 2014), in
+    wrapping 64-bit arithmetic. So a row draws the same numbers whatever other rows are in the batch.
+    """
     state = (seed.long() << 20) + count.long() + 1
     state = state * -7046029254386353131
     state = (state ^ ((state >> 30) & 0x3FFFFFFFF)) * -4658895280553007687
@@ -103,7 +117,7 @@ def _uniform(seed: Tensor, count: Tensor) -> Tensor:
 
 
 def push(tokens: Tensor, logprobs: Tensor, state: RowState, rows: Tensor, vocabulary: Vocabulary) -> None:
-    """Note what was sampled; a row that met the end of text or its limit takes no further step."""
+    """Append the sampled tokens [rows] to the rows; a row that sampled the end of text, or its last token, ends."""
     ints = state.ints[rows]
     running = state.active[rows] > 0
     count = ints[:, IntColumn.COUNT]
