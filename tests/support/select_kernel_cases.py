@@ -1,4 +1,4 @@
-"""Run by test_select_kernel in a process whose Triton interprets: the kernel and the plain rules on the same rows."""
+"""The select kernel and the plain rules on the same rows; test_select.py runs this under Triton's interpreter."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import torch
 import triton.language as tl
 from torch import Tensor
 
-from tests.unit.workers.engine.sampling.test_rules import ROWS, random_rows, state_after
+from tests.support.rule_rows import ROWS, random_rows, state_after
 from whisper_fleet.workers.engine.cuda import select
 from whisper_fleet.workers.engine.sampling import rules
 from whisper_fleet.workers.engine.sampling.row_state import IntColumn
 
-#: Triton's interpreter takes as long as a block has lanes and a row has blocks: both are small here. Timestamps begin,
-#: and the vocabulary ends, inside a block, at its border or beside it.
+#: The time of Triton's interpreter grows with the lanes of a block and the blocks of a row, so both are small here.
+#: Timestamps begin, and the vocabulary ends, inside a block, at its border or next to it.
 _BLOCK, _SPECIAL, _TIMES = 256, 106, 501
 _TEXTS = (800, 4 * _BLOCK - _SPECIAL, 4 * _BLOCK - _SPECIAL + 1, 6 * _BLOCK - _SPECIAL - _TIMES)
 _SAMPLED, _RULES = (0, 1, 2, 7), ((True, True), (False, True), (True, False))
@@ -30,23 +30,23 @@ def main() -> None:
         tokenizer = small_tokenizer(_TEXTS[seed % len(_TEXTS)])
         vocabulary = tokenizer.timestamp_begin + _TIMES
         logits, history = random_rows(tokenizer, vocabulary, seed, sampled)
-        plain, rows, words = state_after(history, tokenizer, vocabulary, blank, timed, _LATEST_FIRST)
+        plain, rows, vocabulary_tokens = state_after(history, tokenizer, vocabulary, blank, timed, _LATEST_FIRST)
         kernel, _, _ = state_after(history, tokenizer, vocabulary, blank, timed, _LATEST_FIRST)
         tempt(logits, tokenizer, plain.ints[:ROWS, IntColumn.LAST_TIMESTAMP], seed)
-        spread = logits[seed + 2]  # none of its timestamps is likely, all together are
+        spread = logits[seed + 2]  # no timestamp is likely, but all of them together are
         spread[tokenizer.timestamp_begin :] = spread[: tokenizer.timestamp_begin].max() - 3
-        some = rows[[seed, seed + 2, seed + 4]]
-        masked = rules.apply_rules(logits[some], plain, some, words)
-        tokens, logprobs = rules.sample(masked, plain, some, draw=False)
-        rules.push(tokens, logprobs, plain, some, words)
-        select.select(logits[some], kernel, some, words, draw=False)
+        chosen = rows[[seed, seed + 2, seed + 4]]
+        masked = rules.apply_rules(logits[chosen], plain, chosen, vocabulary_tokens)
+        tokens, logprobs = rules.sample(masked, plain, chosen, draw=False)
+        rules.push(tokens, logprobs, plain, chosen, vocabulary_tokens)
+        select.select(logits[chosen], kernel, chosen, vocabulary_tokens, draw=False)
         for part in ("ints", "sampled", "active"):
             assert torch.equal(getattr(kernel, part), getattr(plain, part)), (seed, part)
         torch.testing.assert_close(kernel.floats, plain.floats, rtol=1e-5, atol=1e-4)
 
 
 def small_tokenizer(texts: int) -> Any:
-    """As much of whisper's tokenizer as the rules look at, with so many text tokens."""
+    """Return the part of whisper's tokenizer that the rules use, with this many text tokens."""
     return SimpleNamespace(
         eot=texts,
         sot=texts + 1,
@@ -60,14 +60,14 @@ def small_tokenizer(texts: int) -> Any:
 
 
 def tempt(logits: Tensor, tokenizer: Any, latest: Tensor, seed: int) -> None:
-    """Make those tokens likely that a rule may or may not forbid: at the borders of what is allowed."""
-    chance = torch.Generator().manual_seed(seed)
+    """Raise the logits of tokens at the borders of what the rules allow."""
+    generator = torch.Generator().manual_seed(seed)
     begin = tokenizer.timestamp_begin
     for row, last in enumerate(latest.tolist()):
         at_borders = [*tokenizer.encode(" "), tokenizer.eot, tokenizer.sot, 1000, begin, begin + _LATEST_FIRST]
         near = [begin + _LATEST_FIRST + 1, *(last + step for step in (-1, 0, 1, 2) if last > begin)]
         tempting = torch.tensor(at_borders + near)
-        logits[row, tempting] = logits.max() + 20 * torch.rand(len(tempting), generator=chance)
+        logits[row, tempting] = logits.max() + 20 * torch.rand(len(tempting), generator=generator)
 
 
 if __name__ == "__main__":
