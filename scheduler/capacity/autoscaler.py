@@ -1,4 +1,4 @@
-"""The autoscaler of one host: every tick it brings the pools of the host's GPUs to the slots that fit."""
+"""The autoscaler of one host: each tick resizes the pools of the host's GPUs to the slots that fit."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from celery import Celery
 from pydantic import ValidationError
 from redis import Redis
 
+from whisper_fleet.scheduler.capacity.decisions import DecisionLabels
 from whisper_fleet.scheduler.capacity.devices import Devices, problem_of, read_devices, slots_of
 from whisper_fleet.scheduler.capacity.nvml import GpuReading
 from whisper_fleet.scheduler.capacity.policies import SlotPolicy, policy_of
@@ -27,23 +28,24 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class _Plan:
-    """What is to become of one GPU's pool."""
+    """How the pool of one GPU is to change, and why."""
 
     gpu: str
     node: str
     wanted: int | None
     live: int | None
     change: Change
-    reason: str  # for so many slots
+    reason: str  # for the wanted slots
 
     @property
     def resize(self) -> Resize | None:
-        """None: leave it as it is."""
+        """Return the resize that the change asks for; None if the pool stays as it is."""
         if self.change.action == "hold" or self.live is None:
             return None
         return Resize(live=self.live, by=self.change.by if self.change.action == "grow" else -self.change.by)
 
-    def decided(self, outcome: str, details: str, now: float) -> SlotDecision:
+    def decision(self, outcome: str, details: str, now: float) -> SlotDecision:
+        """Return what was decided and how it ended."""
         return SlotDecision(
             gpu=self.gpu,
             node=self.node,
@@ -58,7 +60,7 @@ class _Plan:
 
 
 class Autoscaler:
-    """Wanted minus live slots, GPU by GPU; Redis errors pass through, all else is a decision's reason."""
+    """Compares wanted with live slots per GPU; raises Redis errors, any other error becomes a decision's reason."""
 
     def __init__(
         self,
@@ -77,12 +79,12 @@ class Autoscaler:
         self._pools = Pools(app, redis)
 
     def tick(self, now: float) -> list[SlotDecision]:
-        """One look at every GPU of this host, and the resizes that follow from it."""
+        """Read every GPU of this host, resize the pools that differ, and publish one decision per GPU."""
         plans = self._plans(now)
         resizes = {plan.node: resize for plan in plans if (resize := plan.resize) is not None}
         outcomes = self._pools.resize(resizes)
-        decisions = [plan.decided(*outcomes.get(plan.node, ("none", plan.change.why)), now) for plan in plans]
-        self._tell(decisions)
+        decisions = [plan.decision(*outcomes.get(plan.node, ("none", plan.change.why)), now) for plan in plans]
+        self._publish(decisions)
         return decisions
 
     def _plans(self, now: float) -> list[_Plan]:
@@ -96,7 +98,7 @@ class Autoscaler:
         ]
 
     def _statuses(self, gpus: Sequence[GpuReading], now: float) -> dict[int, GpuStatus]:
-        """Of this host's GPUs whose nodes are alive: a dead node would only cost time to wait for."""
+        """Return the status of each GPU whose node is alive, by index; waiting for a dead node would waste time."""
         known = GpuRegistry(self._redis).some([self._id(gpu) for gpu in gpus])
         timeout = self._settings.heartbeat_timeout
         return {status.index: status for status in known if now - status.heartbeat <= timeout}
@@ -120,21 +122,20 @@ class Autoscaler:
         return _Plan(gpu=self._id(gpu), node=node, wanted=wanted, live=live, change=change, reason=reason)
 
     def _wanted_before(self, gpus: Sequence[GpuReading], now: float) -> list[int | None]:
-        """What the last tick wanted; None when there was none for a while, or it could not read."""
+        """Return the slots that the last tick wanted for each GPU; None if it is too old or could not read the GPU."""
         remembered = self._redis.mget([keys.slot_decision(self._id(gpu)) for gpu in gpus])
         oldest = now - 3 * self._settings.autoscale_interval
-        return [_wanted_since(oldest, text) for text in cast("list[bytes | None]", remembered)]
+        return [_wanted_since(oldest, written) for written in cast("list[bytes | None]", remembered)]
 
-    def _tell(self, decisions: Sequence[SlotDecision]) -> None:
-        """Remember the decisions, and tell people, front ends, Celery's listeners and the counters."""
+    def _publish(self, decisions: Sequence[SlotDecision]) -> None:
+        """Store the decisions for the next tick, count and log them, and send them to front ends and Celery."""
         lifetime = max(1, int(12 * self._settings.autoscale_interval))
         pipeline = self._redis.pipeline()
         for decision in decisions:
             text = decision.to_json()
             pipeline.set(keys.slot_decision(decision.gpu), text, ex=lifetime)
             pipeline.publish(keys.SLOT_CHANNEL, text)
-            counted = f"{decision.gpu}/{decision.action}/{decision.outcome}/{decision.why}"
-            pipeline.hincrby(keys.SLOT_COUNTS, counted, 1)
+            pipeline.hincrby(keys.SLOT_COUNTS, DecisionLabels.of(decision).field, 1)
             level = logging.DEBUG if decision.action == "hold" else logging.INFO
             _log.log(level, "slots %s", text)
         pipeline.execute()
@@ -147,12 +148,12 @@ class Autoscaler:
         return str(names.GpuName(self._settings.host, gpu.index))
 
 
-def _wanted_since(oldest: float, text: bytes | None) -> int | None:
-    """What a remembered decision wanted, if it is not older than that."""
-    if text is None:
+def _wanted_since(oldest: float, written: bytes | None) -> int | None:
+    """Return the slots that a stored decision wanted; None if it was made before `oldest`."""
+    if written is None:
         return None
     try:
-        decision = SlotDecision.from_json(text)
-    except ValidationError:  # of another version
+        decision = SlotDecision.from_json(written)
+    except ValidationError:  # written by another version
         return None
     return decision.wanted if decision.at >= oldest else None

@@ -1,6 +1,6 @@
 """The Celery app that Flower serves; its `/metrics` page also reports the fleet's metrics.
 
-Start it with `celery -A whisper_fleet.scheduler.monitoring.flower_app flower`.
+Start it with `celery -A whisper_fleet.scheduler.monitoring.flower_app flower`. Nothing else imports this module.
 """
 
 from __future__ import annotations
@@ -8,26 +8,31 @@ from __future__ import annotations
 import time
 from functools import lru_cache
 
-from prometheus_client import REGISTRY
-from redis import Redis
+from celery import Celery
+from prometheus_client import REGISTRY, CollectorRegistry
 
-from whisper_fleet.scheduler.app import app
+from whisper_fleet.scheduler.app import app as fleet_app
 from whisper_fleet.scheduler.monitoring.metrics import FleetMetrics
 from whisper_fleet.scheduler.monitoring.snapshot import FleetSnapshot, SnapshotReader
+from whisper_fleet.shared.connect import connect_fail_fast
 from whisper_fleet.shared.settings import load_settings
 
-__all__ = ["app"]
 
-
-@lru_cache(maxsize=1)
-def _reader() -> SnapshotReader:
-    """Without patience: while it waits for Redis, Flower shows nothing at all."""
-    settings = load_settings()
-    return SnapshotReader(Redis.from_url(settings.redis_url, socket_connect_timeout=2.0, socket_timeout=5.0), settings)
+def make_flower_app(registry: CollectorRegistry = REGISTRY) -> Celery:
+    """Return the fleet's Celery app, after adding the fleet's metrics to the registry that Flower serves."""
+    registry.register(FleetMetrics(_read))
+    return fleet_app
 
 
 def _read() -> FleetSnapshot:
     return _reader().read(time.time())
 
 
-REGISTRY.register(FleetMetrics(_read))
+@lru_cache(maxsize=1)
+def _reader() -> SnapshotReader:
+    """Return a reader that fails fast: Flower shows nothing at all while it waits for Redis."""
+    settings = load_settings()
+    return SnapshotReader(connect_fail_fast(settings.redis_url), settings)
+
+
+app = make_flower_app()

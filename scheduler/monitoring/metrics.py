@@ -1,104 +1,279 @@
-"""The fleet's figures as Prometheus' metrics: what is unknown has no sample, never a zero. Pure but for the clock."""
+"""The fleet's metrics for Prometheus: one table declares each metric with the function that reads its samples.
+
+What is unknown has no sample, never a zero. To add a metric, add an entry to the table; if no snapshot has its value
+yet, add its source to snapshot.py.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from redis.exceptions import RedisError
 
 from whisper_fleet.scheduler.monitoring.snapshot import FleetSnapshot, GpuSnapshot
+from whisper_fleet.shared.wire import EngineRates
 
 _log = logging.getLogger(__name__)
 
 _PREFIX = "whisper_fleet"
-_Sample = tuple[Sequence[str], float | None]
+#: The values of the labels, and the value of the sample; None if it is unknown.
+Sample = tuple[Sequence[str], float | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricSpec:
+    """The declaration of one metric."""
+
+    name: str  # without the fleet's prefix and without `_total`
+    type: Literal["gauge", "counter"] = "gauge"
+    labels: tuple[str, ...] = ()
+    unit: str = ""  # the last part of the name, as Prometheus wants it; empty for plain counts
+    help: str
+    samples: Callable[[FleetSnapshot], Iterable[Sample]]
+
+    @property
+    def full_name(self) -> str:
+        """Return the name under which Prometheus stores the samples."""
+        return f"{_PREFIX}_{self.name}{'_total' if self.type == 'counter' else ''}"
+
+    def family(self, samples: Iterable[Sample] = ()) -> Metric:
+        """Return the metric in prometheus_client's form, with these samples; those of unknown value are left out."""
+        family_type = CounterMetricFamily if self.type == "counter" else GaugeMetricFamily
+        family = family_type(f"{_PREFIX}_{self.name}", self.help, labels=self.labels, unit=self.unit)
+        for labels, value in samples:
+            if value is not None:
+                family.add_metric(labels, value)
+        return family
+
+
+def declared_metrics() -> tuple[MetricSpec, ...]:
+    """Return every metric of the fleet, in the order of the page; the reference is generated from this."""
+    return (_REDIS_UP, *_METRICS)
 
 
 class FleetMetrics(Collector):
-    """Reads the figures anew whenever somebody asks for metrics."""
+    """Reads a snapshot of the fleet each time that metrics are requested."""
 
     def __init__(self, read: Callable[[], FleetSnapshot]) -> None:
         self._read = read
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing, so that it can be registered where no Redis is up yet."""
-        return ()
+        """Yield every metric without samples, so that registering does not need Redis."""
+        return (spec.family() for spec in declared_metrics())
 
     def collect(self) -> Iterator[Metric]:
-        """Every metric, or only that Redis does not answer."""
+        """Yield every metric, or only `redis_up` if Redis cannot be read."""
         try:
-            figures = self._read()
+            snapshot = self._read()
         except (RedisError, OSError) as error:
-            _log.warning("no metrics: Redis does not answer: %s", error)
-            yield _gauge("redis_up", "Whether the fleet's Redis answers.", [], [((), 0)])
+            _log.warning("no metrics: cannot read Redis: %s", error)
+            yield _REDIS_UP.family([((), 0)])
             return
-        yield _gauge("redis_up", "Whether the fleet's Redis answers.", [], [((), 1)])
-        yield from _of_gpus(figures.gpus)
-        yield from _of_work(figures)
-        yield from _of_the_past(figures)
+        for spec in declared_metrics():
+            yield spec.family(spec.samples(snapshot))
 
 
-def _of_gpus(gpus: Sequence[GpuSnapshot]) -> Iterator[Metric]:
-    def each(name: str, words: str, figure: Callable[[GpuSnapshot], float | None]) -> Metric:
-        return _gauge(name, words, ["gpu"], [((gpu.status.id,), figure(gpu)) for gpu in gpus])
-
-    yield each("gpu_up", "Whether the GPU's node sends heartbeats and its engine answers.", lambda gpu: gpu.is_up)
-    yield each("slots", "Slots of the GPU's pool now.", lambda gpu: gpu.status.slots)
-    yield each("slots_wanted", "Slots that memory, cores and settings allow.", lambda gpu: gpu.wanted)
-    yield each("slots_taken", "Slots with a segment assigned or running, by the ledger.", lambda gpu: gpu.taken)
-    yield each("slots_busy", "Slots that run a segment, by the GPU's node.", lambda gpu: gpu.status.busy)
-    memory = [((gpu.status.id, kind), size) for gpu in gpus for kind, size in _memory(gpu).items()]
-    yield _gauge("gpu_memory_bytes", "Memory of the GPU, or of the host for a CPU.", ["gpu", "kind"], memory)
+def _per_gpu(value: Callable[[GpuSnapshot], float | None]) -> Callable[[FleetSnapshot], Iterable[Sample]]:
+    """Return a source of one sample per GPU."""
+    return lambda snapshot: [((gpu.status.id,), value(gpu)) for gpu in snapshot.gpus]
 
 
-def _memory(gpu: GpuSnapshot) -> dict[str, int | None]:
-    total, free = gpu.status.total_bytes, gpu.status.free_bytes
-    used = None if total is None or free is None else total - free
-    return {"total": total, "free": free, "used": used, "engine": gpu.status.engine_bytes}
+def _per_engine(value: Callable[[EngineRates], float]) -> Callable[[FleetSnapshot], Iterable[Sample]]:
+    """Return a source of one sample per engine; the last rates of a GPU that is down are no longer true."""
+
+    def of(gpu: GpuSnapshot) -> float | None:
+        return value(gpu.status.rates) if gpu.is_up and gpu.status.rates else None
+
+    return _per_gpu(of)
 
 
-def _of_work(figures: FleetSnapshot) -> Iterator[Metric]:
-    taken = sum(gpu.taken for gpu in figures.gpus)
-    running = min(taken, sum(gpu.status.busy for gpu in figures.gpus if gpu.is_up))
-    waiting = sum(segments for _, segments in figures.depth.values())
-    states = {"waiting": waiting, "assigned": taken - running, "running": running}
-    yield _gauge("segments", "Segments by state.", ["state"], [((name,), count) for name, count in states.items()])
-    jobs = [((str(priority),), jobs) for priority, (jobs, _) in sorted(figures.depth.items())]
-    yield _gauge("jobs_waiting", "Jobs with segments that wait for a GPU.", ["priority"], jobs)
-    messages = [((queue,), count) for queue, count in figures.messages.items()]
-    yield _gauge("messages", "Messages that wait for intake.", ["queue"], messages)
+def _counted(count: str) -> Callable[[FleetSnapshot], Iterable[Sample]]:
+    """Return a source of the ledger's counts of this name, see `keys.COUNTS`."""
+
+    def samples(snapshot: FleetSnapshot) -> Iterable[Sample]:
+        split = ((field.partition("/"), value) for field, value in snapshot.counts.items())
+        return [((label,), value) for (name, _, label), value in split if name == count]
+
+    return samples
 
 
-def _of_the_past(figures: FleetSnapshot) -> Iterator[Metric]:
-    def counted(name: str, words: str, label: str = "gpu") -> Metric:
-        found = {what.partition("/"): count for what, count in figures.counts.items()}
-        samples = [((of,), count) for (what, _, of), count in found.items() if what == name]
-        return _counter(name, words, [label], samples)
-
-    yield counted("segments_done", "Segments transcribed.")
-    yield counted("segments_failed", "Segments that failed for good, and their jobs with them.")
-    yield counted("attempts_failed", "Attempts at segments that failed, the last ones included.")
-    yield counted("audio_seconds", "Seconds of audio transcribed.")
-    yield counted("jobs", "Jobs that ended.", "state")
-    decisions = [(tuple(name.split("/", 3)), count) for name, count in figures.decisions.items()]
-    labels = ["gpu", "action", "outcome", "reason"]
-    yield _counter("slot_decisions", "Decisions of the autoscaler.", labels, decisions)
+def _memory(snapshot: FleetSnapshot) -> Iterator[Sample]:
+    for gpu in snapshot.gpus:
+        total, free = gpu.status.total_bytes, gpu.status.free_bytes
+        used = None if total is None or free is None else total - free
+        kinds = {"total": total, "free": free, "used": used, "engine": gpu.status.engine_bytes}
+        yield from (((gpu.status.id, kind), size) for kind, size in kinds.items())
 
 
-def _gauge(name: str, words: str, labels: Sequence[str], samples: Iterable[_Sample]) -> Metric:
-    family = GaugeMetricFamily(f"{_PREFIX}_{name}", words, labels=labels)
-    for values, figure in samples:
-        if figure is not None:
-            family.add_metric(values, figure)
-    return family
+def _engine_time(snapshot: FleetSnapshot) -> Iterator[Sample]:
+    for gpu in snapshot.gpus:
+        if (rates := gpu.status.rates) is None or not gpu.is_up:
+            continue
+        yield (gpu.status.id, "encode"), rates.share_encode
+        yield (gpu.status.id, "prefill"), rates.share_prefill
+        yield (gpu.status.id, "decode"), rates.share_decode
+        yield (gpu.status.id, "idle"), rates.share_idle
 
 
-def _counter(name: str, words: str, labels: Sequence[str], samples: Iterable[_Sample]) -> Metric:
-    family = CounterMetricFamily(f"{_PREFIX}_{name}", words, labels=labels)
-    for values, figure in samples:
-        if figure is not None and len(values) == len(labels):  # else it was counted by another version
-            family.add_metric(values, figure)
-    return family
+def _segments(snapshot: FleetSnapshot) -> Iterable[Sample]:
+    taken = sum(gpu.taken for gpu in snapshot.gpus)
+    running = min(taken, sum(gpu.status.busy for gpu in snapshot.gpus if gpu.is_up))
+    waiting = sum(segments for _, segments in snapshot.depth.values())
+    return [(("waiting",), waiting), (("assigned",), taken - running), (("running",), running)]
+
+
+_REDIS_UP: Final = MetricSpec(
+    name="redis_up",
+    help="Whether the fleet's Redis answers: 1 or 0.",
+    samples=lambda _: [((), 1)],
+)
+
+_METRICS: Final = (
+    # --- per GPU ---
+    MetricSpec(
+        name="gpu_up",
+        labels=("gpu",),
+        help="Whether the GPU's node sends heartbeats and its engine answers: 1 or 0.",
+        samples=_per_gpu(lambda gpu: gpu.is_up),
+    ),
+    MetricSpec(
+        name="slots",
+        labels=("gpu",),
+        help="Slots of the GPU's pool now.",
+        samples=_per_gpu(lambda gpu: gpu.status.slots),
+    ),
+    MetricSpec(
+        name="slots_wanted",
+        labels=("gpu",),
+        help="Slots that memory, cores and settings allow.",
+        samples=_per_gpu(lambda gpu: gpu.wanted),
+    ),
+    MetricSpec(
+        name="slots_taken",
+        labels=("gpu",),
+        help="Slots with a segment assigned or running, as counted by the ledger.",
+        samples=_per_gpu(lambda gpu: gpu.taken),
+    ),
+    MetricSpec(
+        name="slots_busy",
+        labels=("gpu",),
+        help="Slots that run a segment, as counted by the GPU's node.",
+        samples=_per_gpu(lambda gpu: gpu.status.busy),
+    ),
+    MetricSpec(
+        name="gpu_memory_bytes",
+        labels=("gpu", "kind"),
+        unit="bytes",
+        help="Memory of the GPU, or of the host for a CPU; kind is total, free, used or engine.",
+        samples=_memory,
+    ),
+    # --- per engine: averages over its last ten seconds ---
+    MetricSpec(
+        name="engine_windows_per_second",
+        labels=("gpu",),
+        unit="per_second",
+        help="Windows of 30 s of audio that the engine decodes per second.",
+        samples=_per_engine(lambda rates: rates.windows_per_s),
+    ),
+    MetricSpec(
+        name="engine_realtime_ratio",
+        labels=("gpu",),
+        unit="ratio",
+        help="Seconds of audio that the engine transcribes per second.",
+        samples=_per_engine(lambda rates: rates.times_realtime),
+    ),
+    MetricSpec(
+        name="engine_tokens_per_second",
+        labels=("gpu",),
+        unit="per_second",
+        help="Tokens that the engine produces per second.",
+        samples=_per_engine(lambda rates: rates.tokens_per_s),
+    ),
+    MetricSpec(
+        name="engine_time_ratio",
+        labels=("gpu", "phase"),
+        unit="ratio",
+        help="Share of the engine's time, 0 to 1; phase is encode, prefill, decode or idle.",
+        samples=_engine_time,
+    ),
+    MetricSpec(
+        name="engine_rows_live",
+        labels=("gpu",),
+        help="Rows of the engine's batch in use now.",
+        samples=_per_engine(lambda rates: rates.rows_live),
+    ),
+    MetricSpec(
+        name="engine_requests_waiting",
+        labels=("gpu",),
+        help="Requests that wait for a row of the engine's batch now.",
+        samples=_per_engine(lambda rates: rates.rows_waiting),
+    ),
+    # --- work ---
+    MetricSpec(
+        name="segments",
+        labels=("state",),
+        help="Segments by state: waiting, assigned or running.",
+        samples=_segments,
+    ),
+    MetricSpec(
+        name="jobs_waiting",
+        labels=("priority",),
+        help="Jobs with segments that wait for a GPU.",
+        samples=lambda snapshot: [((str(priority),), jobs) for priority, (jobs, _) in sorted(snapshot.depth.items())],
+    ),
+    MetricSpec(
+        name="messages",
+        labels=("queue",),
+        help="Messages that wait for intake.",
+        samples=lambda snapshot: [((queue,), count) for queue, count in snapshot.messages.items()],
+    ),
+    # --- totals since the fleet's Redis was set up ---
+    MetricSpec(
+        name="segments_done",
+        type="counter",
+        labels=("gpu",),
+        help="Segments transcribed.",
+        samples=_counted("segments_done"),
+    ),
+    MetricSpec(
+        name="segments_failed",
+        type="counter",
+        labels=("gpu",),
+        help="Segments that failed for good, and their jobs with them.",
+        samples=_counted("segments_failed"),
+    ),
+    MetricSpec(
+        name="attempts_failed",
+        type="counter",
+        labels=("gpu",),
+        help="Attempts at segments that failed, the last ones included.",
+        samples=_counted("attempts_failed"),
+    ),
+    MetricSpec(
+        name="audio_seconds",
+        type="counter",
+        labels=("gpu",),
+        unit="seconds",
+        help="Seconds of audio transcribed.",
+        samples=_counted("audio_seconds"),
+    ),
+    MetricSpec(
+        name="jobs",
+        type="counter",
+        labels=("state",),
+        help="Jobs that ended; state is done, failed or cancelled.",
+        samples=_counted("jobs"),
+    ),
+    MetricSpec(
+        name="slot_decisions",
+        type="counter",
+        labels=("gpu", "action", "outcome", "reason"),
+        help="Decisions of the autoscaler: what it decided, how that ended, and why.",
+        samples=lambda snapshot: snapshot.decisions.items(),
+    ),
+)

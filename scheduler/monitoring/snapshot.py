@@ -1,4 +1,4 @@
-"""The fleet's figures at one moment, read from Redis: what every GPU has, what waits, what was ever done."""
+"""The state of the fleet at one moment, read from Redis: its GPUs, its backlog, and its totals."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import cast
 from pydantic import ValidationError
 from redis import Redis
 
+from whisper_fleet.scheduler.capacity.decisions import DecisionLabels
 from whisper_fleet.shared import names
 from whisper_fleet.shared.broker.queues import queue_length
 from whisper_fleet.shared.ledger import keys
@@ -24,24 +25,24 @@ class GpuSnapshot:
     """A GPU of the registry."""
 
     status: GpuStatus
-    is_up: bool  # it sends heartbeats, and its engine answers
-    taken: int  # slots that run a segment or have one assigned, by the ledger
-    wanted: int | None  # slots by the autoscaler's last decision; None: it made none lately, or could not read
+    is_up: bool  # its node sends heartbeats and its engine answers
+    taken: int  # slots that run a segment or have one assigned, as counted by the ledger
+    wanted: int | None  # slots by the autoscaler's last decision; None if there is none or it could not read the GPU
 
 
 @dataclass(frozen=True, kw_only=True)
 class FleetSnapshot:
-    """What Prometheus is told."""
+    """What the fleet's metrics are made of."""
 
     gpus: tuple[GpuSnapshot, ...]
     depth: dict[int, tuple[int, int]]  # priority -> waiting jobs, waiting segments
-    messages: dict[str, int]  # queue -> how many wait for intake
+    messages: dict[str, int]  # queue -> messages that wait for intake
     counts: dict[str, float]  # see keys.COUNTS
-    decisions: dict[str, int]  # see keys.SLOT_COUNTS
+    decisions: dict[DecisionLabels, int]  # what the autoscaler decided, and how often
 
 
 class SnapshotReader:
-    """Reads the figures; Redis errors pass through as they are."""
+    """Reads snapshots of the fleet; raises Redis errors as they are."""
 
     def __init__(self, redis: Redis, settings: Settings) -> None:
         self._redis = redis
@@ -50,7 +51,7 @@ class SnapshotReader:
         self._ledger = Ledger.from_settings(redis, settings)
 
     def read(self, now: float) -> FleetSnapshot:
-        """The figures of this moment, in half a dozen round trips whatever the size of the fleet."""
+        """Return a snapshot; it takes half a dozen round trips whatever the size of the fleet."""
         return FleetSnapshot(
             gpus=tuple(self._gpus(now)),
             depth=self._ledger.depth(),
@@ -80,9 +81,10 @@ class SnapshotReader:
         decisions = cast("list[bytes | None]", self._redis.mget([keys.slot_decision(gpu) for gpu in gpus]))
         return [_wanted(decision) for decision in decisions]
 
-    def _decisions(self) -> dict[str, int]:
+    def _decisions(self) -> dict[DecisionLabels, int]:
         counts = cast("dict[bytes, bytes]", self._redis.hgetall(keys.SLOT_COUNTS))
-        return {text(name): int(count) for name, count in counts.items()}
+        labelled = ((DecisionLabels.parse(text(field)), int(count)) for field, count in counts.items())
+        return {labels: count for labels, count in labelled if labels is not None}
 
 
 def _wanted(decision: bytes | None) -> int | None:
@@ -90,5 +92,5 @@ def _wanted(decision: bytes | None) -> int | None:
         return None
     try:
         return SlotDecision.from_json(decision).wanted
-    except ValidationError:  # of another version
+    except ValidationError:  # written by another version
         return None
