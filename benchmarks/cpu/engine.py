@@ -6,7 +6,6 @@ The engine runs as its node runs it: in a process of its own, asked by one clien
 from __future__ import annotations
 
 import argparse
-import importlib
 import importlib.metadata
 import importlib.util
 import itertools
@@ -19,71 +18,28 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-import whisper
 from numpy.typing import NDArray
 
+from benchmarks.cpu.comparison import GREEDY, WARM_UP_SECONDS, Figure, Plan, Samples, faster_whisper, stock
 from whisper_fleet.shared.audio.segments import SAMPLE_RATE, stream_pcm
 from whisper_fleet.shared.errors import EngineDied
-from whisper_fleet.shared.models import Precision, checkpoint_path
 from whisper_fleet.shared.settings import Settings, load_settings
 from whisper_fleet.workers.link.client import EngineClient
 from whisper_fleet.workers.link.protocol import EngineStats
-from whisper_fleet.workers.node.engine_command import Device, engine_environment
+from whisper_fleet.workers.node.engine_command import engine_environment
 from whisper_fleet.workers.whisper import proxy
-
-Samples = NDArray[np.float32]
 
 _CLIPS = Path(__file__).parents[2] / "whisper_fleet" / "samples"
 _SHARES = ("encode", "prefill", "decode", "idle")
 _POLL_SECONDS = 0.5
 #: What the engine's statistics look back on, seconds.
 _LOOKS_BACK = 10.0
-#: The engine is warm after this much of the first row's speech.
-_WARM_UP_SECONDS = 10
-_GREEDY: dict[str, Any] = {"temperature": 0.0, "language": "en"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What is measured."""
-
-    model: str
-    model_dir: Path
-    device: Device
-    rows: int
-    seconds: int  # of speech a row
-    files: list[Path]
-    ctranslate2: Path | None  # folder of the same model for faster-whisper
-    with_stock: bool = True
-    reproducible: bool = False
-
-    @property
-    def precision(self) -> Precision:
-        return "float16" if self.device == "cuda" else "float32"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Figure:
-    """What one way to transcribe took."""
-
-    name: str
-    seconds: float
-    speech: float  # seconds
-    texts: list[str]
-    shares: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def realtime(self) -> float:
-        return self.speech / self.seconds
 
 
 def bench(plan: Plan, settings: Settings) -> str:
@@ -91,9 +47,9 @@ def bench(plan: Plan, settings: Settings) -> str:
     speech = speech_of(plan, settings)
     figures = [_engine(plan, settings, speech)]
     if plan.with_stock:
-        figures.append(_stock(plan, speech[0]))
+        figures.append(stock(plan, speech[0]))
     if plan.ctranslate2 is not None and importlib.util.find_spec("faster_whisper") is not None:
-        figures += _faster_whisper(plan, plan.ctranslate2, speech[0])
+        figures += faster_whisper(plan, plan.ctranslate2, speech[0])
     return report(plan, figures)
 
 
@@ -140,7 +96,7 @@ def _engine(plan: Plan, settings: Settings, speech: list[Samples]) -> Figure:
     before = torch.get_num_threads()
     torch.set_num_threads(1)  # as in a node: its slots prepare audio while the engine has the cores
     with _running(plan, settings) as client:
-        _transcribe(client, plan, speech[0][: _WARM_UP_SECONDS * SAMPLE_RATE])
+        _transcribe(client, plan, speech[0][: WARM_UP_SECONDS * SAMPLE_RATE])
         with ThreadedRows(client, plan, speech) as rows:
             seen = rows.watch()
     torch.set_num_threads(before)
@@ -183,7 +139,7 @@ def _answers(client: EngineClient) -> bool:
 
 def _transcribe(client: EngineClient, plan: Plan, audio: Samples) -> str:
     with client.session(plan.model, plan.precision) as session:
-        return str(proxy.transcribe(session, audio, lambda _: None, **_GREEDY)["text"])
+        return str(proxy.transcribe(session, audio, lambda _: None, **GREEDY)["text"])
 
 
 class ThreadedRows:
@@ -219,46 +175,6 @@ class ThreadedRows:
         for thread in self._threads:
             thread.join()
         self.seconds = time.perf_counter() - self._started
-
-
-def _stock(plan: Plan, audio: Samples) -> Figure:
-    checkpoint = str(checkpoint_path(plan.model, plan.model_dir))
-    model = whisper.load_model(checkpoint, device=plan.device)
-    options = {**_GREEDY, "fp16": plan.precision == "float16"}
-    model.transcribe(audio[: _WARM_UP_SECONDS * SAMPLE_RATE], **options)
-    return _timed("whisper.transcribe()", audio, lambda: str(model.transcribe(audio, **options)["text"]))
-
-
-def _faster_whisper(plan: Plan, folder: Path, audio: Samples) -> list[Figure]:
-    """Sequential and in batches of four windows of one file, in float32 (float16 on a GPU) and in int8."""
-    faster_whisper: Any = importlib.import_module("faster_whisper")
-    logging.getLogger("faster_whisper").setLevel(logging.WARNING)
-    options = {**_GREEDY, "beam_size": 1}
-    figures = []
-    for kind in (plan.precision, "int8"):
-        threads = torch.get_num_threads()
-        model = faster_whisper.WhisperModel(str(folder), device=plan.device, cpu_threads=threads, compute_type=kind)
-        batched = faster_whisper.BatchedInferencePipeline(model)
-        _text(model.transcribe(audio[: _WARM_UP_SECONDS * SAMPLE_RATE], **options))
-        ways: dict[str, Callable[[], str]] = {
-            "sequential": partial(lambda one: _text(one.transcribe(audio, **options)), model),
-            "batched-4": partial(lambda one: _text(one.transcribe(audio, batch_size=4, **options)), batched),
-        }
-        figures += [_timed(f"faster-whisper {kind} {name}", audio, way) for name, way in ways.items()]
-    return figures
-
-
-def _text(transcription: Any) -> str:
-    """What faster-whisper's generator of segments comes to; only reading it does the work."""
-    segments, _ = transcription
-    return "".join(segment.text for segment in segments)
-
-
-def _timed(name: str, audio: Samples, transcribe: Callable[[], str]) -> Figure:
-    started = time.perf_counter()
-    text = transcribe()
-    seconds = time.perf_counter() - started
-    return Figure(name=name, seconds=seconds, speech=len(audio) / SAMPLE_RATE, texts=[text])
 
 
 def _processor() -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.cpu.engine import Plan, speech_of
+from benchmarks.cpu.comparison import Plan
+from benchmarks.cpu.engine import speech_of
 from whisper_fleet.shared.settings import load_settings
 
 pytestmark = pytest.mark.integration

@@ -4,36 +4,21 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from redis import Redis
 
 from tests.support.gpu_node import GPU, NODE, GpuNodeHarness, stop
 from tests.support.process_tree import has_ended
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
-from whisper_fleet.shared.memory import ELEMENT_BYTES
-from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.wire import JobState, TranscribeRequest
-from whisper_fleet.workers.link.client import EngineClient
-from whisper_fleet.workers.node.engine_command import engine_socket
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
 LONG = 1200.0  # seconds of noise, many windows even for a tiny model
-
-
-@pytest.fixture
-def nodes(redis_url: str, redis: Redis, tmp_path: Path, tiny_model: Path) -> Iterator[GpuNodeHarness]:
-    nodes = GpuNodeHarness(redis_url, redis, tmp_path, tiny_model)
-    try:
-        yield nodes
-    finally:
-        nodes.close()
 
 
 def runs(nodes: GpuNodeHarness, job: str) -> bool:
@@ -65,25 +50,6 @@ def test_fifty_resizes_under_load_lose_and_double_no_segment(nodes: GpuNodeHarne
     assert "dropped" not in nodes.log.read_text()
     assert_announced_once(nodes)
     wait_until(lambda: nodes.redis.hlen("unacked") == 0)  # acknowledged just after the line in the log
-
-
-def has_slots(where: EngineClient | GpuNodeHarness, size: int) -> bool:
-    """Whether the engine, or the registry, reports this number of slots."""
-    return (where.stats() if isinstance(where, EngineClient) else where.current()).slots == size
-
-
-def test_the_engine_and_the_registry_follow_the_pool(nodes: GpuNodeHarness) -> None:
-    nodes.start(slots=1)
-    engine = EngineClient(engine_socket(Settings(var_dir=nodes.directory / "var", host="testhost")))
-    for command, n, size in [("pool_grow", 4, 5), ("pool_shrink", 3, 2)]:
-        getattr(nodes.app.control, command)(n, destination=[NODE], reply=True, timeout=10)
-        wait_until(partial(has_slots, engine, size))
-        wait_until(partial(has_slots, nodes, size))
-
-
-def test_the_registry_tells_the_form_of_cross_attention(nodes: GpuNodeHarness) -> None:
-    nodes.start(CROSS_ATTENTION="absorbed")
-    assert set(nodes.current().forms.items()) == {(precision, "absorbed") for precision in ELEMENT_BYTES}
 
 
 @pytest.mark.parametrize(
