@@ -1,4 +1,4 @@
-"""The one reader of the environment: every process asks `load_settings()` once and passes values on."""
+"""The only reader of the environment: each process calls `load_settings()` once and passes the values on."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, Va
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from whisper_fleet.shared.errors import BadSetting, SetupError
+from whisper_fleet.shared.fields import BYTES, SECONDS, SegmentSeconds
 from whisper_fleet.shared.models import CrossAttention, Precision
 
 _PREFIX = "WHISPER_FLEET_"
@@ -21,34 +22,37 @@ _LIST = 'a list is JSON, such as ["/data", "/media"]'
 
 
 def _host_name() -> str:
-    """This host as one DNS label: dots would split the queue name `gpu.<host>.<index>`."""
+    """Return this host's name as one DNS label: dots would split the queue name `gpu.<host>.<index>`."""
     return socket.gethostname().split(".")[0].lower()
 
 
 def _redis_url(url: str) -> str:
-    """What redis-py, Celery's broker and its result backend all understand."""
+    """Accept what redis-py, Celery's broker and its result backend all understand."""
     if not re.fullmatch(r"rediss?://[^/?#\s]*(/\d*)?(\?\S+)?", url):
         form = "should be redis://[:password@]host[:port][/database]"
         raise ValueError(f"{form}, with %2F, %3F and %23 for / ? and # in a password")
     if url.startswith("rediss") and not re.search(r"[?&]ssl_cert_reqs=(required|optional|none)\b", url):
         raise ValueError("rediss:// needs ?ssl_cert_reqs=required")
-    if urlsplit(url).port == 0:  # itself a ValueError where it is no port
+    if urlsplit(url).port == 0:  # raises ValueError itself if it is not a port
         raise ValueError("Port out of range 1-65535")
     return url
 
 
-def _at_home(path: Path) -> Path:
+def _expanded(path: Path) -> Path:
     try:
         return path.expanduser()
     except RuntimeError:
-        raise ValueError("nobody knows here whose home is meant") from None
+        raise ValueError("it is unknown whose home is meant") from None
 
 
-_Path = Annotated[Path, AfterValidator(_at_home)]
+_Path = Annotated[Path, AfterValidator(_expanded)]
 
 
 class Settings(BaseSettings):
-    """Every setting of the fleet; WHISPER_FLEET_<NAME> in the environment overrides the default, if not empty."""
+    """Every setting of the fleet. A variable WHISPER_FLEET_<NAME> that is not empty overrides the default.
+
+    The unit of a number is in its field: the names are older than this rule, and stay as they are.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix=_PREFIX,
@@ -59,90 +63,185 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
     )
 
-    # Where things are
-    redis_url: Annotated[str, AfterValidator(_redis_url)] = "redis://127.0.0.1:6379/0"
-    host: str = Field(default_factory=_host_name, pattern=r"^[A-Za-z0-9_-]+$")
-    #: The embedded Redis, spool, sockets, logs and default outputs live below this directory.
-    var_dir: _Path = Path("var")
-    #: Whisper checkpoints, `<name>.pt`; openai-whisper's own cache directory by default.
-    model_dir: Path = Path("~/.cache/whisper")
-    #: Decoded audio of planned segments; put it on storage that all hosts share to decode each file once.
-    spool_dir: _Path | None = None
-    #: Path of ffmpeg; None: from PATH, else the one that imageio-ffmpeg brings.
-    ffmpeg: _Path | None = None
+    # --- where things are ---
+    redis_url: Annotated[str, AfterValidator(_redis_url)] = Field(
+        default="redis://127.0.0.1:6379/0", description="Redis of the fleet: broker, results and ledger."
+    )
+    host: str = Field(
+        default_factory=_host_name,
+        pattern=r"^[A-Za-z0-9_-]+$",
+        description="Name of this host, unique in the fleet, without dots; left out, its short host name.",
+    )
+    var_dir: _Path = Field(
+        default=Path("var"), description="Directory of the embedded Redis, spool, sockets, logs and default outputs."
+    )
+    model_dir: Path = Field(
+        default=Path("~/.cache/whisper"),
+        description="Directory of Whisper checkpoints, <name>.pt; the default is openai-whisper's own cache.",
+    )
+    spool_dir: _Path | None = Field(
+        default=None,
+        description="Directory of the decoded audio of planned segments; left out, spool in WHISPER_FLEET_VAR_DIR. On"
+        " storage that all hosts share, each file is decoded once.",
+    )
+    ffmpeg: _Path | None = Field(
+        default=None, description="Path of ffmpeg; left out, the one on PATH, else the one of imageio-ffmpeg."
+    )
 
-    # Jobs
-    default_model: str = "base"
-    default_precision: Precision = "float16"
-    cross_attention: CrossAttention = "auto"
-    segment_duration: float = Field(default=300.0, ge=30.0, le=3600.0)  # seconds
-    max_attempts: int = Field(default=3, ge=1)
-    #: Directories that file_path and output_path must be below; empty: any that the process may use.
-    media_roots: tuple[_Path, ...] = ()
-    #: URL prefixes that file_path may start with; empty: URLs are refused.
-    url_prefixes: tuple[str, ...] = ()
-    #: URL prefixes that callback_url may start with; empty: callbacks are refused.
-    callback_prefixes: tuple[str, ...] = ()
-    job_retention: float = Field(default=7 * 86400.0, gt=0)  # seconds a finished job stays in the ledger
-    spool_limit_bytes: int = Field(default=50 * 2**30, ge=0)
+    # --- jobs ---
+    default_model: str = Field(default="base", description="Model of requests that name none.")
+    default_precision: Precision = Field(default="float16", description="Precision of requests that name none.")
+    cross_attention: CrossAttention = Field(
+        default="auto",
+        description="How encoded audio is kept and attended to; auto: the form that suits the GPU.",
+    )
+    segment_duration: SegmentSeconds = Field(
+        default=300.0, description="Maximum length of the pieces into which a file is cut."
+    )
+    max_attempts: int = Field(
+        default=3, ge=1, description="Attempts at a segment, and at planning or assembling a job, before the job fails."
+    )
+    media_roots: tuple[_Path, ...] = Field(
+        default=(),
+        description="Directories that file_path and output_path must be below; empty: any that the process may use.",
+    )
+    url_prefixes: tuple[str, ...] = Field(
+        default=(), description="URL prefixes that file_path may start with; empty: URLs are refused."
+    )
+    callback_prefixes: tuple[str, ...] = Field(
+        default=(), description="URL prefixes that callback_url may start with; empty: callbacks are refused."
+    )
+    job_retention: float = Field(
+        default=7 * 86400.0,
+        gt=0,
+        json_schema_extra=SECONDS,
+        description="How long a finished job and its result are kept.",
+    )
+    spool_limit_bytes: int = Field(
+        default=50 * 2**30, ge=0, json_schema_extra=BYTES, description="Maximum size of the spool."
+    )
 
-    # Slots
-    memory_safety_margin: float = Field(default=0.2, ge=0.0, lt=1.0)
-    min_concurrent_tasks: int = Field(default=1, ge=0)
-    max_concurrent_limit: int = Field(default=64, ge=1)
-    #: How many slots of a GPU one physical core can feed with spectrograms (measured: docs/benchmarks.md, CPU).
-    slots_per_core: int = Field(default=32, ge=1)
-    #: What decides the slots of a GPU: memory, fixed:N, or a module of your own, see scheduler/capacity/policies.
-    slot_policy: str = "memory"
-    exclude_gpus: tuple[str, ...] = ()  # indices or UUIDs
+    # --- slots ---
+    memory_safety_margin: float = Field(
+        default=0.2, ge=0.0, lt=1.0, description="Fraction of a GPU's available memory that slots leave free."
+    )
+    min_concurrent_tasks: int = Field(
+        default=1, ge=0, description="Minimum slots of a GPU on which the model fits, however little memory is left."
+    )
+    max_concurrent_limit: int = Field(default=64, ge=1, description="Maximum slots of a GPU.")
+    slots_per_core: int = Field(
+        default=32,
+        ge=1,
+        description="Slots of a GPU that one physical core can feed with spectrograms (measured: docs/benchmarks.md).",
+    )
+    slot_policy: str = Field(
+        default="memory",
+        description="What decides the slots of a GPU: memory, fixed:N, or a module of a third party"
+        " (whisper_fleet.scheduler.capacity.policies).",
+    )
+    exclude_gpus: tuple[str, ...] = Field(
+        default=(), description="Indices or UUIDs of GPUs that the fleet leaves alone."
+    )
+    cuda_visible_devices: str | None = Field(
+        default_factory=lambda: os.environ.get("CUDA_VISIBLE_DEVICES"),
+        description="CUDA's own variable CUDA_VISIBLE_DEVICES, without the prefix: GPUs that it hides are not the"
+        " fleet's; if it is empty, all are hidden.",
+    )
 
-    #: CUDA's own variable, without our prefix: GPUs that it hides are not the fleet's; empty, it hides all.
-    cuda_visible_devices: str | None = Field(default_factory=lambda: os.environ.get("CUDA_VISIBLE_DEVICES"))
+    # --- intervals and timeouts ---
+    autoscale_interval: float = Field(
+        default=5.0, gt=0, json_schema_extra=SECONDS, description="Interval at which slots follow the free memory."
+    )
+    dispatch_interval: float = Field(
+        default=2.0,
+        gt=0,
+        json_schema_extra=SECONDS,
+        description="Maximum interval between two looks for segments to hand out; events cause more.",
+    )
+    ageing: float = Field(
+        default=60.0,
+        gt=0,
+        json_schema_extra=SECONDS,
+        description="A waiting job that is handed no slot for this long rises by one priority.",
+    )
+    recovery_interval: float = Field(
+        default=5.0, gt=0, json_schema_extra=SECONDS, description="Interval at which lost work is looked for."
+    )
+    janitor_interval: float = Field(
+        default=600.0,
+        gt=0,
+        json_schema_extra=SECONDS,
+        description="Interval at which leftovers of the spool and the ledger are removed.",
+    )
+    heartbeat_interval: float = Field(
+        default=2.0, gt=0, json_schema_extra=SECONDS, description="Interval at which a GPU node reports itself."
+    )
+    heartbeat_timeout: float = Field(
+        default=10.0,
+        gt=0,
+        json_schema_extra=SECONDS,
+        description="A GPU without a heartbeat for this long is down; longer than the heartbeat interval.",
+    )
+    lease: float = Field(
+        default=120.0,
+        gt=0,
+        json_schema_extra=SECONDS,
+        description="A running segment that shows no progress for this long is given to another slot.",
+    )
+    assign_timeout: float = Field(
+        default=30.0,
+        gt=0,
+        json_schema_extra=SECONDS,
+        description="An assigned segment that has not started after this time is assigned again.",
+    )
+    drain_timeout: float = Field(
+        default=20.0,
+        ge=0,
+        json_schema_extra=SECONDS,
+        description="A node that stops lets its segments finish for this long, then returns them to the queue.",
+    )
+    engine_timeout: float = Field(
+        default=300.0,
+        gt=0,
+        json_schema_extra=SECONDS,
+        description="An engine that answers nothing for this long is killed and restarted.",
+    )
+    model_idle_timeout: float = Field(
+        default=900.0,
+        gt=0,
+        json_schema_extra=SECONDS,
+        description="A model that is not used for this long is unloaded.",
+    )
 
-    # Rhythm, in seconds
-    autoscale_interval: float = Field(default=5.0, gt=0)
-    dispatch_interval: float = Field(default=2.0, gt=0)
-    #: Waiting jobs that are handed nothing for this long rise by one priority.
-    ageing: float = Field(default=60.0, gt=0)
-    recovery_interval: float = Field(default=5.0, gt=0)
-    janitor_interval: float = Field(default=600.0, gt=0)
-    heartbeat_interval: float = Field(default=2.0, gt=0)
-    heartbeat_timeout: float = Field(default=10.0, gt=0)
-    #: A running segment must show progress within this time or it is given to another slot.
-    lease: float = Field(default=120.0, gt=0)
-    #: An assigned segment must start within this time or it is assigned anew.
-    assign_timeout: float = Field(default=30.0, gt=0)
-    #: A node that is told to stop lets running segments finish for this long, then hands them back.
-    drain_timeout: float = Field(default=20.0, ge=0)
-    #: An engine that answers nothing for this long is killed and started anew.
-    engine_timeout: float = Field(default=300.0, gt=0)
-    model_idle_timeout: float = Field(default=900.0, gt=0)
-
-    # This process
-    #: Which of the host's GPUs a node serves.
-    gpu_index: int = Field(default=0, ge=0)
-    #: The UUID of that GPU, needed for a MIG slice alone; None: the driver's GPU of that index.
-    gpu_uuid: str | None = None
-    #: What a node computes on; auto: a GPU where NVIDIA's driver runs.
-    device: Literal["auto", "cuda", "cpu"] = "auto"
-    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(str.upper)] = "INFO"
+    # --- this process ---
+    gpu_index: int = Field(default=0, ge=0, description="Index of the host's GPU that a node serves.")
+    gpu_uuid: str | None = Field(
+        default=None,
+        description="UUID of that GPU, needed only for a MIG slice; left out, the driver's GPU of that index.",
+    )
+    device: Literal["auto", "cuda", "cpu"] = Field(
+        default="auto", description="What a node computes on; auto: a GPU where NVIDIA's driver runs."
+    )
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(str.upper)] = Field(
+        default="INFO", description="Minimum level of what is logged."
+    )
 
     @field_validator("heartbeat_timeout")
     @classmethod
-    def _outlasts_a_pause(cls, timeout: float, others: ValidationInfo) -> float:
-        """Else a GPU counts as dead between two heartbeats, and its segments are taken from it."""
+    def _is_longer_than_an_interval(cls, timeout: float, others: ValidationInfo) -> float:
+        """Refuse a timeout after which a GPU would count as down between two heartbeats, and lose its segments."""
         if timeout <= others.data.get("heartbeat_interval", 0.0):
             raise ValueError("should be longer than WHISPER_FLEET_HEARTBEAT_INTERVAL")
         return timeout
 
     @property
     def spool(self) -> Path:
-        """Where planned segments' audio is kept."""
+        """Return the directory of the planned segments' audio."""
         return self.spool_dir or self.var_dir / "spool"
 
     @property
     def models(self) -> Path:
-        """The model directory with `~` resolved; SetupError where nobody knows what `~` is."""
+        """Return the model directory with `~` resolved; SetupError where the user has no home."""
         try:
             return self.model_dir.expanduser()
         except RuntimeError:
@@ -151,19 +250,19 @@ class Settings(BaseSettings):
 
 @lru_cache(maxsize=1)
 def load_settings() -> Settings:
-    """The settings of this process, read from the environment the first time; BadSetting names what is wrong."""
+    """Return the settings of this process, read from the environment once; BadSetting names what is wrong."""
     try:
         return Settings()
     except ValidationError as error:
         first = error.errors()[0]
         name, reason = first["loc"][0], first["msg"].removeprefix("Value error, ")
         reason = _LIST if first["type"] == "tuple_type" else reason
-    except SettingsError as error:  # what is no JSON at all
+    except SettingsError as error:  # a list that is not JSON
         name, reason = str(error).split('"')[1], _LIST
     raise BadSetting(name=f"{_PREFIX}{str(name).upper()}", reason=reason)
 
 
 def unknown_names() -> list[str]:
-    """Variables with our prefix that are no setting: mistyped, most likely, and without effect."""
+    """Return the variables with our prefix that are not settings: most likely mistyped, and without effect."""
     ours = [name for name in os.environ if name.upper().startswith(_PREFIX)]
     return sorted(name for name in ours if name.upper().removeprefix(_PREFIX).lower() not in Settings.model_fields)

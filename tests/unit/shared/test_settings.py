@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from whisper_fleet.shared.errors import BadSetting, SetupError
+from whisper_fleet.shared.fields import describe
 from whisper_fleet.shared.settings import Settings, load_settings, unknown_names
 
 
@@ -105,3 +106,13 @@ def test_mistyped_names_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WHISPER_FLEET_MEDIA_ROOT", '["/data"]')
     monkeypatch.setenv("WHISPER_FLEET_MEDIA_ROOTS", '["/data"]')
     assert unknown_names() == ["WHISPER_FLEET_MEDIA_ROOT"]
+
+
+def test_every_setting_is_described_and_every_length_of_time_has_its_unit() -> None:
+    fields = {field.name: field for field in describe(Settings)}
+    assert set(fields) == set(Settings.model_fields)
+    assert all(field.description for field in fields.values())
+    times = [name for name in fields if name.endswith(("_interval", "_timeout", "_duration", "_retention"))]
+    assert {fields[name].unit for name in [*times, "lease", "ageing"]} == {"s"}
+    assert fields["spool_limit_bytes"].unit == "bytes"
+    assert fields["memory_safety_margin"].range == "at least 0, less than 1"
