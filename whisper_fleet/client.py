@@ -1,201 +1,217 @@
-"""The fleet for Python callers: submit, status, result, cancel, watch; neither torch nor whisper needed."""
+"""The client for Python programs: submit, follow and cancel jobs, and read their transcripts."""
 
 from __future__ import annotations
 
 import logging
 import time
 import uuid
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, cast
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import TracebackType
+from typing import Any, Self
 
-from celery import Celery, states
-from celery.exceptions import TimeoutError as ResultTimeout
-from celery.result import AsyncResult
+from celery import Celery
 from kombu.exceptions import OperationalError
+from redis import Redis
 
+from whisper_fleet.errors import JobNotFinished, JobNotFound
+from whisper_fleet.outcome import JobResult, Outcome, ResultFormat
 from whisper_fleet.shared import names
-from whisper_fleet.shared.connect import connect
-from whisper_fleet.shared.errors import BadOption, JobNotFinished, JobNotFound
+from whisper_fleet.shared.connect import UNREACHABLE, connect
+from whisper_fleet.shared.embedded_redis import local_settings
 from whisper_fleet.shared.ledger.actions import JobActions
 from whisper_fleet.shared.ledger.ledger import Ledger
 from whisper_fleet.shared.ledger.records import JobRecord, lane_of
 from whisper_fleet.shared.ledger.registry import GpuRegistry
 from whisper_fleet.shared.requests import FleetDefaults, as_keywords, parse_request
-from whisper_fleet.shared.settings import Settings, load_settings
+from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.wire import GpuStatus, JobProgress, JobState
 
 _log = logging.getLogger(__name__)
 
+#: Changes of a job are published; the ledger is read this often, in seconds, for what a lost connection missed.
+POLL_INTERVAL = 2.0
+
 
 class FleetClient:
-    """Jobs by their ids; thread-safe. Redis errors pass through after half a minute of patience."""
+    """Submit audio to a fleet, follow the jobs and read their transcripts.
 
-    def __init__(self, settings: Settings | None = None) -> None:
-        self._settings = settings or load_settings()
+        with FleetClient(redis_url="redis://:password@10.0.0.5:6379/0") as fleet:
+            job = fleet.submit(file_path="/data/talk.mp3", language="en", output_path="/data/out")
+            for progress in fleet.watch(job):
+                print(progress.stage, progress.seconds_done, progress.seconds_total)
+            print(fleet.result(job).text)
+
+    A job is known by its id. One client may be used by many threads at once. While Redis is unreachable every method
+    retries for half a minute, and then raises `redis.exceptions.RedisError`.
+    """
+
+    def __init__(self, settings: Settings | None = None, *, redis_url: str | None = None) -> None:
+        """Make a client; it connects when it is first used.
+
+        `redis_url` names the fleet's Redis. Without it, that of `settings` is used; without settings, that of
+        WHISPER_FLEET_REDIS_URL in the environment, or of the fleet that runs in this folder.
+        """
+        settings = settings or local_settings()
+        self._settings = settings if redis_url is None else settings.model_copy(update={"redis_url": redis_url})
         url = self._settings.redis_url
-        self._app = Celery("whisper_fleet", broker=url, backend=url, set_as_current=False)
+        # Results are read from Redis itself: Celery's own reader of results is not made for several threads.
+        self._app = Celery("whisper_fleet", broker=url, backend="disabled://", set_as_current=False)
         self._app.conf.update(task_send_sent_event=True, broker_connection_retry_on_startup=True)
+        self._results = ResultFormat(url)
         self._redis = connect(url)
-        self.ledger = Ledger.from_settings(self._redis, self._settings)
-        self._actions = JobActions(self.ledger, self._app)
-        self._fleet = GpuRegistry(self._redis)
+        self._ledger = Ledger.from_settings(self._redis, self._settings)
+        self._actions = JobActions(self._ledger, self._app)
+        self._registry = GpuRegistry(self._redis)
 
-    def submit(self, *, job: str | None = None, **asked: Any) -> str:
-        """Enter a job and send it; its id. A RequestError says which keyword is wrong.
+    def __enter__(self) -> Self:
+        return self
 
-        The ledger knows the job before its message is sent, so that not even a lost message loses it. An id
-        of the caller's own may be sent again: it is one job.
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def submit(self, *, job: str | None = None, **request: Any) -> str:
+        """Submit a job and return its id.
+
+        The keywords are those of the task `transcribe`: `file_path` (absolute, as the fleet's machines see it, or an
+        allowed URL), `model_name`, `language`, `output_path`, `formats`, `priority`, `gpu_ids`, ... A RequestError
+        names a keyword that is wrong. `job` is an id of the caller's choice; submitting it again has no effect.
+
+        The ledger records the job before its message is sent, so that a lost message does not lose the job.
         """
         job = job or str(uuid.uuid4())
-        request = parse_request(asked, self._known())
-        if self.ledger.accept(job, request, time.time()):
-            self._send(names.TRANSCRIBE, job, names.TRANSCRIBE_QUEUE, as_keywords(request))
+        parsed = parse_request(request, self._defaults())
+        if self._ledger.accept(job, parsed, time.time()):
+            self._publish(job, as_keywords(parsed))
         return job
 
     def status(self, job: str) -> JobProgress:
-        """How far a job is, and why nothing moves if nothing moves; raises JobNotFound."""
-        record = self.ledger.job(job)
-        progress = record.progress(time.time())
-        if record.state is JobState.RUNNING and record.started is None:
-            why = self.ledger.why_waits(lane_of(record.request).lane)
-            return progress.model_copy(update={"message": why})
-        if record.state in (JobState.FAILED, JobState.CANCELLED):
-            return progress.model_copy(update={"message": record.error})
-        return progress
+        """Return how far a job is, and why nothing moves if nothing moves; raises JobNotFound."""
+        record = self._ledger.job(job)
+        lane = lane_if_waiting(record)
+        return progress_of(record, self._ledger.why_waits(lane) if lane else None)
 
-    def result(self, job: str, timeout: float | None = None) -> dict[str, Any]:
-        """The transcript; waits for it for `timeout` seconds (None: as long as it takes).
+    def outcome(self, job: str) -> Outcome | None:
+        """Return how a job ended, or None while it has not; raises JobNotFound."""
+        if (outcome := self._stored(job)) is not None:
+            return outcome
+        # A job that is done has a result, which may have come since it was looked for, or may have expired.
+        if self._ledger.job(job).state is not JobState.DONE:
+            return None
+        if (outcome := self._stored(job)) is None:
+            raise self._ledger.not_found(job)
+        return outcome
 
-        Raises JobNotFinished after that, the error of a failed job, and Celery's TaskRevokedError for a
-        cancelled one.
+    def result(self, job: str, timeout: float | None = None) -> JobResult:
+        """Return the transcript, after waiting for it for `timeout` seconds at most (None: without limit).
+
+        Raises JobNotFinished after that time, the error of a failed job, JobCancelled (which is also Celery's
+        TaskRevokedError) for a cancelled job, and JobNotFound.
         """
-        answer = self.answer(job)
-        if timeout == 0 and not answer.ready():
-            raise JobNotFinished(job=job, state=self.ledger.job(job).state)
-        try:
-            return cast("dict[str, Any]", answer.get(timeout=timeout))
-        except ResultTimeout:
-            raise JobNotFinished(job=job, state=self.ledger.job(job).state) from None
+        if (outcome := self.outcome(job)) is None and timeout != 0:
+            outcome = self._wait(job, timeout)
+        if outcome is None:
+            raise JobNotFinished(job=job, state=self._ledger.job(job).state)
+        return outcome.result
 
-    def cancel(self, job: str) -> bool:
-        """End a job, whatever it is doing; False when it had ended before. Raises JobNotFound."""
-        return self._actions.cancel(job, time.time())
+    def watch(self, job: str, interval: float = POLL_INTERVAL) -> Iterator[JobProgress]:
+        """Yield the progress of a job whenever it changes, until the result can be read.
 
-    def watch(self, job: str, interval: float = 0.5) -> Iterator[JobProgress]:
-        """Progress whenever it changed, until the client's answer is there."""
+        A change is seen when the fleet publishes it, at most twice per second. Every `interval` seconds the ledger is
+        read besides, for what is not published: why a job waits, and its estimated time.
+        """
         shown: JobProgress | None = None
-        while not self.answer(job).ready():
-            progress = self.status(job)
-            if progress != shown:
-                shown = progress
-                yield progress
-            time.sleep(interval)
+        with self._publications(job) as wait:
+            while self.outcome(job) is None:
+                progress = self.status(job)
+                if progress != shown:
+                    shown = progress
+                    yield progress
+                wait(interval)
         yield self.status(job)
 
-    def gpus(self) -> list[GpuStatus]:
-        """The GPUs that are up."""
-        return self._fleet.gpus(time.time(), self._settings.heartbeat_timeout)
+    def cancel(self, job: str) -> bool:
+        """Cancel a job that waits or runs; returns False if it had ended before. Raises JobNotFound."""
+        return self._actions.cancel(job, time.time())
 
     def record(self, job: str) -> JobRecord:
-        """All that the ledger knows of a job; raises JobNotFound."""
-        return self.ledger.job(job)
+        """Return the ledger's record of a job: its request, its state and its times; raises JobNotFound."""
+        return self._ledger.job(job)
+
+    def newest(self, count: int) -> list[JobRecord]:
+        """Return the records of the last `count` jobs that were submitted, newest first."""
+        records = []
+        for job in self._ledger.jobs(0, count - 1):
+            with suppress(JobNotFound):  # it expired, and the janitor has not removed its id yet
+                records.append(self.record(job))
+        return records
+
+    def gpus(self) -> list[GpuStatus]:
+        """Return the GPUs that are up: their slots, memory and loaded models, by their last heartbeat."""
+        return self._registry.gpus(time.time(), self._settings.heartbeat_timeout)
 
     def close(self) -> None:
-        """Let go of every connection."""
+        """Close every connection; jobs go on."""
         self._app.close()
         self._redis.close()
 
-    def _known(self) -> FleetDefaults:
+    def _stored(self, job: str) -> Outcome | None:
+        return self._results.outcome(job, self._redis.get(self._results.key(job)))
+
+    def _wait(self, job: str, timeout: float | None) -> Outcome | None:
+        """Wait for a job to end; None after `timeout` seconds."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with self._publications(job) as wait:
+            while (outcome := self.outcome(job)) is None:
+                left = POLL_INTERVAL if deadline is None else deadline - time.monotonic()
+                if left <= 0:
+                    return None
+                wait(min(left, POLL_INTERVAL))
+        return outcome
+
+    @contextmanager
+    def _publications(self, job: str) -> Iterator[Callable[[float], None]]:
+        """Subscribe to a job's changes; yields a function that waits for the next one for so many seconds at most."""
+        # A connection of its own per watched job: those of the pool are for commands.
+        with Redis.from_url(self._settings.redis_url, socket_connect_timeout=5.0) as redis, redis.pubsub() as pubsub:
+
+            def wait(seconds: float) -> None:
+                began = time.monotonic()
+                try:
+                    if not pubsub.subscribed:
+                        pubsub.subscribe(self._results.key(job))
+                    pubsub.get_message(ignore_subscribe_messages=True, timeout=seconds)
+                except UNREACHABLE:
+                    pubsub.reset()
+                    time.sleep(max(0.0, seconds - (time.monotonic() - began)))
+
+            yield wait
+
+    def _defaults(self) -> FleetDefaults:
         return FleetDefaults(
             default_model=self._settings.default_model,
             default_precision=self._settings.default_precision,
             segment_duration=self._settings.segment_duration,
         )
 
-    def _send(self, task: str, job: str, queue: str, keywords: dict[str, Any]) -> None:
-        """An error here would have the caller ask again for what the ledger knows, and recovery will send."""
+    def _publish(self, job: str, keywords: dict[str, Any]) -> None:
+        """Send a job to intake; an error is only logged, because recovery sends what the ledger has recorded."""
         try:
-            self._app.send_task(task, kwargs=keywords, task_id=job, queue=queue)
+            self._app.send_task(names.TRANSCRIBE, kwargs=keywords, task_id=job, queue=names.TRANSCRIBE_QUEUE)
         except OperationalError as error:
             _log.warning("the message of job %s is left to recovery: %s", job, error)
 
-    def answer(self, job: str) -> AsyncResult[Any]:
-        """What Celery holds for a job; raises JobNotFound for one whose answer will never come."""
-        self._redis.ping()  # has the patience that Celery has not
-        answer: AsyncResult[Any] = AsyncResult(job, app=self._app)
-        # An unknown id would be pending for ever. So would a job that is done, if its answer has gone since: that
-        # is looked for again, because it may have come before the ledger was asked.
-        is_done = answer.state == states.PENDING and self.ledger.job(job).state is JobState.DONE
-        if is_done and answer.state == states.PENDING:
-            raise self.ledger.not_found(job)
-        return answer
+
+def lane_if_waiting(record: JobRecord) -> str | None:
+    """Return the lane in which a planned job waits for its first GPU, None if it does not wait."""
+    is_waiting = record.state is JobState.RUNNING and record.started is None
+    return lane_of(record.request).lane if is_waiting else None
 
 
-class QueueManager:
-    """Tasks of one caller, by its own ids: adds them to the fleet and knows which of them are going on."""
-
-    def __init__(self, client: FleetClient | None = None) -> None:
-        self.client = client or FleetClient()
-        self._open: dict[str, JobState] = {}
-
-    def add(self, task: dict[str, Any]) -> str:
-        """Send a task: the keywords of a job, and optionally `task_id`; its id."""
-        asked = dict(task)
-        job = asked.pop("task_id", None)
-        for name in ("file_path", "output_path"):
-            if isinstance(asked.get(name), str) and "://" not in asked[name]:
-                asked[name] = str(Path(asked[name]).absolute())
-        if job is not None and not isinstance(job, str):
-            raise BadOption(name="task_id", reason=f"{job!r} is not a text")
-        job = self.client.submit(job=job, **asked)
-        self._open[job] = JobState.ACCEPTED
-        return job
-
-    def open_tasks(self) -> dict[str, JobProgress]:
-        """The tasks of this caller that have not ended, in the order in which they were added."""
-        going_on = {}
-        for job in list(self._open):
-            try:
-                record = self.client.record(job)
-            except JobNotFound:
-                del self._open[job]
-                continue
-            if record.state.is_final:
-                del self._open[job]
-            else:
-                going_on[job] = self.client.status(job)
-        return going_on
-
-
-class TranscriptionProcessor:
-    """Adds tasks and tells how many run; the fleet itself decides how many may."""
-
-    def __init__(self, queue_manager: QueueManager | None = None) -> None:
-        self._queue = queue_manager or QueueManager()
-
-    def add_task_to_concurrent_queue(self, task: dict[str, Any]) -> str:
-        """Send a task to the fleet; its id."""
-        return self._queue.add(task)
-
-    def get_concurrent_status(self) -> dict[str, int]:
-        """Slots of the fleet, and how many of this caller's tasks run and wait."""
-        return self._concurrent(self._queue.client.gpus(), self._queue.open_tasks())
-
-    def get_system_status(self) -> dict[str, Any]:
-        """GPUs, the concurrency and the open tasks of this caller with their progress."""
-        gpus, tasks = self._queue.client.gpus(), self._queue.open_tasks()
-        return {
-            "gpu_status": [gpu.model_dump() for gpu in gpus],
-            "concurrent_status": self._concurrent(gpus, tasks),
-            "active_tasks": {job: progress.model_dump() for job, progress in tasks.items()},
-        }
-
-    def cleanup_resources(self) -> None:
-        """Let go of every connection; tasks that were added go on."""
-        self._queue.client.close()
-
-    def _concurrent(self, gpus: list[GpuStatus], tasks: dict[str, JobProgress]) -> dict[str, int]:
-        active = sum(progress.stage != "queued" for progress in tasks.values())
-        slots = sum(gpu.slots for gpu in gpus)
-        return {"max_concurrent_tasks": slots, "active_tasks": active, "queue_size": len(tasks) - active}
+def progress_of(record: JobRecord, why_waits: str | None) -> JobProgress:
+    """Return a job's progress with its message: why it waits, or what went wrong."""
+    message = record.error if record.state in (JobState.FAILED, JobState.CANCELLED) else why_waits
+    progress = record.progress(time.time())
+    return progress if message is None else progress.model_copy(update={"message": message})

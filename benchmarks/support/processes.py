@@ -22,7 +22,7 @@ HOST = "bench"
 @contextmanager
 def redis_server(directory: Path) -> Iterator[str]:
     """The URL of a Redis of its own, with an append-only file as in production."""
-    port = free_port("16399")
+    port = free_port(16399)
     command = [str(binaries.redis_server()), "--port", str(port), "--dir", str(directory), "--appendonly", "yes"]
     with subprocess.Popen([*command, "--save", ""], stdout=subprocess.DEVNULL) as server:
         try:

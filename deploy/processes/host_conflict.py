@@ -1,4 +1,4 @@
-"""No two machines of a fleet may have one name: they would read the same queues and take each other's segments."""
+"""Refuse a second machine with the same name: both would read the same queues and take each other's segments."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from whisper_fleet.shared.ledger.registry import GpuRegistry
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.wire import GpuStatus
 
-_LOOK_SECONDS = 0.2
+_POLL_SECONDS = 0.2
 
 
-def refuse_host_conflict(redis_url: str, settings: Settings) -> None:
-    """SetupError where another machine of this one's name is up; to be called while no fleet is up here.
+def refuse_host_conflict(settings: Settings) -> None:
+    """Raise SetupError if a machine with our name is up; call it while no fleet is up here.
 
-    A Redis that is away is waited for later, one that refuses us is not.
+    Connection errors are ignored, since the fleet retries later; authentication errors are raised now.
     """
     try:
-        with connect_fail_fast(redis_url) as redis:
-            alive = _who_beats(redis, settings)
+        with connect_fail_fast(settings.redis_url) as redis:
+            alive = _alive_under_our_name(redis, settings)
     except AuthenticationError:
         raise
     except UNREACHABLE:
@@ -34,19 +34,19 @@ def refuse_host_conflict(redis_url: str, settings: Settings) -> None:
         raise SetupError(what="a name of this machine's own", fix=fix)
 
 
-def _who_beats(redis: Redis, settings: Settings) -> str | None:
-    """A GPU of this name whose heartbeat moves: what is left of one that died here stands still, and soon is old."""
-    fleet, seen = GpuRegistry(redis), dict[str, float]()
-    deadline = time.monotonic() + settings.heartbeat_timeout  # where clocks differ nothing gets old in time
+def _alive_under_our_name(redis: Redis, settings: Settings) -> str | None:
+    """Return a GPU under our host name that still sends heartbeats; an entry left by a dead one does not change."""
+    registry, seen = GpuRegistry(redis), dict[str, float]()
+    deadline = time.monotonic() + settings.heartbeat_timeout  # with clocks that differ an entry may never expire
     while time.monotonic() < deadline:
-        ours = [gpu for gpu in fleet.gpus(time.time(), settings.heartbeat_timeout) if gpu.host == settings.host]
-        if (moved := who_moved(seen, ours)) is not None or not ours:
-            return moved
+        ours = [gpu for gpu in registry.gpus(time.time(), settings.heartbeat_timeout) if gpu.host == settings.host]
+        if (alive := gpu_with_newer_heartbeat(seen, ours)) is not None or not ours:
+            return alive
         seen = {gpu.id: gpu.heartbeat for gpu in ours} | seen
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_POLL_SECONDS)
     return None
 
 
-def who_moved(seen: Mapping[str, float], gpus: Iterable[GpuStatus]) -> str | None:
-    """A GPU that sent a heartbeat since it was seen."""
+def gpu_with_newer_heartbeat(seen: Mapping[str, float], gpus: Iterable[GpuStatus]) -> str | None:
+    """Return the id of a GPU that sent a heartbeat since it was first seen."""
     return next((gpu.id for gpu in gpus if gpu.heartbeat > seen.get(gpu.id, gpu.heartbeat)), None)

@@ -1,4 +1,4 @@
-"""Every process of a machine and its command line, see docs/architecture.md. Pure."""
+"""Every process of a machine with its command line, see docs/architecture.md. Pure."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ _CELERY = (sys.executable, "-m", "celery")
 class Program:
     """A process that the supervisor keeps alive."""
 
-    name: str  # of its log file, too
+    name: str  # also that of its log file
     command: tuple[str, ...]
     environment: dict[str, str] = field(default_factory=dict)
     stop_seconds: int = 10  # from SIGTERM to SIGKILL
-    #: What it gets when the supervisor is killed: Redis shall still write, the others shall go at once.
+    #: Sent when the supervisor is killed: Redis still has to write, the others must end at once.
     orphan_signal: str = "SIGKILL"
 
 
 def redis(server: Path, config: Path) -> Program:
-    """The embedded Redis."""
+    """Return the program of the embedded Redis."""
     return Program(name="redis", command=(str(server), str(config)), orphan_signal="SIGTERM")
 
 
 def fleet(
     settings: Settings, *, gpus: Sequence[int], cores: int, beat_schedule: Path, flower_port: int
 ) -> list[Program]:
-    """All that speaks through Redis: beat, scheduler, intake, a node for each GPU index, Flower."""
+    """Return the programs that use Redis: beat, scheduler, intake, a node per GPU index, Flower."""
     return [
         _beat(settings, beat_schedule),
         _scheduler(settings),
@@ -49,14 +49,14 @@ def _beat(settings: Settings, schedule: Path) -> Program:
 
 
 def _scheduler(settings: Settings) -> Program:
-    own = f"{names.SCHEDULER_QUEUE},{names.scheduler_queue(settings.host)}"
-    node = _worker("whisper_fleet.scheduler.app", names.scheduler_node(settings.host), own, settings)
+    queues = f"{names.SCHEDULER_QUEUE},{names.scheduler_queue(settings.host)}"
+    node = _worker("whisper_fleet.scheduler.app", names.scheduler_node(settings.host), queues, settings)
     return Program(name="scheduler", command=(*node, "-c", "2", "-I", "whisper_fleet.scheduler.tasks"))
 
 
 def _intake(settings: Settings, processes: int) -> Program:
-    both = f"{names.TRANSCRIBE_QUEUE},{names.ASSEMBLE_QUEUE}"
-    node = _worker("whisper_fleet.scheduler.app", names.intake_node(settings.host), both, settings)
+    queues = f"{names.TRANSCRIBE_QUEUE},{names.ASSEMBLE_QUEUE}"
+    node = _worker("whisper_fleet.scheduler.app", names.intake_node(settings.host), queues, settings)
     return Program(name="intake", command=(*node, "-c", str(processes), "-I", "whisper_fleet.scheduler.intake.tasks"))
 
 
@@ -75,13 +75,13 @@ def _gpu_node(settings: Settings, index: int) -> Program:
 
 
 def _flower(settings: Settings, port: int) -> Program:
-    """Read-only: its buttons would resize pools behind the autoscaler's back. Serves the fleet's metrics, too."""
+    """Return Flower, which also serves the metrics; read-only, because its buttons would bypass the autoscaler."""
     options = ("--address=127.0.0.1", f"--port={port}", "--read_only")
     app, logging = "whisper_fleet.scheduler.monitoring.flower_app", f"--logging={settings.log_level.lower()}"
     command = (*_CELERY, "-A", app, "flower", *options, logging)
     return Program(name="flower", command=command, stop_seconds=5)
 
 
-def _worker(app: str, node: str, queues_read: str, settings: Settings) -> tuple[str, ...]:
-    options = ("-n", node, "-Q", queues_read, "--without-gossip", "--loglevel", settings.log_level)
+def _worker(app: str, node: str, queues: str, settings: Settings) -> tuple[str, ...]:
+    options = ("-n", node, "-Q", queues, "--without-gossip", "--loglevel", settings.log_level)
     return (*_CELERY, "-A", app, "worker", *options)

@@ -1,4 +1,4 @@
-"""The fleet in the foreground: a supervisord keeps all processes alive, and this process keeps it alive."""
+"""The fleet in the foreground: supervisord restarts the processes, and this process restarts supervisord."""
 
 from __future__ import annotations
 
@@ -15,114 +15,122 @@ import psutil
 from whisper_fleet.deploy.processes import programs
 from whisper_fleet.deploy.processes.configuration import redis_config, supervisor_config, tied_to_parent
 from whisper_fleet.deploy.processes.host_conflict import refuse_host_conflict
-from whisper_fleet.deploy.processes.state_dir import REDIS_URL, StateDir, flower_port, write_private
+from whisper_fleet.deploy.processes.state_dir import StateDir, free_port, write_private
 from whisper_fleet.scheduler.capacity.devices import read_devices
 from whisper_fleet.shared import binaries
+from whisper_fleet.shared.embedded_redis import is_embedded
 from whisper_fleet.shared.settings import Settings
 
 _log = logging.getLogger(__name__)
 
-_LOOK_SECONDS = 0.2
+_FLOWER_PORT = 5555
+_POLL_SECONDS = 0.2
 _RESTART_PAUSE_SECONDS = 1.0
 #: Longer than any process of the fleet may take to stop, see programs.Program.stop_seconds.
 _STOP_MARGIN_SECONDS = 40.0
 
 
 class Supervisor:
-    """What runs in the foreground: the addresses of the fleet, and the thread that guards its supervisor."""
+    """Starts supervisord with the fleet's processes, starts it again when it dies, and stops it.
 
-    def __init__(self, home: StateDir, settings: Settings) -> None:
-        self.home = home
-        self.is_embedded = "redis_url" not in settings.model_fields_set
-        self._redis_address = home.embedded_redis_address() if self.is_embedded else None
-        self.redis_url = _url(self._redis_address) if self._redis_address else settings.redis_url
-        self._flower_port = flower_port()
+    `settings` are those that the processes get: with the address of the embedded Redis if none was configured.
+    """
+
+    def __init__(self, state: StateDir, settings: Settings) -> None:
+        self.state = state
+        self.is_embedded = is_embedded(settings)
+        self._redis_address = state.embedded_redis_address() if self.is_embedded else None
+        if self._redis_address is not None:
+            settings = settings.model_copy(update={"redis_url": _url(*self._redis_address)})
+        self.settings = settings
+        self._flower_port = free_port(_FLOWER_PORT)
         self.flower_url = f"http://127.0.0.1:{self._flower_port}"
-        self._settings = settings
         self._stop = threading.Event()
-        self._hurry = threading.Event()
-        self._guard = threading.Thread(target=self._keep_supervisor, name="guard")
+        self._kill = threading.Event()
+        self._guard = threading.Thread(target=self._keep_supervisord, name="guard")
 
     def start(self) -> None:
-        """Writes the configuration and starts everything; returns at once."""
+        """Write the configuration and start everything; returns at once."""
         self._configure()
         self._guard.start()
 
     def stop(self) -> None:
-        """Ends everything and waits for it; Ctrl-C meanwhile ends it the hard way."""
+        """Stop everything and wait until it has ended; Ctrl-C meanwhile kills it."""
         self._stop.set()
         while self._guard.is_alive():
             try:
                 self._guard.join()
             except KeyboardInterrupt:
-                self._hurry.set()
+                self._kill.set()
 
     def _configure(self) -> None:
         redis = None
-        if self._redis_address:
-            write_private(self.home.redis_config, redis_config(self.home, *self._redis_address))
-            self.home.tell_redis_url(self.redis_url)
-            redis = programs.redis(binaries.redis_server(), self.home.redis_config)
+        if self._redis_address is not None:
+            write_private(self.state.redis_config, redis_config(self.state, *self._redis_address))
+            self.state.write_redis_url(self.settings.redis_url)
+            redis = programs.redis(binaries.redis_server(), self.state.redis_config)
         fleet = programs.fleet(
-            self._settings,
-            gpus=[gpu.index for gpu in read_devices(self._settings).gpus],
+            self.settings,
+            gpus=[gpu.index for gpu in read_devices(self.settings).gpus],
             cores=psutil.cpu_count(logical=False) or 1,
-            beat_schedule=self.home.beat_schedule,
+            beat_schedule=self.state.beat_schedule,
             flower_port=self._flower_port,
         )
-        self.home.supervisor_config.write_text(supervisor_config(self.home, redis, fleet))
+        self.state.supervisor_config.write_text(supervisor_config(self.state, redis, fleet))
 
-    def _keep_supervisor(self) -> None:
-        """Until we stop: a supervisor that dies takes its processes with it, and they come back with it."""
+    def _keep_supervisord(self) -> None:
+        """Run supervisord until we stop; if it dies, its processes die and come back with it."""
         while not self._stop.is_set():
-            self._supervise()
+            self._run_supervisord()
             if not self._stop.wait(_RESTART_PAUSE_SECONDS):
-                _log.warning("the supervisor died and is started again")
+                _log.warning("supervisord died and is started again")
 
-    def _supervise(self) -> None:
-        """One life of a supervisor."""
-        command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(self.home.supervisor_config)]
-        supervisor = subprocess.Popen(
+    def _run_supervisord(self) -> None:
+        """Run supervisord once, until it dies or we stop."""
+        command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(self.state.supervisor_config)]
+        supervisord = subprocess.Popen(
             tied_to_parent("SIGTERM", command),
             env=self._environment(),
             stdin=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is ours to pass on
+            start_new_session=True,  # so that Ctrl-C reaches this process only, which then stops it in order
         )
-        while supervisor.poll() is None and not self._stop.wait(_LOOK_SECONDS):
+        while supervisord.poll() is None and not self._stop.wait(_POLL_SECONDS):
             pass
-        self._end(supervisor)
+        self._end(supervisord)
 
-    def _end(self, supervisor: subprocess.Popen[bytes]) -> None:
-        """Asks it to end everything in order; if it cannot, its death ends them."""
-        supervisor.terminate()
-        patience = self._settings.drain_timeout + _STOP_MARGIN_SECONDS
-        while supervisor.poll() is None:
-            patience -= _LOOK_SECONDS
-            if self._hurry.wait(_LOOK_SECONDS) or patience < 0:
-                supervisor.kill()
-                supervisor.wait()
+    def _end(self, supervisord: subprocess.Popen[bytes]) -> None:
+        """Ask supervisord to stop everything in order; kill it if that takes too long, which ends the processes."""
+        supervisord.terminate()
+        seconds_left = self.settings.drain_timeout + _STOP_MARGIN_SECONDS
+        while supervisord.poll() is None:
+            seconds_left -= _POLL_SECONDS
+            if self._kill.wait(_POLL_SECONDS) or seconds_left < 0:
+                supervisord.kill()
+                supervisord.wait()
 
     def _environment(self) -> dict[str, str]:
-        """What every process reads its settings from; the Redis password is in no command line."""
-        own = {REDIS_URL: self.redis_url, "WHISPER_FLEET_VAR_DIR": str(self.home.var)}
-        return {**os.environ, **own}
+        """Return the environment from which every process reads its settings; command lines hold no password."""
+        settings = {
+            "WHISPER_FLEET_REDIS_URL": self.settings.redis_url,
+            "WHISPER_FLEET_VAR_DIR": str(self.state.var),
+        }
+        return {**os.environ, **settings}
 
 
 @contextlib.contextmanager
-def fleet_up(settings: Settings) -> Iterator[Supervisor]:
-    """The whole fleet, for as long as the context: with an embedded Redis unless one is configured."""
-    home = StateDir(settings)
-    with home.taken():
-        front = Supervisor(home, settings)
-        if not front.is_embedded:
-            refuse_host_conflict(front.redis_url, settings)
-        front.start()
+def running_fleet(settings: Settings) -> Iterator[Supervisor]:
+    """Run the whole fleet within the context, with an embedded Redis unless one is configured."""
+    state = StateDir(settings)
+    with state.locked():
+        supervisor = Supervisor(state, settings)
+        if not supervisor.is_embedded:
+            refuse_host_conflict(supervisor.settings)
+        supervisor.start()
         try:
-            yield front
+            yield supervisor
         finally:
-            front.stop()
+            supervisor.stop()
 
 
-def _url(address: tuple[int, str]) -> str:
-    port, password = address
+def _url(port: int, password: str) -> str:
     return f"redis://:{password}@127.0.0.1:{port}/0"

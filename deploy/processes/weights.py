@@ -1,18 +1,22 @@
-"""Has a model's weights brought by the worker side, which may use torch; at once if they are there."""
+"""Have a model's weights downloaded by a process of the worker side, which may import torch."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 from whisper_fleet.shared.errors import FleetError, SetupError
 from whisper_fleet.shared.models import checkpoint_path, resolve
 from whisper_fleet.shared.settings import Settings
 
 
-def bring_weights(model: str, settings: Settings) -> None:
-    """Makes sure of the checkpoint and tells on the terminal what it fetches; SetupError if it cannot."""
+def bring_weights(model: str, settings: Settings) -> Path:
+    """Return the path of a model's checkpoint, downloading it if it is missing or incomplete.
+
+    Progress goes to the terminal. SetupError when there is no way to get it.
+    """
     path = checkpoint_path(model, settings.models).absolute()
     try:
         resolve(str(path), path.parent)
@@ -21,3 +25,4 @@ def bring_weights(model: str, settings: Settings) -> None:
         command = [sys.executable, "-m", "whisper_fleet.workers.weights", model]
         if subprocess.run(command, env=environment, check=False).returncode != 0:
             raise SetupError(what=f"the model {model}", fix="see above") from None
+    return path

@@ -11,8 +11,6 @@ from pathlib import Path
 
 import psutil
 
-from whisper_fleet.deploy.processes.state_dir import REDIS_URL
-
 REPOSITORY = Path(__file__).parents[2]
 COMMAND = str(Path(sys.executable).parent / "whisper-fleet")
 
@@ -41,7 +39,7 @@ class FleetCommand:
     def __init__(self, folder: Path, model_dir: Path, *command: str) -> None:
         self.var = folder / "var"
         self.log = folder / f"{command[0]}.log"
-        self.environment = {name: value for name, value in os.environ.items() if name != REDIS_URL}
+        self.environment = {name: value for name, value in os.environ.items() if name != "WHISPER_FLEET_REDIS_URL"}
         self.environment["WHISPER_FLEET_VAR_DIR"] = str(self.var)
         self.environment["WHISPER_FLEET_MODEL_DIR"] = str(model_dir)
         call = [COMMAND, *command]

@@ -1,4 +1,4 @@
-"""`doctor`: what this machine has for a fleet, what is wrong and how to mend it."""
+"""`doctor`: what this machine has for a fleet, what is wrong and how to fix it."""
 
 from __future__ import annotations
 
@@ -6,20 +6,18 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 import click
 from redis import Redis
 from redis.exceptions import RedisError
-from rich.console import Console
-from rich.markup import escape
 
-from whisper_fleet.deploy.processes.state_dir import use_embedded_redis
+from whisper_fleet.cli.printing import Finding, print_findings
 from whisper_fleet.scheduler.capacity.devices import Devices, problem_of, read_devices, slots_of
 from whisper_fleet.scheduler.capacity.nvml import GpuReading
 from whisper_fleet.shared import binaries
+from whisper_fleet.shared.embedded_redis import is_embedded, local_settings
 from whisper_fleet.shared.errors import FleetError
 from whisper_fleet.shared.ledger.registry import GpuRegistry
 from whisper_fleet.shared.models import MODELS, canonical, resolve
@@ -27,43 +25,33 @@ from whisper_fleet.shared.settings import Settings, unknown_names
 from whisper_fleet.shared.units import readable_bytes
 from whisper_fleet.shared.wire import GpuStatus
 
-_MARKS = {"good": "[green]✓[/green]", "note": "[yellow]•[/yellow]", "bad": "[red]✗[/red]"}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the report; only what is bad keeps a fleet from working."""
-
-    kind: str  # good, note or bad
-    text: str
-
 
 @click.command()
 def doctor() -> None:
-    """Tell what is here, what is wrong and how to mend it; exit code 1 if a fleet cannot run."""
-    settings = use_embedded_redis()
+    """Check this machine: what is wrong and how to fix it; exit code 1 if a fleet cannot run."""
+    settings = local_settings()
     findings = [finding for check in _CHECKS for finding in check(settings)]
-    report(findings)
+    print_findings(findings)
     if any(finding.kind == "bad" for finding in findings):
         sys.exit(1)
 
 
 def _names(_: Settings) -> Iterator[Finding]:
     for name in unknown_names():
-        yield Finding("note", f"{name} is no setting and has no effect: see shared/settings.py")
+        yield Finding("note", f"{name} is not a setting and has no effect: see shared/settings.py")
 
 
 def _folder(settings: Settings) -> Iterator[Finding]:
-    """Whether `var` can be made, or written to."""
+    """Check that the state directory exists or can be made, and can be written to."""
     var = settings.var_dir.absolute()
     nearest = next(folder for folder in (var, *var.parents) if folder.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         fix = "correct that, or choose another folder with WHISPER_FLEET_VAR_DIR"
-        yield Finding("bad", f"{nearest} is no folder that can be written to: {fix}")
+        yield Finding("bad", f"{nearest} is not a folder that can be written to: {fix}")
 
 
 def redis_findings(settings: Settings) -> Iterator[Finding]:
-    """Whether Redis answers, keeps what it is given, and has the same time as this machine."""
+    """Check that Redis answers, keeps what it is given, and has the same time as this machine."""
     where = settings.redis_url.rsplit("@", 1)[-1]
     try:
         with Redis.from_url(settings.redis_url, socket_connect_timeout=2.0, socket_timeout=2.0) as redis:
@@ -79,25 +67,25 @@ def redis_findings(settings: Settings) -> Iterator[Finding]:
     yield from _memory_findings(memory)
     if not persistent:
         yield Finding("note", "Redis forgets all jobs when it stops: set appendonly yes")
-    if abs(ahead) > settings.heartbeat_timeout / 2:  # to others its GPUs would seem silent
+    if abs(ahead) > settings.heartbeat_timeout / 2:  # other machines would take its GPUs for dead
         off = f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'}"
         yield Finding("bad", f"the clock here is {off} that of Redis' machine: have both follow a time server")
 
 
 def _memory_findings(memory: Mapping[str, Any]) -> Iterator[Finding]:
-    """Whether Redis keeps all that it is given, and has room for more."""
-    policy, used, most = memory["maxmemory_policy"], memory["used_memory"], memory["maxmemory"]
+    """Check that Redis keeps all that it is given, and has room for more."""
+    policy, used, limit = memory["maxmemory_policy"], memory["used_memory"], memory["maxmemory"]
     if policy != "noeviction":
         fix = "set maxmemory-policy noeviction"
-        yield Finding("bad", f"Redis may throw jobs away (maxmemory-policy is {policy}): {fix}")
-    elif 0 < most <= used:  # 0: as much as there is
-        fix = "raise maxmemory, or have jobs forgotten sooner with WHISPER_FLEET_JOB_RETENTION"
-        full = f"{readable_bytes(used)} used, maxmemory is {readable_bytes(most)}"
-        yield Finding("bad", f"Redis is full and takes nothing in ({full}): {fix}")
+        yield Finding("bad", f"Redis may drop jobs (maxmemory-policy is {policy}): {fix}")
+    elif 0 < limit <= used:  # 0: no limit
+        fix = "raise maxmemory, or keep jobs for a shorter time with WHISPER_FLEET_JOB_RETENTION"
+        full = f"{readable_bytes(used)} used, maxmemory is {readable_bytes(limit)}"
+        yield Finding("bad", f"Redis is full and accepts no writes ({full}): {fix}")
 
 
 def _no_redis(settings: Settings, where: str, error: RedisError) -> Iterator[Finding]:
-    if "redis_url" in settings.model_fields_set:
+    if not is_embedded(settings):
         fix = "start it, or correct WHISPER_FLEET_REDIS_URL"
         yield Finding("bad", f"Redis does not answer at {where} ({error}): {fix}")
         return
@@ -110,24 +98,17 @@ def _no_redis(settings: Settings, where: str, error: RedisError) -> Iterator[Fin
 def _ffmpeg(settings: Settings) -> Iterator[Finding]:
     try:
         path = binaries.ffmpeg(settings.ffmpeg)
-        told = subprocess.run([path, "-version"], capture_output=True, text=True, timeout=10, check=True)
+        version = subprocess.run([path, "-version"], capture_output=True, text=True, timeout=10, check=True)
     except FleetError as error:
         yield Finding("bad", str(error))
     except (OSError, subprocess.SubprocessError) as error:
         yield Finding("bad", f"{path} does not run ({error}): install ffmpeg")
     else:
-        yield Finding("good", f"{' '.join(told.stdout.split()[:3])} at {path}")
-
-
-def report(findings: Iterable[Finding]) -> None:
-    """Prints a line for each."""
-    console = Console()
-    for finding in findings:
-        console.print(f"{_MARKS[finding.kind]} {escape(finding.text)}", highlight=False, soft_wrap=True)
+        yield Finding("good", f"{' '.join(version.stdout.split()[:3])} at {path}")
 
 
 def device_findings(settings: Settings) -> Iterator[Finding]:
-    """What this machine computes on, with the slots of each device."""
+    """Report what this machine computes on, with the slots per device."""
     devices = read_devices(settings)
     host = devices.host
     memory = f"{readable_bytes(host.free_bytes)} of {readable_bytes(host.total_bytes)} memory free"
@@ -149,7 +130,7 @@ def _device(gpu: GpuReading, devices: Devices, status: GpuStatus | None, setting
 
 
 def _statuses(settings: Settings) -> dict[int, GpuStatus]:
-    """What this host's nodes report; nothing while no fleet is up."""
+    """Return what this host's nodes report, by GPU index; nothing while no fleet is up."""
     try:
         with Redis.from_url(settings.redis_url, socket_connect_timeout=2.0, socket_timeout=2.0) as redis:
             alive = GpuRegistry(redis).gpus(time.time(), settings.heartbeat_timeout)
@@ -159,20 +140,21 @@ def _statuses(settings: Settings) -> dict[int, GpuStatus]:
 
 
 def _models(settings: Settings) -> Iterator[Finding]:
-    """Which checkpoints are here and whole."""
+    """Report which checkpoints are here and complete."""
     here = [name for name in MODELS if name == canonical(name) and (settings.models / f"{name}.pt").exists()]
-    torn = []
+    broken = []
     for name in here:
         try:
             resolve(str((settings.models / f"{name}.pt").absolute()), settings.models)
         except FleetError as error:
-            torn.append(name)
-            yield Finding("bad", f"{error} Remove it; `make run MODEL={name}` fetches it anew.")
-    whole = [name for name in here if name not in torn]
-    if whole:
-        yield Finding("good", f"models in {settings.models}: {', '.join(whole)}")
-    if settings.default_model not in whole:
-        text = f"the default model {settings.default_model} is not in {settings.models}: `make up` fetches it"
+            broken.append(name)
+            yield Finding("bad", f"{error} Remove it; `whisper-fleet fetch {name}` downloads it again.")
+    complete = [name for name in here if name not in broken]
+    if complete:
+        yield Finding("good", f"models in {settings.models}: {', '.join(complete)}")
+    if settings.default_model not in complete:
+        fix = f"`whisper-fleet fetch {settings.default_model}` downloads it"
+        text = f"the default model {settings.default_model} is not in {settings.models}: {fix}"
         yield Finding("note", text)
 
 

@@ -13,10 +13,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from whisper_fleet.cli.client import JobClient
+from whisper_fleet.cli.connection import connect_client
 from whisper_fleet.cli.request_options import keywords, request_options
 from whisper_fleet.cli.watching import stage_of, watch_to_the_end
-from whisper_fleet.deploy.processes.state_dir import use_embedded_redis
+from whisper_fleet.shared.embedded_redis import local_settings
+from whisper_fleet.shared.errors import JobNotFinished
 from whisper_fleet.shared.ledger.records import JobRecord
 from whisper_fleet.shared.wire import JobState
 
@@ -27,11 +28,11 @@ _NEWEST = 20
 @click.argument("files", nargs=-1, required=True)
 @request_options
 @click.option("--wait", is_flag=True, help="Show progress and print the transcripts.")
-def submit(files: tuple[str, ...], wait: bool, options: tuple[str, ...], **asked: Any) -> None:
-    """Send FILES (paths as the fleet's machines see them, or allowed URLs) to the fleet."""
-    client = JobClient(use_embedded_redis())
-    asked = keywords(asked, options)
-    jobs = {client.submit(file_path=_absolute(file), **asked): file for file in files}
+def submit(files: tuple[str, ...], wait: bool, options: tuple[str, ...], **given: Any) -> None:
+    """Submit FILES, which are paths as the fleet's machines see them, or allowed URLs."""
+    client = connect_client(local_settings())
+    request = keywords(given, options)
+    jobs = {client.submit(file_path=_absolute(file), **request): file for file in files}
     if not wait:
         for job, file in jobs.items():
             click.echo(f"{job}  {file}")
@@ -43,37 +44,40 @@ def submit(files: tuple[str, ...], wait: bool, options: tuple[str, ...], **asked
 @click.command()
 @click.argument("job", required=False)
 def status(job: str | None) -> None:
-    """How far JOB is; without JOB, the last jobs, a line each."""
-    client = JobClient(use_embedded_redis())
+    """Show how far JOB is; without JOB, list the newest jobs."""
+    client = connect_client(local_settings())
     records = [client.record(job)] if job else client.newest(_NEWEST)
     table = Table(box=None, header_style="bold")
     for heading, least in (("job", 36), ("state", 12), ("progress", 14), ("file", 10)):
         table.add_column(heading, min_width=least, no_wrap=job is None, overflow="fold" if job else "ellipsis")
     for record in records:
         file = record.request.file_path
-        told = (record.job, record.state, _how_far(record, job is None), file if job else PurePath(file).name)
-        table.add_row(*map(escape, told))
+        row = (record.job, record.state, _how_far(record, job is None), file if job else PurePath(file).name)
+        table.add_row(*map(escape, row))
     Console().print(table if records else "no jobs")
 
 
 @click.command()
 @click.argument("job")
-@click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole result as JSON.")
 def result(job: str, as_json: bool) -> None:
     """Print the transcript of JOB."""
-    outcome = JobClient(use_embedded_redis()).result(job)
-    if outcome.transcript is None:
+    client = connect_client(local_settings())
+    outcome = client.outcome(job)
+    if outcome is None:
+        raise JobNotFinished(job=job, state=client.record(job).state)
+    if not outcome.succeeded:
         sys.exit(outcome.error)
-    everything = json.dumps(outcome.transcript, ensure_ascii=False, indent=2)
-    click.echo(everything if as_json else outcome.transcript["text"].strip())
+    everything = json.dumps(outcome.data, ensure_ascii=False, indent=2)
+    click.echo(everything if as_json else outcome.result.text.strip())
 
 
 @click.command()
 @click.argument("job")
 def cancel(job: str) -> None:
     """Stop JOB at its next window."""
-    ended = JobClient(use_embedded_redis()).cancel(job)
-    click.echo("cancelled" if ended else "it had ended before")
+    cancelled = connect_client(local_settings()).cancel(job)
+    click.echo("cancelled" if cancelled else "it had ended before")
 
 
 def _how_far(record: JobRecord, is_brief: bool) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+from importlib import import_module
 from types import FrameType
 
 import click
@@ -12,29 +13,52 @@ from celery.exceptions import OperationalError as CeleryOperationalError
 from kombu.exceptions import OperationalError
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
-from whisper_fleet.cli.doctor import doctor
-from whisper_fleet.cli.jobs import cancel, result, status, submit
-from whisper_fleet.cli.slots import slots
-from whisper_fleet.cli.up import run, up
+from whisper_fleet.cli.extras import missing_extras, unavailable
+from whisper_fleet.shared.embedded_redis import local_settings
 from whisper_fleet.shared.errors import FleetError
 from whisper_fleet.shared.settings import load_settings
 
+#: The module of each command, and the extras without which it cannot be loaded, or cannot do anything.
+_COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "submit": ("jobs", ()),
+    "status": ("jobs", ()),
+    "result": ("jobs", ()),
+    "cancel": ("jobs", ()),
+    "doctor": ("doctor", ("server",)),
+    "slots": ("slots", ("server",)),
+    "fetch": ("fetch", ("gpu",)),
+    "up": ("up", ("server", "gpu")),
+    "run": ("up", ("server", "gpu")),
+}
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+class _Commands(click.Group):
+    """Loads a command when it is named: the light installation has only some of what they import."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, extras = _COMMANDS[cmd_name]
+        if missing := missing_extras(extras):
+            return unavailable(cmd_name, missing)
+        command: click.Command = getattr(import_module(f"whisper_fleet.cli.{module}"), cmd_name)
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="whisper-fleet")
 def commands() -> None:
     """Transcribe audio with OpenAI Whisper on many GPUs. Settings: WHISPER_FLEET_* in the environment."""
     logging.basicConfig(level=load_settings().log_level, format="%(levelname)s %(name)s: %(message)s")
 
 
-for command in (submit, status, result, cancel, doctor, slots, up, run):
-    commands.add_command(command)
-
-
 def main() -> None:
-    """Runs a command; what can go wrong ends as one sentence and exit code 1, Ctrl-C as 130."""
+    """Run a command; a failure ends as one sentence and exit code 1, Ctrl-C as exit code 130."""
     for name in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(name) is not signal.SIG_IGN:  # as after nohup, which is to outlive its terminal
+        if signal.getsignal(name) is not signal.SIG_IGN:  # nohup ignores it, to outlive its terminal
             signal.signal(name, _stop)
     try:
         commands(standalone_mode=False)
@@ -51,14 +75,14 @@ def main() -> None:
         sys.exit(f"Redis at {_where()} answers, but refuses ({error}): see `whisper-fleet doctor`.")
     except (RedisError, OperationalError, CeleryOperationalError) as error:
         sys.exit(f"Redis at {_where()} does not answer ({error}): start a fleet with `make up`.")
-    except OSError as error:  # a folder that is full or not ours
+    except OSError as error:  # a full disk, or a folder without permission
         sys.exit(f"{error.filename or type(error).__name__}: {error.strerror or error}")
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    """Termination, or a closed terminal, ends a command in order, like Ctrl-C."""
+    """End a command in order on termination or a closed terminal, like Ctrl-C."""
     sys.exit(128 + number)
 
 
 def _where() -> str:
-    return load_settings().redis_url.rsplit("@", 1)[-1]
+    return local_settings().redis_url.rsplit("@", 1)[-1]

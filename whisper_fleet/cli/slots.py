@@ -1,4 +1,4 @@
-"""`slots`: how many slots each GPU of this machine has and why, or how many a GPU of some size would have."""
+"""`slots`: how many slots each GPU of this machine has and why, or how many a GPU of a given size would have."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from typing import get_args
 
 import click
 
-from whisper_fleet.cli.doctor import Finding, device_findings, report
-from whisper_fleet.deploy.processes.state_dir import use_embedded_redis
+from whisper_fleet.cli.doctor import device_findings
+from whisper_fleet.cli.printing import Finding, print_findings
 from whisper_fleet.scheduler.capacity.devices import Devices, slots_of
 from whisper_fleet.scheduler.capacity.nvml import GpuReading
+from whisper_fleet.shared.embedded_redis import local_settings
 from whisper_fleet.shared.host import HostReading
 from whisper_fleet.shared.models import Precision
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.units import parse_bytes
 
-#: The host of a GPU that is only imagined: neither its memory nor its cores limit the slots.
+#: The host of a hypothetical GPU: neither its memory nor its cores limit the slots.
 _AMPLE_HOST = HostReading(total_bytes=2**60, free_bytes=2**60, cores=1024)
 
 
@@ -24,17 +25,17 @@ _AMPLE_HOST = HostReading(total_bytes=2**60, free_bytes=2**60, cores=1024)
 @click.option("--precision", type=click.Choice(get_args(Precision)), help="For this precision instead.")
 @click.option("--memory", metavar="SIZE", help="For an empty GPU of this size, such as 24GiB.")
 def slots(model: str | None, precision: Precision | None, memory: str | None) -> None:
-    """Tell how many slots each GPU of this machine has, and why."""
-    settings = use_embedded_redis()
+    """Show how many slots each GPU of this machine has, and why."""
+    settings = local_settings()
     chosen = {"default_model": model, "default_precision": precision}
     settings = settings.model_copy(update={name: value for name, value in chosen.items() if value})
     if memory is None:
-        report(device_findings(settings))
+        print_findings(device_findings(settings))
     else:
-        report([_of_empty_gpu(_size(memory), settings)])
+        print_findings([_empty_gpu(_size(memory), settings)])
 
 
-def _of_empty_gpu(total_bytes: int, settings: Settings) -> Finding:
+def _empty_gpu(total_bytes: int, settings: Settings) -> Finding:
     """Count the slots of a GPU of this size, on a host whose memory and cores are no limit."""
     gpu = GpuReading(index=0, total_bytes=total_bytes, free_bytes=total_bytes)
     count = slots_of(gpu, Devices(gpus=(gpu,), device="cuda", host=_AMPLE_HOST), None, settings)

@@ -11,12 +11,13 @@ import pytest
 from celery.exceptions import TaskRevokedError
 
 from tests.conftest import SPEECH
-from tests.support.fleet_processes import HOST, FleetProcesses, running_fleet, stop_result_consumer
+from tests.support.fleet_processes import HOST, FleetProcesses, running_fleet
 from tests.support.gpu_status import gpu_status
 from tests.support.ledger_by_hand import result
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
-from whisper_fleet.client import FleetClient, QueueManager, TranscriptionProcessor
+from whisper_fleet.client import FleetClient
+from whisper_fleet.legacy import QueueManager, TranscriptionProcessor
 from whisper_fleet.shared.ledger import keys
 from whisper_fleet.shared.wire import JobState, SegmentMessage
 
@@ -45,16 +46,15 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetProcesses]:
 def client(fleet: FleetProcesses) -> Iterator[FleetClient]:
     client = FleetClient(fleet.settings)
     yield client
-    client._fleet.leave(GPU)
+    client._registry.leave(GPU)
     client._redis.delete(f"gpu.{GPU}", keys.active(GPU))
-    stop_result_consumer(client._app)
     client.close()
 
 
 def join(client: FleetClient, slots: int = 4) -> None:
     """A GPU with free slots comes up."""
     now = time.time()
-    client._fleet.beat(gpu_status(HOST, device="cpu", uuid="cpu", slots=slots, started=now, heartbeat=now))
+    client._registry.beat(gpu_status(HOST, device="cpu", uuid="cpu", slots=slots, started=now, heartbeat=now))
 
 
 def handed_out(fleet: FleetProcesses) -> SegmentMessage:
@@ -91,7 +91,7 @@ def test_a_waiting_job_is_revoked(client: FleetClient, fleet: FleetProcesses, ca
 def test_a_running_job_is_revoked(client: FleetClient, fleet: FleetProcesses, cancel: Cancel) -> None:
     join(client)
     job = client.submit(file_path=str(CLIP))
-    client.ledger.start(handed_out(fleet), GPU, 120.0, time.time())
+    client._ledger.start(handed_out(fleet), GPU, 120.0, time.time())
     cancel(client, fleet, job)
     with pytest.raises(TaskRevokedError):
         client.result(job, timeout=20)
@@ -117,12 +117,12 @@ def test_the_whole_way_with_a_node_played_by_hand(client: FleetClient, fleet: Fl
     assert client.submit(file_path=str(CLIP), job="my own id") == job
     join(client)
     message = handed_out(fleet)
-    client.ledger.start(message, GPU, 120.0, time.time())
+    client._ledger.start(message, GPU, 120.0, time.time())
     wait_until(lambda: client.status(job).message is None)
-    assert client.ledger.finish(message, result("Hello.", GPU), time.time()).last
+    assert client._ledger.finish(message, result("Hello.", GPU), time.time()).last
     fleet.app.send_task("assemble", task_id=job, queue="assemble")
     transcript = client.result(job, timeout=20)
-    assert (transcript["text"], transcript["segment_gpus"]) == ("Hello.", [GPU])
+    assert (transcript.text, transcript.segment_gpus) == ("Hello.", (GPU,))
     wait_until(lambda: client.record(job).state is JobState.DONE)
     assert [progress.stage for progress in client.watch(job)] == ["done"]
 
@@ -135,7 +135,7 @@ def test_the_processor_knows_its_own_tasks(client: FleetClient, fleet: FleetProc
     ]
     assert [processor.add_task_to_concurrent_queue(task) for task in tasks] == ["task_0", "task_1"]
     message = handed_out(fleet)
-    client.ledger.start(message, GPU, 120.0, time.time())
+    client._ledger.start(message, GPU, 120.0, time.time())
     wait_until(lambda: client.record("task_1").state is JobState.RUNNING)
     status = processor.get_concurrent_status()
     assert status == {"max_concurrent_tasks": 1, "active_tasks": 1, "queue_size": 1}

@@ -1,4 +1,4 @@
-"""A machine that joins a fleet on a Redis of others: what keeps it out is said at once."""
+"""A machine that joins a fleet on an outside Redis: what keeps it out is reported at once."""
 
 from __future__ import annotations
 
@@ -28,22 +28,26 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
-def front(redis_url: str, tmp_path: Path) -> Supervisor:
-    """As far as one that waits needs to know it."""
+def supervisor(redis_url: str, tmp_path: Path) -> Supervisor:
+    """What waiting for a fleet needs of its supervisor."""
     settings = Settings(redis_url=redis_url, var_dir=tmp_path)
-    return cast(Supervisor, SimpleNamespace(redis_url=redis_url, home=StateDir(settings)))
+    return cast(Supervisor, SimpleNamespace(settings=settings, state=StateDir(settings)))
 
 
-def test_a_wrong_password_is_not_waited_for(front: Supervisor, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_password_is_not_waited_for(
+    supervisor: Supervisor, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(up, "_READY_SECONDS", 1.0)
     redis.config_set("requirepass", "another")
     with pytest.raises(AuthenticationError):
-        up._wait_until_ready(front, Console())
+        up._wait_until_ready(supervisor, Console())
 
 
-def test_nor_is_a_database_that_redis_does_not_have(front: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nor_is_a_database_that_redis_does_not_have(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(up, "_READY_SECONDS", 1.0)
-    nowhere = SimpleNamespace(redis_url=front.redis_url.replace("/0", "/99"), home=front.home)
+    url = supervisor.settings.redis_url.replace("/0", "/99")
+    settings = supervisor.settings.model_copy(update={"redis_url": url})
+    nowhere = SimpleNamespace(settings=settings, state=supervisor.state)
     with pytest.raises(ResponseError, match="out of range"):
         up._wait_until_ready(cast(Supervisor, nowhere), Console())
 
@@ -65,7 +69,7 @@ def test_a_second_machine_of_one_name_is_refused(
     beat(redis)
     monkeypatch.setattr(time, "sleep", lambda _: beat(redis))
     with pytest.raises(SetupError, match=r"here\.0 is up elsewhere: set WHISPER_FLEET_HOST"):
-        refuse_host_conflict(redis_url, settings)
+        refuse_host_conflict(settings)
 
 
 def test_a_machine_that_was_killed_may_come_back_under_its_name(
@@ -80,11 +84,11 @@ def test_a_machine_that_was_killed_may_come_back_under_its_name(
         sleep(seconds)
 
     monkeypatch.setattr(time, "sleep", beat_and_sleep)
-    refuse_host_conflict(redis_url, settings)
+    refuse_host_conflict(settings)
 
 
 def test_a_name_is_asked_about_only_where_redis_answers(tmp_path: Path) -> None:
-    refuse_host_conflict(f"redis://127.0.0.1:{free_port()}/0", named("redis://127.0.0.1", tmp_path))
+    refuse_host_conflict(named(f"redis://127.0.0.1:{free_port()}/0", tmp_path))
 
 
 @pytest.mark.parametrize(("is_embedded", "is_said"), [(False, True), (True, False)])
@@ -97,13 +101,12 @@ def test_up_says_what_an_outside_redis_may_lose(
     is_said: bool,
 ) -> None:
     redis.config_set("maxmemory-policy", "allkeys-lru")
-    front = SimpleNamespace(
-        is_embedded=is_embedded, redis_url=redis_url, flower_url="", home=StateDir(named(redis_url, tmp_path))
-    )
-    monkeypatch.setattr(up, "load_settings", lambda: named(redis_url, tmp_path))
+    settings = named(redis_url, tmp_path)
+    supervisor = SimpleNamespace(is_embedded=is_embedded, settings=settings, flower_url="", state=StateDir(settings))
+    monkeypatch.setattr(up, "load_settings", lambda: settings)
     monkeypatch.setattr(up, "_prepare", lambda *_: None)
-    monkeypatch.setattr(up, "fleet_up", lambda _: contextlib.nullcontext(front))
+    monkeypatch.setattr(up, "running_fleet", lambda _: contextlib.nullcontext(supervisor))
     monkeypatch.setattr(up, "_wait_until_ready", lambda *_: [gpu_status("here")])
     monkeypatch.setattr("signal.pause", lambda: None)
-    told = CliRunner().invoke(up.up, catch_exceptions=False).output
-    assert ("set maxmemory-policy noeviction" in told) == is_said and "here.0" in told
+    printed = CliRunner().invoke(up.up, catch_exceptions=False).output
+    assert ("set maxmemory-policy noeviction" in printed) == is_said and "here.0" in printed

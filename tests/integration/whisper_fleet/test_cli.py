@@ -1,4 +1,4 @@
-"""What `whisper-fleet` says about jobs with odd names, and about those of which the ledger has forgotten something."""
+"""What `whisper-fleet` prints about jobs with odd names, and about those that have expired in part."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from rich.console import Console
 
 from tests.support.ledger_by_hand import LedgerByHand, request, result
 from whisper_fleet.cli import jobs
-from whisper_fleet.cli.client import JobClient, Outcome
 from whisper_fleet.cli.doctor import redis_findings
 from whisper_fleet.cli.main import main
 from whisper_fleet.cli.watching import watch
 from whisper_fleet.client import FleetClient
+from whisper_fleet.outcome import Outcome
 from whisper_fleet.shared.errors import JobNotFound
 from whisper_fleet.shared.ledger import keys
 from whisper_fleet.shared.settings import Settings
@@ -32,7 +32,7 @@ ODD = "My talk [dQw4w9WgXcQ] [b].mp3"
 @pytest.fixture
 def settings(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     settings = Settings(redis_url=redis_url, var_dir=tmp_path)
-    monkeypatch.setattr(jobs, "use_embedded_redis", lambda: settings)
+    monkeypatch.setattr(jobs, "local_settings", lambda: settings)
     monkeypatch.setenv("COLUMNS", "200")
     return settings
 
@@ -107,18 +107,18 @@ class Done:
     """A client whose job shows progress once, and then is done."""
 
     def __init__(self) -> None:
-        self._outcomes = iter([None, Outcome(error="x")])
+        self._outcomes = iter([None, Outcome(exception=RuntimeError("x"))])
 
     def outcome(self, job: str) -> Outcome | None:
         return next(self._outcomes)
 
-    def progress(self, job: str) -> JobProgress:
+    def status(self, job: str) -> JobProgress:
         return JobProgress(stage="queued", message=f"[/b] {ODD}")
 
 
 def test_the_progress_of_a_file_with_brackets_is_shown_under_its_name() -> None:
     console = Console(file=io.StringIO(), width=200)
-    outcomes = watch(cast(JobClient, Done()), {"j": ODD}, console)
+    outcomes = watch(cast(FleetClient, Done()), {"j": ODD}, console)
     assert outcomes["j"].error == "x"
     assert ODD in cast(Any, console.file).getvalue()
 
@@ -133,17 +133,17 @@ def test_a_transcript_that_is_gone_is_not_waited_for(settings: Settings, redis: 
     with pytest.raises(JobNotFound, match="forgotten"):
         list(client.watch("j"))
     with pytest.raises(JobNotFound, match="forgotten"):
-        JobClient(settings).result("j")
+        client.outcome("j")
     client.close()
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"), [(0.0, []), (-60.0, ["60 s behind that"]), (60.0, ["60 s ahead of that"])]
+    ("seconds", "expected"), [(0.0, []), (-60.0, ["60 s behind that"]), (60.0, ["60 s ahead of that"])]
 )
 def test_the_doctor_sees_a_clock_that_is_off(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, seconds: float, told: list[str]
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, seconds: float, expected: list[str]
 ) -> None:
     monkeypatch.setattr(Redis, "time", lambda _: (round(time.time() - seconds), 0))
     found = [finding for finding in redis_findings(settings) if "clock" in finding.text]
-    assert all(words in finding.text for words, finding in zip(told, found, strict=True))
+    assert all(words in finding.text for words, finding in zip(expected, found, strict=True))
     assert all(finding.kind == "bad" for finding in found)

@@ -42,18 +42,18 @@ def without_broker(client: FleetClient, monkeypatch: pytest.MonkeyPatch) -> Flee
 def test_a_job_that_the_ledger_knows_is_submitted_though_its_message_was_not_sent(without_broker: FleetClient) -> None:
     job = without_broker.submit(file_path="/a.wav")
     now = without_broker.record(job).accepted + 11
-    assert without_broker.ledger.due(now, 1e12) == [(job, JobState.ACCEPTED, False)]
+    assert without_broker._ledger.due(now, 1e12) == [(job, JobState.ACCEPTED, False)]
 
 
 def test_a_job_is_cancelled_though_the_message_that_tells_of_it_was_not_sent(without_broker: FleetClient) -> None:
     job = without_broker.submit(file_path="/a.wav")
     assert without_broker.cancel(job)
     now = without_broker.record(job).accepted + 60
-    assert without_broker.ledger.due(now, 1e12) == [(job, JobState.CANCELLED, False)]
+    assert without_broker._ledger.due(now, 1e12) == [(job, JobState.CANCELLED, False)]
 
 
 def test_whoever_watches_a_job_waits_for_redis(client: FleetClient, redis_server: RedisServer) -> None:
-    client.ledger.accept("j", request(), time.time())
+    client._ledger.accept("j", request(), time.time())
     stages: list[str] = []
 
     def watch() -> None:
@@ -66,7 +66,7 @@ def test_whoever_watches_a_job_waits_for_redis(client: FleetClient, redis_server
     redis_server.kill()
     time.sleep(1.0)
     redis_server.start()
-    client.ledger.fail("j", "FileMissing", "it went away", time.time())
+    client._ledger.fail("j", "FileMissing", "it went away", time.time())
     failure = {"exc_type": "FileMissing", "exc_message": ["it went away"], "exc_module": "whisper_fleet.shared.errors"}
     client._redis.set("celery-task-meta-j", json.dumps({"status": "FAILURE", "result": failure, "task_id": "j"}))
     watching.join(20)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.support.gpu_status import gpu_status
 from whisper_fleet.cli.up import _ready_here
-from whisper_fleet.deploy.processes.host_conflict import who_moved
+from whisper_fleet.deploy.processes.host_conflict import gpu_with_newer_heartbeat
 from whisper_fleet.shared.wire import GpuStatus
 
 
@@ -23,6 +23,6 @@ def test_what_a_gpu_said_before_the_start_does_not_count() -> None:
 
 def test_one_of_our_name_is_alive_when_its_heartbeat_moves() -> None:
     seen = {"here.0": 110.0}
-    assert who_moved(seen, [gpu("here")]) is None
-    assert who_moved(seen, [gpu("here", heartbeat=112.0)]) == "here.0"
-    assert who_moved({}, [gpu("here")]) is None
+    assert gpu_with_newer_heartbeat(seen, [gpu("here")]) is None
+    assert gpu_with_newer_heartbeat(seen, [gpu("here", heartbeat=112.0)]) == "here.0"
+    assert gpu_with_newer_heartbeat({}, [gpu("here")]) is None

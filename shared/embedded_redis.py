@@ -1,0 +1,34 @@
+"""Which Redis this process uses: the configured one, or the embedded Redis of the fleet that runs on this machine.
+
+A fleet without a configured Redis starts its own and writes the address, with its password, into its state directory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from whisper_fleet.shared.settings import Settings, load_settings
+
+
+def is_embedded(settings: Settings) -> bool:
+    """Return whether no Redis is configured, so that a fleet started with these settings brings its own."""
+    return "redis_url" not in settings.model_fields_set
+
+
+def address_file(settings: Settings) -> Path:
+    """Return the file that holds the URL of the embedded Redis while a fleet is up."""
+    return settings.var_dir.absolute() / "run" / "redis.url"
+
+
+def with_embedded_redis(settings: Settings) -> Settings:
+    """Return the settings with the embedded Redis, if none is configured and a fleet is up in `var_dir`."""
+    if is_embedded(settings):
+        with contextlib.suppress(OSError):
+            return settings.model_copy(update={"redis_url": address_file(settings).read_text()})
+    return settings
+
+
+def local_settings() -> Settings:
+    """Return this process's settings for a client of the fleet that runs on this machine."""
+    return with_embedded_redis(load_settings())

@@ -1,0 +1,81 @@
+"""Every error that the clients raise; `FleetError` is the base of all.
+
+Errors of Redis itself (`redis.exceptions.RedisError`) pass through the clients as they are.
+"""
+
+from __future__ import annotations
+
+from celery.exceptions import TaskRevokedError
+
+from whisper_fleet.shared.errors import (
+    AssemblyFailed,
+    AudioTooShort,
+    BadOption,
+    BadPriority,
+    BadSetting,
+    CallbackNotAllowed,
+    CorruptAudio,
+    EmptyFile,
+    FileMissing,
+    FleetError,
+    JobCancelled,
+    JobError,
+    JobNotFinished,
+    JobNotFound,
+    ModelDoesNotFit,
+    ModelUnavailable,
+    NoAudioStream,
+    NotAFile,
+    OutputNotWritable,
+    PathNotAllowed,
+    PlanningFailed,
+    RequestError,
+    SegmentFailed,
+    SetupError,
+    UnknownGpu,
+    UnknownLanguage,
+    UnknownModel,
+    UnknownOption,
+    UnreadableFile,
+    UrlNotAllowed,
+    UrlUnavailable,
+)
+
+__all__ = [
+    "AssemblyFailed",
+    "AudioTooShort",
+    "BadOption",
+    "BadPriority",
+    "BadSetting",
+    "CallbackNotAllowed",
+    "CorruptAudio",
+    "EmptyFile",
+    "FileMissing",
+    "FleetError",
+    "JobCancelled",
+    "JobError",
+    "JobNotFinished",
+    "JobNotFound",
+    "JobRevoked",
+    "ModelDoesNotFit",
+    "ModelUnavailable",
+    "NoAudioStream",
+    "NotAFile",
+    "OutputNotWritable",
+    "PathNotAllowed",
+    "PlanningFailed",
+    "RequestError",
+    "SegmentFailed",
+    "SetupError",
+    "UnknownGpu",
+    "UnknownLanguage",
+    "UnknownModel",
+    "UnknownOption",
+    "UnreadableFile",
+    "UrlNotAllowed",
+    "UrlUnavailable",
+]
+
+
+class JobRevoked(JobCancelled, TaskRevokedError):
+    """Job {job} was cancelled."""
