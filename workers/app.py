@@ -9,7 +9,7 @@ from whisper_fleet.workers.lifecycle import NodeStep
 
 
 def make_app() -> Celery:
-    """An app that reads celeryconfig.py, and with it the environment, when it first needs a value."""
+    """Return an app that reads celeryconfig.py, and with it the environment, when it first needs a value."""
     app = Celery("whisper_fleet", include=["whisper_fleet.workers.tasks"])
     app.config_from_object("whisper_fleet.celeryconfig")
     app.steps["worker"].update((NodeStep, LimitRemoteControlOfNode))

@@ -1,4 +1,4 @@
-"""The task of a GPU node."""
+"""The Celery task of a GPU node."""
 
 from __future__ import annotations
 
@@ -10,32 +10,33 @@ from celery import Task
 from whisper_fleet.shared import names
 from whisper_fleet.shared.wire import SegmentMessage
 from whisper_fleet.workers.app import app
-from whisper_fleet.workers.node.attempt import NOT_RETRYABLE, Attempt
+from whisper_fleet.workers.node.attempt import Attempt
+from whisper_fleet.workers.node.connections import outage_ignored
 from whisper_fleet.workers.node.node import current_node
+from whisper_fleet.workers.node.outcomes import NOT_RETRYABLE
 from whisper_fleet.workers.pool.slots import current_slot
 
-#: Seconds between two events of a task; they only feed Flower.
+#: Seconds between two events of a task; only Flower reads them.
 EVENT_INTERVAL = 2.0
 
 
 @app.task(name=names.TRANSCRIBE_SEGMENT, bind=True, ignore_result=True, throws=NOT_RETRYABLE)
 def transcribe_segment(self: Task[Any, Any], /, job: str, segment: int, token: str, **newer: Any) -> str:
-    """Transcribe one segment of a job; how it ended is in the ledger, the returned word is for people.
+    """Transcribe one segment of a job. The ledger has the result; the returned word is for readers of logs and Flower.
 
-    `newer`: what only the dispatcher of a newer version sends.
+    `newer` takes the arguments that only a dispatcher of a newer version sends.
     """
+    node = current_node()
     message = SegmentMessage(job=job, segment=segment, token=token)
-    attempt = Attempt(current_node(), message, current_slot(), _Events(self))
+    attempt = Attempt(node.context, message, current_slot(), _Events(self))
     with attempt.settled():
         work = attempt.start()
-        audio, decode_seconds = attempt.read(work)
-        result = attempt.transcribe(work, audio, decode_seconds)
-        attempt.finish(result)
-    return attempt.outcome
+        attempt.finish(node.transcriber.transcribe(work, attempt.checkpoint))
+    return attempt.result
 
 
 class _Events:
-    """Tells Flower how far a segment is; what is lost on the way does no harm."""
+    """Reports a segment's progress to Flower; a lost report does no harm."""
 
     def __init__(self, task: Task[Any, Any]) -> None:
         self._task = task
@@ -44,4 +45,5 @@ class _Events:
     def __call__(self, seconds_done: float) -> None:
         if time.monotonic() - self._sent >= EVENT_INTERVAL:
             self._sent = time.monotonic()
-            self._task.send_event("task-progress", retry=False, seconds_done=round(seconds_done, 1))
+            with outage_ignored():
+                self._task.send_event("task-progress", retry=False, seconds_done=round(seconds_done, 1))

@@ -1,4 +1,4 @@
-"""Who is in the engine at once: a segment on its last attempt alone, all others together."""
+"""Decides which segments use the engine at the same time: the last attempt at a segment alone, all others together."""
 
 from __future__ import annotations
 
@@ -6,53 +6,55 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-#: Seconds between two signs of life of a segment that waits to be let in.
-_SIGN = 2.0
+#: Seconds between two calls of `while_waiting`.
+_WAIT_INTERVAL = 2.0
 
 
 def runs_alone(attempt: int, max_attempts: int) -> bool:
-    """Whether an attempt has the engine to itself: the last one has, if it is not the first.
+    """Return whether an attempt gets the engine for itself: the last one does, unless it is also the first.
 
-    An engine that dies takes an attempt from all that were in it, whoever killed it. So when the last one is
-    taken, too, it is the segment's own fault, and its neighbours have long been done, alone like it.
+    An engine that dies costs every segment in it an attempt, whichever of them caused it. A segment whose last
+    attempt fails too is therefore the cause itself: by then the others have succeeded, alone like it.
     """
     return 1 < max_attempts <= attempt
 
 
 class Admission:
-    """The door of an engine. Those who want to be alone go first, so that they get to it at all."""
+    """Admits segments to an engine. Segments that must be alone are admitted first, so that they get in at all."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._inside = 0
-        self._loners = 0  # that wait or are inside
+        self._admitted = 0
+        self._exclusive = 0  # segments that must be alone, waiting or admitted
 
     @contextmanager
     def entered(self, *, alone: bool, while_waiting: Callable[[], None]) -> Iterator[None]:
-        """Inside as soon as it may be; `while_waiting` is called every two seconds and may raise to give up."""
+        """Wait for admission, and give it up at the end; `while_waiting` is called every two seconds and may raise."""
         with self._counted(alone):
-            while not self._let_in(alone):
+            while not self._admit(alone):
                 while_waiting()
             try:
                 yield
             finally:
                 with self._changed:
-                    self._inside -= 1
+                    self._admitted -= 1
                     self._changed.notify_all()
 
     @contextmanager
     def _counted(self, alone: bool) -> Iterator[None]:
         with self._changed:
-            self._loners += alone
+            self._exclusive += alone
         try:
             yield
         finally:
             with self._changed:
-                self._loners -= alone
+                self._exclusive -= alone
                 self._changed.notify_all()
 
-    def _let_in(self, alone: bool) -> bool:
+    def _admit(self, alone: bool) -> bool:
         with self._changed:
-            let_in = self._changed.wait_for(lambda: not (self._inside if alone else self._loners), _SIGN)
-            self._inside += let_in
-            return let_in
+            is_admitted = self._changed.wait_for(
+                lambda: not (self._admitted if alone else self._exclusive), _WAIT_INTERVAL
+            )
+            self._admitted += is_admitted
+            return is_admitted

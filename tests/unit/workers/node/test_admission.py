@@ -23,17 +23,17 @@ def test_the_last_attempt_runs_alone_unless_it_is_the_first(attempt: int, max_at
 class Visitor:
     """A segment in a thread of its own; it stays inside until the test lets it go."""
 
-    def __init__(self, company: Admission, *, alone: bool) -> None:
+    def __init__(self, admission: Admission, *, alone: bool) -> None:
         self.is_inside = False
         self.gave_up = False
         self.waits = False
         self._leave = threading.Event()
-        self._thread = threading.Thread(target=self._visit, args=(company, alone))
+        self._thread = threading.Thread(target=self._visit, args=(admission, alone))
         self._thread.start()
 
-    def _visit(self, company: Admission, alone: bool) -> None:
+    def _visit(self, admission: Admission, alone: bool) -> None:
         try:
-            with company.entered(alone=alone, while_waiting=self._still_wanted):
+            with admission.entered(alone=alone, while_waiting=self._still_wanted):
                 self.is_inside = True
                 self._leave.wait()
                 self.is_inside = False
@@ -52,12 +52,12 @@ class Visitor:
 
 @pytest.fixture
 def visit(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bool], Visitor]]:
-    monkeypatch.setattr("whisper_fleet.workers.node.admission._SIGN", 0.01)
-    company = Admission()
+    monkeypatch.setattr("whisper_fleet.workers.node.admission._WAIT_INTERVAL", 0.01)
+    admission = Admission()
     with ExitStack() as stack:
 
         def visit(alone: bool) -> Visitor:
-            visitor = Visitor(company, alone=alone)
+            visitor = Visitor(admission, alone=alone)
             stack.callback(visitor.leave)
             return visitor
 

@@ -1,0 +1,94 @@
+"""What attempts need of their node: the engine's state, revoked tasks, and the ledger."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from celery.worker import state
+
+from whisper_fleet.shared.errors import ModelUnavailable
+from whisper_fleet.shared.ledger.progress import show
+from whisper_fleet.shared.settings import Settings
+from whisper_fleet.shared.wire import JobProgress, SegmentMessage, SegmentResult, SegmentWork
+from whisper_fleet.workers.node.connections import OUTAGE, Connections
+from whisper_fleet.workers.node.outcomes import Action
+
+_log = logging.getLogger(__name__)
+
+
+class NodeContext:
+    """The AttemptContext of a node; thread-safe."""
+
+    def __init__(
+        self, gpu: str, settings: Settings, connections: Connections, wait_for_engine: Callable[[float], bool]
+    ) -> None:
+        self._wait_for_engine = wait_for_engine
+        self.engine_patience = settings.assign_timeout
+        self._gpu = gpu
+        self._host = settings.host
+        self._lease = settings.lease
+        self._connections = connections
+        self._ledger = connections.retrying.ledger
+        self._actions = connections.retrying.actions
+
+    def wait_for_engine(self, timeout: float) -> bool:
+        """Wait at most `timeout` seconds; return whether the engine answers."""
+        return self._wait_for_engine(timeout)
+
+    def is_revoked(self, task_id: str) -> bool:
+        """Return whether a client, or Flower, revoked this task; a job's id is the id of its task."""
+        return task_id in state.revoked
+
+    def start(self, message: SegmentMessage) -> SegmentWork:
+        """Start the segment in the ledger; raises StaleAttempt, JobCancelled or JobNotFound."""
+        return self._ledger.start(message, self._gpu, self._lease, time.time())
+
+    def report(self, message: SegmentMessage, seconds_done: float) -> bool:
+        """Renew the lease and show progress; return False if Redis is unreachable, which ends no attempt.
+
+        Raises StaleAttempt, JobCancelled or JobNotFound if the segment is no longer wanted.
+        """
+        try:
+            progress = self._connections.fail_fast.ledger.progress(message, seconds_done, self._lease, time.time())
+            self._show(message.job, progress)
+        except OUTAGE as error:
+            _log.warning("no progress report of %s: %s", message, error)
+            return False
+        return True
+
+    def finish(self, message: SegmentMessage, result: SegmentResult) -> None:
+        """Store the result; may be repeated. Raises StaleAttempt, JobCancelled, JobNotFound, and Redis errors."""
+        finish = self._actions.finish(message, result, time.time())
+        try:
+            self._show(message.job, finish.progress)
+        except OUTAGE as error:
+            _log.warning("the end of %s is not shown: %s", message, error)
+
+    def end(self, message: SegmentMessage, action: Action, error: Exception) -> None:
+        """Settle an attempt that an error ended; raises StaleAttempt, JobCancelled or JobNotFound if it was settled."""
+        now = time.time()
+        match action:
+            case Action.FAIL:
+                self._actions.fail(message.job, type(error).__name__, self._describe(error), now)
+            case Action.CANCEL:
+                self._actions.cancel(message.job, now)
+            case Action.RETURN:
+                self._actions.return_to_queue(message, f"{type(error).__name__}: {error}", now)
+            case Action.REASSIGN:
+                self._actions.reassign(message, str(error), now)
+            case Action.NONE:
+                pass
+
+    def wake_dispatcher(self) -> None:
+        """Have the dispatcher look for work for the slot that is now free."""
+        self._connections.wake_dispatcher()
+
+    def _describe(self, error: Exception) -> str:
+        """Return the message for the client; the engine, which reports missing models, does not know its host."""
+        return f"{error} ({self._host})" if isinstance(error, ModelUnavailable) else str(error)
+
+    def _show(self, job: str, progress: JobProgress | None) -> None:
+        if progress is not None:
+            show(self._connections.app, self._connections.fail_fast.redis, job, progress)
