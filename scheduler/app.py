@@ -12,6 +12,8 @@ def make_app() -> Celery:
     app = Celery("whisper_fleet")
     app.config_from_object("whisper_fleet.celeryconfig")
     app.steps["worker"].add(LimitRemoteControl)
+    # By name: the step imports this module, and only workers load it.
+    app.steps["worker"].add("whisper_fleet.scheduler.intake.lifecycle:IntakeStep")
     return app
 
 

@@ -1,4 +1,4 @@
-"""A job is planned, and assembled, by one process of intake at a time; one that dies with it is counted."""
+"""Claims: one intake process at a time plans or assembles a job, and processes that die with a job are counted."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from whisper_fleet.scheduler.services import Services
 from whisper_fleet.shared.errors import JobError
 from whisper_fleet.shared.wire import JobState
 
-#: Seconds that a claim on a job lasts, and after how many it is renewed.
+#: Seconds that a claim on a job lasts, and seconds after which it is renewed.
 _CLAIM = 30.0
 _RENEW = 10.0
 
 
 @contextlib.contextmanager
 def claimed(services: Services, job: str, step: JobState) -> Iterator[bool]:
-    """Whether what follows a job's state is ours to do; it stays ours for as long as the context lasts.
+    """Claim the next step of a job; yield whether this process has the claim, which lasts until the context ends.
 
-    Raises PlanningFailed or AssemblyFailed when too many processes were lost with it.
+    Raises PlanningFailed or AssemblyFailed if too many processes died with the job.
     """
 
     def claim() -> bool:
@@ -38,12 +38,12 @@ def claimed(services: Services, job: str, step: JobState) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def _renewed(claim: Callable[[], bool], job: str) -> Iterator[None]:
-    """A long file takes longer than a claim lasts: renew it, so that nobody believes us dead."""
+    """Renew the claim in a thread: a long file takes longer than a claim lasts."""
     done = threading.Event()
 
     def renew() -> None:
         while not done.wait(_RENEW):
-            with contextlib.suppress(RedisError, JobError):  # what it comes to shows when the job goes on
+            with contextlib.suppress(RedisError, JobError):  # the job's own next step raises the same
                 claim()
 
     renewing = threading.Thread(target=renew, name=f"claim-{job}", daemon=True)

@@ -1,7 +1,7 @@
-"""Lets a plain `AsyncResult(job).revoke(terminate=True)` cancel the job, whichever stage it is in.
+"""Lets a plain `AsyncResult(job).revoke(terminate=True)` cancel a job at any stage.
 
-Celery only remembers the id, in the memory of each node; the ledger must learn of it, because the job's
-waiting and running segments have ids of their own.
+Celery keeps revoked ids only in the memory of each node. The ledger has to learn of them, because the waiting and
+running segments of the job have ids of their own.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import threading
 import time
 from typing import Any
 
-from celery import Celery, bootsteps, signals
 from celery.worker import state as worker_state
 
 from whisper_fleet.scheduler.intake.settlement import settle
@@ -22,33 +21,15 @@ from whisper_fleet.shared.errors import JobNotFound
 
 _log = logging.getLogger(__name__)
 
-_INTERVAL = 1.0  # seconds
 
+class RevocationWatch:
+    """Cancels the jobs whose ids were revoked since the last look."""
 
-def watch(app: Celery) -> None:
-    """Have every node of the app that takes jobs in look out for revoked ones."""
-    app.steps["worker"].add(_Watch)
-    signals.task_revoked.connect(_revoked, weak=False)
-
-
-class _Watch(bootsteps.StartStopStep):
-    """Looks at the ids that the node was told to revoke."""
-
-    requires = ("celery.worker.components:Timer",)
-
-    def __init__(self, parent: Any, **options: Any) -> None:
-        super().__init__(parent, **options)
+    def __init__(self) -> None:
         self._seen: set[str] = set()
-        self._entry: Any = None
 
-    def start(self, parent: Any) -> None:
-        self._entry = parent.timer.call_repeatedly(_INTERVAL, self._look)
-
-    def stop(self, parent: Any) -> None:
-        if self._entry is not None:
-            self._entry.cancel()
-
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Look once; called by the timer of the node's main process."""
         revoked = set(worker_state.revoked)
         for job in revoked - self._seen:
             cancel(job)
@@ -56,24 +37,21 @@ class _Watch(bootsteps.StartStopStep):
 
 
 def cancel(job: str) -> None:
-    """Cancel a job of the ledger and have its client told; ids of anything else mean nothing here."""
-    fleet = services()
-    try:
-        if fleet.actions.cancel(job, time.time()):
+    """Cancel a job of the ledger, and have its client notified; ids that are not jobs are ignored."""
+    with contextlib.suppress(JobNotFound):
+        if services().actions.cancel(job, time.time()):
             _log.info("job %s was revoked by its client", job)
-    except JobNotFound:
-        pass
 
 
-def _revoked(request: Any = None, sender: Any = None, **_: Any) -> None:
-    """Celery itself stored REVOKED for a task with the job's id."""
+def on_task_revoked(request: Any = None, sender: Any = None, **_: Any) -> None:
+    """Settle a job for whose id Celery itself stored REVOKED."""
     if getattr(sender, "name", None) in (names.TRANSCRIBE, names.ASSEMBLE):
-        # In a thread: the node's main loop is not to wait for a service that is called back.
-        threading.Thread(target=_settled, args=(str(request.id),), name="revoked", daemon=True).start()
+        # In a thread: the node's main loop must not wait for the service at the callback URL.
+        threading.Thread(target=_cancel_and_settle, args=(str(request.id),), name="revoked", daemon=True).start()
 
 
-def _settled(job: str) -> None:
+def _cancel_and_settle(job: str) -> None:
     fleet = services()
     with contextlib.suppress(JobNotFound):
-        fleet.ledger.cancel(job, time.time())
+        fleet.ledger.cancel(job, time.time())  # without `assemble`: the client has its answer already
     settle(fleet, job)

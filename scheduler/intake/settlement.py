@@ -1,4 +1,4 @@
-"""The last step of every job: its client has the answer."""
+"""The last step of every job, after its client's answer is stored."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from whisper_fleet.shared.errors import JobNotFound
 
 
 def settle(fleet: Services, job: str) -> None:
-    """The client's answer is stored: drop the audio, tell the ledger, and the service that asked to be told."""
+    """Delete the job's spooled audio, settle it in the ledger, and call its callback URL, if it has one."""
     Spool(fleet.settings).drop(job)
     try:
         record = fleet.ledger.job(job)

@@ -1,4 +1,4 @@
-"""An intake that is told to stop while Redis is away: what waits for it would wait for as long as it is away."""
+"""Lets an intake node shut down while Redis is unreachable: its tasks would wait for Redis, however long it is down."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import threading
 from typing import Any
 
 import psutil
-from celery import signals
 
 from whisper_fleet.scheduler.services import services
 from whisper_fleet.shared.connect import UNREACHABLE, connect_fail_fast
@@ -15,17 +14,13 @@ from whisper_fleet.shared.connect import UNREACHABLE, connect_fail_fast
 _log = logging.getLogger(__name__)
 
 
-def watch() -> None:
-    """Have the node end its processes then; what they had in hand comes again, as after every death."""
-    signals.worker_shutting_down.connect(_stop, weak=False)
+def on_shutting_down(**_: Any) -> None:
+    """End the node's processes if Redis is unreachable; their messages are delivered again, as after a crash."""
+    # In a thread: a signal handler must not wait for an answer.
+    threading.Thread(target=_end_waiting_processes, name="shutdown", daemon=True).start()
 
 
-def _stop(**_: Any) -> None:
-    # In a thread: a signal handler is not to wait for an answer.
-    threading.Thread(target=_end_who_waits, name="stopping", daemon=True).start()
-
-
-def _end_who_waits() -> None:
+def _end_waiting_processes() -> None:
     try:
         with connect_fail_fast(services().settings.redis_url) as redis:
             redis.ping()

@@ -15,7 +15,6 @@ from celery import Task
 from celery.exceptions import Ignore
 
 from whisper_fleet.scheduler.app import app
-from whisper_fleet.scheduler.intake import revocation, shutdown
 from whisper_fleet.scheduler.intake.assembly import merge, result_of
 from whisper_fleet.scheduler.intake.claims import claimed
 from whisper_fleet.scheduler.intake.planning import Planner
@@ -34,9 +33,6 @@ T = TypeVar("T")
 
 #: Seconds between two tries while Redis is away.
 _PAUSE = 1.0
-
-revocation.watch(app)
-shutdown.watch()
 
 
 class _ClientTask(Task):  # type: ignore[type-arg]  # generic only in the stubs

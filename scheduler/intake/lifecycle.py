@@ -1,0 +1,39 @@
+"""What an intake node does beside its tasks, from its start to its end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import bootsteps, signals
+
+from whisper_fleet.scheduler.intake.revocation import RevocationWatch, on_task_revoked
+from whisper_fleet.scheduler.intake.shutdown import on_shutting_down
+from whisper_fleet.shared import names
+
+#: Seconds between two looks at the revoked ids.
+_INTERVAL = 1.0
+
+
+class IntakeStep(bootsteps.StartStopStep):
+    """Watches for revoked jobs and for a shutdown, on the nodes that have the tasks of intake."""
+
+    requires = ("celery.worker.components:Timer",)
+
+    def __init__(self, parent: Any, **options: Any) -> None:
+        super().__init__(parent, **options)
+        self._timer_entry: Any = None
+
+    def include_if(self, parent: Any) -> bool:
+        """Return whether the worker is an intake node; every scheduler process has the same app."""
+        return names.TRANSCRIBE in parent.app.tasks
+
+    def start(self, parent: Any) -> None:
+        """Connect the signals and start the watch, in the node's main process."""
+        signals.task_revoked.connect(on_task_revoked, weak=False)
+        signals.worker_shutting_down.connect(on_shutting_down, weak=False)
+        self._timer_entry = parent.timer.call_repeatedly(_INTERVAL, RevocationWatch().look)
+
+    def stop(self, parent: Any) -> None:
+        """End the watch."""
+        if self._timer_entry is not None:
+            self._timer_entry.cancel()
