@@ -1,4 +1,4 @@
-"""Sweeps what nobody needs any more: names of forgotten jobs, audio of ended ones, GPUs long gone."""
+"""Deletes what is no longer needed: ids of expired jobs, audio of ended jobs, and GPUs that are long dead."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from whisper_fleet.shared.wire import JobState
 _log = logging.getLogger(__name__)
 
 _PAGE = 1000
-#: Spooled audio that was just written may belong to a job that the ledger does not know yet, in seconds.
+#: Seconds for which new spooled audio is kept: it may belong to a job that the ledger does not know yet.
 _YOUNG = 600.0
-#: Nothing is read for so long after it was fetched, in seconds.
-_LEFT = 86400.0
-#: A GPU that sent no heartbeat for a day is no longer counted as the fleet's, in seconds.
-_GONE = 86400.0
+#: Seconds after which a fetched file can no longer be in use.
+_ABANDONED = 86400.0
+#: Seconds without a heartbeat after which a GPU is removed from the fleet.
+_DEAD = 86400.0
 
 
 class Janitor:
-    """Cleans this host's spool and the ledger's indices; every tick may be repeated."""
+    """Cleans this host's spool, the ledger's index of jobs, and the registry; every tick may be repeated."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -38,33 +38,33 @@ class Janitor:
         self._spool = Spool(services.settings)
 
     def tick(self, now: float) -> None:
-        """One round."""
-        live = self._sweep_jobs()
-        self._sweep_spool(live, now)
-        self._sweep_fetched(now)
-        self._sweep_gpus(now)
+        """Delete everything that is no longer needed at `now`."""
+        live = self._clean_jobs()
+        self._clean_spool(live, now)
+        self._clean_fetched(now)
+        self._clean_gpus(now)
 
-    def _sweep_jobs(self) -> set[str]:
-        """Ids of the jobs that go on; those whose record expired leave the index."""
+    def _clean_jobs(self) -> set[str]:
+        """Return the ids of the jobs that have not ended; remove those whose record expired from the index."""
         live: set[str] = set()
         for page in self._pages():
             pipeline = self._redis.pipeline(transaction=False)
             for job in page:
                 pipeline.hget(keys.job(job), "state")
             states = dict(zip(page, pipeline.execute(), strict=True))
-            gone = [job for job, state in states.items() if state is None]
-            if gone:
-                self._redis.zrem(keys.JOBS, *gone)
+            expired = [job for job, state in states.items() if state is None]
+            if expired:
+                self._redis.zrem(keys.JOBS, *expired)
             live.update(job for job, state in states.items() if state and not JobState(text(state)).is_final)
         return live
 
     def _pages(self) -> Iterator[list[str]]:
-        found = [text(job) for job in cast("list[bytes]", self._redis.zrange(keys.JOBS, 0, -1))]
-        for first in range(0, len(found), _PAGE):
-            yield found[first : first + _PAGE]
+        jobs = [text(job) for job in cast("list[bytes]", self._redis.zrange(keys.JOBS, 0, -1))]
+        for first in range(0, len(jobs), _PAGE):
+            yield jobs[first : first + _PAGE]
 
-    def _sweep_spool(self, live: set[str], now: float) -> None:
-        """Audio of ended jobs goes, and beyond the cap the oldest: slots then read the file instead."""
+    def _clean_spool(self, live: set[str], now: float) -> None:
+        """Delete audio of ended jobs and, above the limit, the oldest audio; slots then read the job's file instead."""
         needed = {self._spool.folder(job) for job in live}
         folders = sorted(self._spool.folders(), key=_modified)
         excess = self._spool.used() - self._services.settings.spool_limit_bytes
@@ -74,16 +74,16 @@ class Janitor:
                 excess -= bytes_in(folder)
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def _sweep_fetched(self, now: float) -> None:
-        """What a process had fetched that was killed meanwhile: others remove it themselves."""
+    def _clean_fetched(self, now: float) -> None:
+        """Delete files that a killed process had fetched; other processes delete theirs themselves."""
         for file in self._spool.directory.glob(f"{FETCHED}*"):
-            if now - _modified(file) > _LEFT:
+            if now - _modified(file) > _ABANDONED:
                 file.unlink(missing_ok=True)
 
-    def _sweep_gpus(self, now: float) -> None:
+    def _clean_gpus(self, now: float) -> None:
         for gpu in self._services.fleet.all():
-            if now - gpu.heartbeat > _GONE:
-                _log.warning("GPU %s sent no heartbeat for a day: it is no longer the fleet's", gpu.id)
+            if now - gpu.heartbeat > _DEAD:
+                _log.warning("GPU %s sent no heartbeat for a day and is removed from the fleet", gpu.id)
                 self._services.fleet.leave(gpu.id)
                 self._redis.delete(gpu.queue)
 

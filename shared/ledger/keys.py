@@ -1,14 +1,14 @@
-"""Every Redis key of the fleet, with type, lifetime and writer. Celery's own keys are Celery's business."""
+"""Every Redis key of the fleet, with type, expiry and writer; Celery's own keys are not listed."""
 
 from __future__ import annotations
 
 PREFIX = "fleet"
 
 # --- registry ------------------------------------------------------------------------------------------
-#: zset GPU -> the registry's version when it sent its last heartbeat; the janitor removes those long dead.
-#: Writer: whisper_fleet.shared.ledger.registry, by scripts, as of the three that follow.
+#: zset GPU -> version of the registry at its last heartbeat; the janitor removes GPUs that are long dead.
+#: Writer of this and the next three: whisper_fleet.shared.ledger.registry, by scripts.
 GPUS = f"{PREFIX}:registry"
-#: counter, goes up with every heartbeat of the fleet.
+#: counter, incremented by every heartbeat of the fleet.
 GPUS_VERSION = f"{PREFIX}:registry_version"
 
 #: zset GpuStatus as JSON, of GPUs that left -> their last heartbeat; expires an hour after the last one left.
@@ -16,42 +16,42 @@ GPUS_LEFT = f"{PREFIX}:left"
 
 
 def gpu(gpu_id: str) -> str:
-    """string, GpuStatus as JSON; no expiry, the heartbeat inside says how old it is."""
+    """string, GpuStatus as JSON; no expiry, its age follows from the heartbeat in it."""
     return f"{PREFIX}:gpu:{gpu_id}"
 
 
 # --- autoscaler ----------------------------------------------------------------------------------------
 #: pub/sub channel: every SlotDecision as JSON, for front ends. Writer: the autoscaler.
 SLOT_CHANNEL = f"{PREFIX}:slots"
-#: hash `<gpu>/<action>/<outcome>/<why>` -> how many decisions ended so; never expires. Writer: the autoscaler.
+#: hash `<gpu>/<action>/<outcome>/<why>` -> number of such decisions; never expires. Writer: the autoscaler.
 SLOT_COUNTS = f"{PREFIX}:slot_counts"
 
 
 def slot_decision(gpu_id: str) -> str:
-    """string, the last SlotDecision as JSON; expires when the autoscaler stops. Writer: the autoscaler."""
+    """string, the last SlotDecision as JSON; expires after the autoscaler stops. Writer: the autoscaler."""
     return f"{PREFIX}:slot_decision:{gpu_id}"
 
 
 def resize_lock(node: str) -> str:
-    """string, held while a resize of this node is on its way; expires. Writer: the autoscaler."""
+    """string, held during a resize of this node; expires. Writer: the autoscaler."""
     return f"{PREFIX}:resize:{node}"
 
 
 # --- ledger: jobs --------------------------------------------------------------------------------------
-# Writer of all that follows: the scripts in shared/lua, which learn these names from `ledger_names`.
-#: zset job -> when it was accepted; the janitor removes those whose hash has expired.
+# Writer of all that follow: the scripts in shared/ledger/lua, which receive the names from `ledger_names`.
+#: zset job -> when it was accepted; the janitor removes jobs whose hash has expired.
 JOBS = f"{PREFIX}:jobs"
-#: hash of what the fleet ever did, for its metrics; never expires: `segments_done/<gpu>`, `segments_failed/<gpu>`,
-#: `attempts_failed/<gpu>`, `audio_seconds/<gpu>`, `jobs/<final state>`.
+#: hash of counters since the fleet's beginning, for its metrics; never expires: `segments_done/<gpu>`,
+#: `segments_failed/<gpu>`, `attempts_failed/<gpu>`, `audio_seconds/<gpu>`, `jobs/<final state>`.
 COUNTS = f"{PREFIX}:counts"
-#: zset job -> when recovery looks whether its next step was lost (planning, assembling).
+#: zset job -> when recovery checks whether its next step (planning, assembling) was lost.
 DUE = f"{PREFIX}:due"
 
 
 def job(job_id: str) -> str:
     """hash, a job's record; expires `job_retention` after its end.
 
-    Clients choose ids, also `x:plan`, which is not to be the plan of `x`. Escaped in shared/ledger/lua/common.lua, too.
+    Clients choose ids, and `x:plan` must not be the plan of `x`. shared/ledger/lua/common.lua escapes them likewise.
     """
     return f"{PREFIX}:job:{job_id.replace('%', '%25').replace(':', '%3A')}"
 
@@ -72,52 +72,52 @@ def results(job_id: str) -> str:
 
 
 def waiting(job_id: str) -> str:
-    """zset of the job's waiting segments, in order; gone when none waits."""
+    """zset of the job's waiting segments, in order; absent when none waits."""
     return f"{job(job_id)}:waiting"
 
 
 # --- ledger: what waits --------------------------------------------------------------------------------
-#: zset lane -> when a segment of it was last handed out, or it came to be.
+#: zset lane -> when a segment of it was last assigned, or the lane was created.
 LANES = f"{PREFIX}:lanes"
 #: hash lane -> priority, tenant and Need as JSON.
 LANE_NEEDS = f"{PREFIX}:lane_needs"
 #: hash of virtual times: `tenants/<priority>`, `tenant/<priority>/<tenant>`, `jobs/<priority>/<tenant>`.
-#: And `waiting/<priority>/<tenant>`, how many jobs wait: the clock of the jobs moves at that pace.
+#: Also `waiting/<priority>/<tenant>`, the number of waiting jobs, by which the virtual time of jobs is divided.
 CLOCK = f"{PREFIX}:clock"
 
 
 def lane(lane_id: str) -> str:
-    """zset `<accepted>:<job>` -> audio seconds handed out (virtual time); gone when nobody waits in it."""
+    """zset `<accepted>:<job>` -> virtual time in audio seconds; absent when no job waits in it."""
     return f"{PREFIX}:lane:{lane_id}"
 
 
 def lane_wait(lane_id: str) -> str:
-    """string, why no GPU takes anything of a lane; expires soon. Writer: the dispatcher."""
+    """string, why no GPU takes segments of a lane; expires soon. Writer: the dispatcher."""
     return f"{PREFIX}:lane_wait:{lane_id}"
 
 
 # --- ledger: what runs ---------------------------------------------------------------------------------
-#: set of GPU ids that hold, or held, assigned or running segments.
+#: set of the ids of GPUs that have, or recently had, assigned or running segments.
 ACTIVE_GPUS = f"{PREFIX}:active_gpus"
 
 
 def active(gpu_id: str) -> str:
-    """zset `<segment>:<job>` assigned to or running on a GPU -> deadline to start or show progress."""
+    """zset `<segment>:<job>` assigned to or running on a GPU -> deadline to start or report progress."""
     return f"{PREFIX}:active:{gpu_id}"
 
 
 # --- recovery ------------------------------------------------------------------------------------------
-#: hash GPU -> when it was first seen silent; gone with the silence. Writer: recovery.
+#: hash GPU -> when recovery first saw that its heartbeat is late; removed when it is back. Writer: recovery.
 SILENT = f"{PREFIX}:silent"
 
 
 # --- dispatcher ----------------------------------------------------------------------------------------
-#: string, there while a `dispatch` message is on its way; expires. Writer: shared.ledger.wakeup, the dispatcher.
+#: string, present while a `dispatch` message is on its way; expires. Writer: shared.ledger.wakeup, the dispatcher.
 DISPATCH_FLAG = f"{PREFIX}:dispatch_on_its_way"
 
 
 def ledger_names() -> dict[str, str]:
-    """The names, or beginnings of names, as the ledger's scripts use them."""
+    """Return the names, or prefixes of names, that the ledger's scripts use."""
     return {
         "gpus": GPUS,
         "gpus_version": GPUS_VERSION,

@@ -1,4 +1,4 @@
-"""The ledger: the truth about jobs and segments. Every transition is one script and may be repeated."""
+"""The ledger: the authoritative state of jobs and segments in Redis. Every transition is one idempotent script."""
 
 from __future__ import annotations
 
@@ -42,20 +42,24 @@ from whisper_fleet.shared.wire import (
     WaitingJob,
 )
 
-#: Seconds until recovery looks whether the message for a job's next step was lost.
+#: Seconds until recovery checks whether the message for a job's next step was lost.
 STEP_GRACE = 10.0
-#: Seconds that a settled job's plan and results stay, for an `assemble` that is delivered twice.
+#: Seconds for which a settled job's plan and results are kept, for an `assemble` that is delivered twice.
 KEEP_RESULTS = 3600.0
-#: A client sees progress at most this often, in seconds, however many slots work for its job.
+#: Seconds between two updates of a job's progress, however many slots work on it.
 SHOW_INTERVAL = 0.5
 
-#: What the script `begin` answers when too many processes died with a job, and what that is called by its state.
+#: What the script `begin` returns when too many processes died with a job, and the error by the job's state.
 _CLAIMS_LOST = -2
 _FAILED_STEPS = {JobState.ACCEPTED: PlanningFailed, JobState.ASSEMBLING: AssemblyFailed}
 
 
 class Ledger:
-    """Jobs and segments in Redis, whose errors pass through as they are."""
+    """Jobs and segments in Redis. Errors of Redis pass through.
+
+    Moments (`now`, `deadline`, `until`) are Unix seconds, lengths are seconds. A call that may have been lost is
+    repeated with the same `now`. A call about a job that is not known, or no longer, raises JobNotFound.
+    """
 
     @classmethod
     def from_settings(cls, redis: Redis, settings: Settings) -> Self:
@@ -70,13 +74,14 @@ class Ledger:
     # --- intake ---
 
     def accept(self, job: str, request: TranscribeRequest, now: float) -> bool:
-        """Enter a job; False when it is known already."""
+        """Enter a job; return False if it is already known."""
         return bool(run(self._redis, "accept", job, request.to_json(), now, now + STEP_GRACE))
 
     def begin(self, job: str, step: JobState, process: str, until: float, now: float) -> bool:
-        """Claim a job for planning or assembly, or renew: False when it is not at this step, or another's.
+        """Claim a job for planning or assembly, or renew the claim.
 
-        Raises PlanningFailed or AssemblyFailed when as many processes were lost with it as a segment has attempts.
+        Return False if the job is not at this step, or another process has a valid claim. Raises PlanningFailed or
+        AssemblyFailed if as many processes died with the job as a segment has attempts.
         """
         answer = run(self._redis, "begin", job, step, process, now, until, self._max_attempts)
         if answer == _CLAIMS_LOST:
@@ -84,59 +89,61 @@ class Ledger:
         return self._known(job, answer)
 
     def plan(self, job: str, plan: JobPlan, now: float, request: TranscribeRequest | None = None) -> bool:
-        """Let a job's segments wait for GPUs; False when it ended or was planned already.
+        """Let a job's segments wait for GPUs; return False if it ended or was already planned.
 
-        `request` replaces what its client entered, who knows less about languages than intake.
+        `request` replaces the client's, which is checked less than intake's.
         """
         record = self.job(job)
         request = request or record.request
         lane = lane_of(request)
         queued_as = f"{record.accepted:017.6f}:{job}"
         segments = [segment.to_json() for segment in plan.segments]
-        waits = (lane.priority, lane.tenant, lane.lane, queued_as, lane.to_json())
-        cut = (plan.duration, request.to_json())
-        return self._known(job, run(self._redis, "plan", job, now, *waits, *cut, *segments))
+        place = (lane.priority, lane.tenant, lane.lane, queued_as, lane.to_json())
+        fields = (plan.duration, request.to_json())
+        return self._known(job, run(self._redis, "plan", job, now, *place, *fields, *segments))
 
     # --- dispatcher ---
 
     def lanes(self, heads: int) -> list[Lane]:
-        """What waits: the first `heads` jobs of every lane and their first waiting segments."""
+        """Return every lane with its first `heads` waiting jobs and their first waiting segments."""
         return [_lane(*lane) for lane in run(self._redis, "lanes", heads)]
 
     def assign(self, assignments: Sequence[Assignment], deadline: float, now: float) -> list[bool]:
-        """Give waiting segments to GPUs, to be started by `deadline`; False: taken, or the GPU is full."""
+        """Assign waiting segments, to be started by `deadline`; return for each whether it was.
+
+        A segment that no longer waits and a GPU that is full are refused.
+        """
         answers: list[bool] = []
         for job, group in groupby(assignments, key=lambda assignment: assignment.job):
-            each = [(one.segment, one.gpu, one.token, one.slots) for one in group]
-            flat = [value for values in each for value in values]
+            flat = [value for item in group for value in (item.segment, item.gpu, item.token, item.slots)]
             answers += map(bool, run(self._redis, "assign", job, now, deadline, *flat))
         return answers
 
     # --- slots ---
 
     def start(self, message: SegmentMessage, gpu: str, lease: float, now: float) -> SegmentWork:
-        """The segment runs, showing progress every `lease` seconds; raises StaleAttempt, JobCancelled."""
-        asked, cut, attempt = self._step("start", message, gpu, now, now + lease)
-        request, plan = TranscribeRequest.from_json(asked), SegmentPlan.from_json(cut)
+        """Start a segment, which must report progress every `lease` seconds; raises StaleAttempt or JobCancelled."""
+        request_json, plan_json, attempt = self._step("start", message, gpu, now, now + lease)
+        request, plan = TranscribeRequest.from_json(request_json), SegmentPlan.from_json(plan_json)
         return SegmentWork(request=request, plan=plan, attempt=int(attempt))
 
     def progress(self, message: SegmentMessage, seconds_done: float, lease: float, now: float) -> JobProgress | None:
-        """Renew the lease; what to show the client, if it is time to; raises StaleAttempt, JobCancelled."""
+        """Renew the lease; return the job's progress if it is time to show it. Raises StaleAttempt or JobCancelled."""
         show, fields = self._step("progress", message, seconds_done, now, now + lease, SHOW_INTERVAL)
         return progress_from(fields, now) if show else None
 
     def finish(self, message: SegmentMessage, result: SegmentResult, now: float) -> Finish:
-        """Keep a segment's result: the first one counts. Raises StaleAttempt, JobCancelled."""
+        """Store a segment's result; the first result counts. Raises StaleAttempt or JobCancelled."""
         arguments = (result.to_json(), now, SHOW_INTERVAL, now + STEP_GRACE)
         last, show, fields = self._step("finish", message, *arguments)
         return Finish(last=bool(last), progress=progress_from(fields, now) if show else None)
 
     def return_to_queue(self, message: SegmentMessage, reason: str, now: float) -> GivenBack:
-        """A failed attempt: the segment waits again, or it was the last attempt and the job fails."""
+        """Let a segment wait again after a failed attempt; if that was the last one allowed, fail its job."""
         return GivenBack(job_failed=self._release(message, reason, now, counts=True) == "failed")
 
     def reassign(self, message: SegmentMessage, now: float, reason: str = "its node went down") -> None:
-        """The segment waits again, through no fault of its own: the attempt does not count."""
+        """Let a segment wait again that did not cause the end of its attempt, which therefore does not count."""
         self._release(message, reason, now, counts=False)
 
     # --- ends ---
@@ -150,9 +157,9 @@ class Ledger:
         return self._end(job, JobState.CANCELLED, now, JobCancelled.__name__, str(JobCancelled(job=job)))
 
     def settle(self, job: str, now: float) -> JobState | None:
-        """The client has its answer: an assembled job is done, and an ended one may be forgotten in time.
+        """Record that the client has its answer: an assembled job is done, and the job expires after `retention`.
 
-        The job's state, if this call settled it.
+        Return the job's state if this call settled it.
         """
         keep = int(min(KEEP_RESULTS, self._retention))
         state = run(self._redis, "settle", job, now, int(self._retention), keep)
@@ -161,13 +168,13 @@ class Ledger:
     # --- recovery ---
 
     def active_gpus(self) -> set[str]:
-        """The GPUs that hold assigned or running segments, or did not long ago."""
+        """Return the GPUs that have assigned or running segments, or had them recently."""
         return {text(gpu) for gpu in self._redis.smembers(keys.ACTIVE_GPUS)}
 
     def overdue(self, gpu: str, now: float) -> list[tuple[SegmentMessage, bool]]:
-        """What a GPU should have started, or shown progress of, by `now` (infinity: all it has).
+        """Return the segments that a GPU should have started, or reported progress of, by `now` (infinity: all it has).
 
-        True beside a segment: it was running.
+        Beside each is whether it was running.
         """
         return [
             (SegmentMessage(job=text(job), segment=int(segment), token=text(token)), text(state) == "running")
@@ -175,9 +182,9 @@ class Ledger:
         ]
 
     def due(self, now: float, again: float, most: int = 100) -> list[tuple[str, JobState, bool]]:
-        """Jobs whose next step should have come by now; they are due again at `again`.
+        """Return the jobs whose next step is overdue, with their states; they are due again at `again`.
 
-        True beside a state: a process of intake had the job, whose claim has run out.
+        Beside each is whether an intake process had claimed it. That claim has expired.
         """
         found = run(self._redis, "due", now, again, most)
         return [(text(job), JobState(text(state)), bool(begun)) for job, state, begun in found]
@@ -185,35 +192,35 @@ class Ledger:
     # --- readers ---
 
     def job(self, job: str) -> JobRecord:
-        """A job's record."""
+        """Return a job's record."""
         fields = self._redis.hgetall(keys.job(job))
         if not fields:
             raise self.not_found(job)
         return job_record(job, {text(name): text(value) for name, value in fields.items()})
 
     def jobs(self, first: int = 0, last: int = -1) -> list[str]:
-        """Ids of the jobs from the `first` to the `last` newest."""
+        """Return the ids of the jobs from the `first` to the `last`, newest first; 0 is the newest, -1 the oldest."""
         return [text(job) for job in cast("list[bytes]", self._redis.zrevrange(keys.JOBS, first, last))]
 
     def plans(self, job: str) -> list[SegmentPlan]:
-        """A job's segments as intake cut them, in order."""
+        """Return a job's segments as intake cut them, in order."""
         return [SegmentPlan.from_json(plan) for plan in self._in_order(keys.plan(job))]
 
     def results(self, job: str) -> list[SegmentResult]:
-        """The results of a job's finished segments, in order."""
+        """Return the results of a job's finished segments, in order."""
         return [SegmentResult.from_json(result) for result in self._in_order(keys.results(job))]
 
     def loads(self, gpus: Sequence[str]) -> list[int]:
-        """How many segments are assigned to, or run on, each of these GPUs."""
+        """Return how many segments are assigned to, or run on, each of these GPUs."""
         return [int(count) for count in text(run(self._redis, "loads", " ".join(gpus))).split()]
 
     def why_waits(self, lane: str) -> str | None:
-        """What the dispatcher said of late of a lane from which no GPU takes anything."""
-        said = cast("bytes | None", self._redis.get(keys.lane_wait(lane)))
-        return None if said is None else text(said)
+        """Return the reason, if the dispatcher recently stored one, why no GPU takes segments of a lane."""
+        reason = cast("bytes | None", self._redis.get(keys.lane_wait(lane)))
+        return None if reason is None else text(reason)
 
     def depth(self) -> dict[int, tuple[int, int]]:
-        """By priority: how many jobs wait for a GPU, and how many segments they wait with."""
+        """Return by priority how many jobs wait for a GPU, and how many of their segments."""
         depth: dict[int, tuple[int, int]] = {}
         for priority, jobs, segments in run(self._redis, "depth"):
             known = depth.get(priority, (0, 0))
@@ -221,14 +228,14 @@ class Ledger:
         return depth
 
     def counts(self) -> dict[str, float]:
-        """What the fleet ever did, by the names in `keys.COUNTS`."""
+        """Return the counters of the fleet since its beginning, by the names in `keys.COUNTS`."""
         counts = cast("dict[bytes, bytes]", self._redis.hgetall(keys.COUNTS))
         return {text(name): float(count) for name, count in counts.items()}
 
     # --- inside ---
 
     def _step(self, name: str, message: SegmentMessage, *arguments: str | float) -> list[Any]:
-        """What a script answers to a slot; raises the refusal."""
+        """Run a script for a slot and return its answer, or raise its refusal."""
         word, *answer = run(self._redis, name, message.job, message.segment, message.token, *arguments)
         match text(word):
             case "unknown":
@@ -258,7 +265,7 @@ class Ledger:
         return [value for _, value in sorted(fields.items(), key=lambda field: int(field[0]))]
 
     def not_found(self, job: str) -> JobNotFound:
-        """The error for a job that is unknown here, or not any more."""
+        """Return the error for a job that is not known, or no longer."""
         return JobNotFound(job=job, days=self._retention / 86400)
 
 

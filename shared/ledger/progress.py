@@ -1,4 +1,4 @@
-"""Shows a job's progress under the id that its client holds: `AsyncResult(job).info`."""
+"""Shows a job's progress to its client, as `AsyncResult(job).info`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ STATE = "PROGRESS"
 
 
 def show(app: Celery, redis: Redis, job: str, progress: JobProgress) -> bool:
-    """Stores the state PROGRESS with its details, as Celery's Redis backend would.
+    """Store the state PROGRESS with its details, as Celery's Redis backend would; return False if the job has ended.
 
-    Not through the backend itself, which lets a straggler write over FAILURE and REVOKED: here the ledger is
-    asked in the same step. False when the job has ended.
+    The backend itself would let a late report overwrite FAILURE and REVOKED. This checks the ledger in the same step.
     """
     backend = cast("Any", app.backend)
     meta: dict[str, object] = {

@@ -1,4 +1,4 @@
-"""What the ledger answers: a job's record, its progress, and how a transition went."""
+"""What the ledger returns: a job's record, its progress, and the results of transitions."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ _STAGES = {JobState.RUNNING: "transcribing"}
 
 @dataclass(frozen=True, kw_only=True)
 class Finish:
-    """How a segment's end was taken."""
+    """The result of finishing a segment."""
 
-    last: bool  # the job's last segment: publish assemble
-    progress: JobProgress | None  # to show to the client; None: it saw some just now
+    last: bool  # it was the job's last segment, so that `assemble` must be published
+    progress: JobProgress | None  # to show to the client; None: progress was shown a moment ago
 
 
 @dataclass(frozen=True, kw_only=True)
 class GivenBack:
-    """What became of a failed attempt."""
+    """The result of returning a segment to the queue."""
 
-    job_failed: bool  # it was the last one allowed: publish assemble
+    job_failed: bool  # the attempt was the last one allowed, so that `assemble` must be published
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobRecord:
-    """A job as the ledger knows it; moments are Unix seconds."""
+    """A job in the ledger; moments are Unix seconds."""
 
     job: str
     state: JobState
@@ -47,7 +47,7 @@ class JobRecord:
     error: str | None
 
     def progress(self, now: float) -> JobProgress:
-        """What a client may see of it."""
+        """Return the job's progress at `now`, as its client sees it."""
         return _progress(
             state=self.state,
             total=self.segments_total,
@@ -60,7 +60,7 @@ class JobRecord:
 
 
 class LaneNeeds(Wire):
-    """What all jobs of a lane have in common; its digest is the lane's id."""
+    """What all jobs of a lane have in common; the lane's id is its digest."""
 
     priority: int
     tenant: str
@@ -68,11 +68,12 @@ class LaneNeeds(Wire):
 
     @property
     def lane(self) -> str:
+        """The lane's id."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
 
 
 def lane_of(request: TranscribeRequest) -> LaneNeeds:
-    """The lane in which a job waits."""
+    """Return the needs that decide in which lane a job waits."""
     need = Need(
         model_name=request.model_name,
         precision=request.precision,
@@ -84,12 +85,12 @@ def lane_of(request: TranscribeRequest) -> LaneNeeds:
 
 
 def rows_per_slot(options: dict[str, Any]) -> int:
-    """Rows of the batch that one window takes at most: its beams, or its samples."""
+    """Return the most rows of the batch that one window takes: the number of its beams or samples."""
     return max(int(options.get(name) or 1) for name in ("beam_size", "best_of"))
 
 
 def progress_from(fields: Sequence[Any], now: float) -> JobProgress:
-    """From the progress fields that the scripts answer."""
+    """Return the progress in the fields that the scripts return (PROGRESS_FIELDS in common.lua)."""
     state, total, done, duration, seconds_done, started, _ = fields
     return _progress(
         state=JobState(text(state)),
@@ -103,7 +104,7 @@ def progress_from(fields: Sequence[Any], now: float) -> JobProgress:
 
 
 def job_record(job: str, fields: dict[str, str]) -> JobRecord:
-    """From a job's hash."""
+    """Return the record in the fields of a job's hash."""
     return JobRecord(
         job=job,
         state=JobState(fields["state"]),
@@ -142,7 +143,7 @@ def _progress(
 
 
 def _eta(duration: float | None, seconds_done: float, started: float | None, now: float) -> float | None:
-    """Seconds left at the speed so far; None before there is a speed."""
+    """Return the seconds left at the average speed so far; None before there is one."""
     if duration is None or started is None or seconds_done <= 0 or now <= started:
         return None
     return round(max(duration - seconds_done, 0.0) * (now - started) / seconds_done, 1)

@@ -1,4 +1,4 @@
-"""The registry of GPUs: every node beats its GPU's status into Redis, everybody reads it."""
+"""The registry of GPUs: every node writes its GPU's status with each heartbeat, and every process may read it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from whisper_fleet.shared.wire import GpuStatus
 
 _log = logging.getLogger(__name__)
 
-#: Seconds in which a GPU that left may well come back: its machine is upgraded, or starts anew.
+#: Seconds within which a GPU that left is expected back, because its machine is being upgraded or restarted.
 _BACK = 3600
 
 
 class GpuRegistry:
-    """The GPUs that ever joined; Redis errors pass through as they are.
+    """The GPUs of the fleet; thread-safe. Errors of Redis pass through.
 
-    It remembers what it read: a process that asks again and again reads only the GPUs that beat meanwhile.
+    It caches what it read, so that a process that reads often reads only the GPUs whose heartbeat is new.
     """
 
     def __init__(self, redis: Redis) -> None:
@@ -33,16 +33,16 @@ class GpuRegistry:
         self._lock = threading.Lock()
 
     def beat(self, status: GpuStatus) -> None:
-        """Join, or say that the GPU is alive and how it does."""
+        """Write a GPU's status, and join the registry if it is new."""
         run(self._redis, "beat", status.id, status.to_json())
 
     def gpus(self, now: float, timeout: float) -> list[GpuStatus]:
-        """The GPUs whose last heartbeat is at most `timeout` seconds old, by id."""
+        """Return the GPUs whose last heartbeat is at most `timeout` seconds old, sorted by id."""
         oldest = now - timeout
         return [gpu for gpu in self.all() if gpu.heartbeat >= oldest]
 
     def all(self) -> list[GpuStatus]:
-        """Every GPU that joined and did not leave, alive or not, by id."""
+        """Return every GPU that joined and did not leave, alive or not, sorted by id."""
         with self._lock:
             if not self._catch_up():
                 self._known, self._version = {}, 0
@@ -50,23 +50,26 @@ class GpuRegistry:
             return [status for status in self._known.values() if status is not None]
 
     def some(self, gpus: Sequence[str]) -> list[GpuStatus]:
-        """Those of these GPUs that joined and did not leave, alive or not."""
-        written = cast("list[bytes | None]", self._redis.mget([keys.gpu(gpu) for gpu in gpus]))
-        return [status for told in written if (status := _read(told)) is not None]
+        """Return those of these GPUs that joined and did not leave, alive or not."""
+        values = cast("list[bytes | None]", self._redis.mget([keys.gpu(gpu) for gpu in gpus]))
+        return [status for value in values if (status := _read(value)) is not None]
 
     def leave(self, gpu_id: str) -> None:
         """Take a GPU out of the registry."""
         run(self._redis, "leave", gpu_id, _BACK)
 
     def lately(self, now: float) -> list[GpuStatus]:
-        """All, and those that left within the hour, by id: what they alone can do is not impossible."""
-        told = cast("list[bytes]", self._redis.zrange(keys.GPUS_LEFT, now - _BACK, "+inf", byscore=True))
-        left = [status for words in told if (status := _read(words)) is not None]
+        """Return all GPUs, and those that left within the last hour, sorted by id.
+
+        A job that only a GPU of these can serve waits for it, instead of being refused.
+        """
+        values = cast("list[bytes]", self._redis.zrange(keys.GPUS_LEFT, now - _BACK, "+inf", byscore=True))
+        left = [status for value in values if (status := _read(value)) is not None]
         known = {gpu.id: gpu for gpu in [*left, *self.all()]}
         return [known[gpu] for gpu in sorted(known)]
 
     def _catch_up(self) -> bool:
-        """Read what beat since the last time; False when that does not tell all: a GPU left, or Redis forgot."""
+        """Read the heartbeats since the last call; return False if a GPU left or Redis was emptied: then read all."""
         version, count, beats = run(self._redis, "registry", self._version)
         if version < self._version:
             return False
@@ -78,7 +81,7 @@ class GpuRegistry:
 
 
 def _read(status: bytes | None) -> GpuStatus | None:
-    """None for an entry of a node of another version: one odd node must not blind the fleet."""
+    """Return None for a status of an unreadable version: one such node must not hide the others."""
     if status is None:
         return None
     try:

@@ -21,7 +21,7 @@ _DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
 
 
 def device_of(settings: Settings) -> Device:
-    """What the engine computes on: the settings' word, else a GPU where there is one that is not hidden."""
+    """Return what the engine computes on: as the settings say, or a GPU if there is one that is not hidden."""
     if settings.device != "auto":
         return settings.device
     hidden = settings.cuda_visible_devices in ("", "-1")
@@ -29,7 +29,7 @@ def device_of(settings: Settings) -> Device:
 
 
 def engine_command(settings: Settings, device: Device, socket: Path) -> list[str]:
-    """The engine's command line."""
+    """Return the engine's command line."""
     options = {
         "--socket": socket,
         "--device": device,
@@ -38,15 +38,23 @@ def engine_command(settings: Settings, device: Device, socket: Path) -> list[str
         "--idle-timeout": settings.model_idle_timeout,
         "--cross-attention": settings.cross_attention,
     }
-    words = [str(word) for option in options.items() for word in option]
-    return [sys.executable, "-m", "whisper_fleet.workers.engine", "--log-level", settings.log_level, "serve", *words]
+    arguments = [str(part) for option in options.items() for part in option]
+    return [
+        sys.executable,
+        "-m",
+        "whisper_fleet.workers.engine",
+        "--log-level",
+        settings.log_level,
+        "serve",
+        *arguments,
+    ]
 
 
 def engine_environment(settings: Settings, device: Device) -> dict[str, str]:
-    """What differs from our own environment: the engine sees its GPU alone, counted as NVML counts."""
+    """Return the variables that differ from the node's: the engine sees only its GPU, numbered in NVML's order."""
     if device == "cpu":
-        # Threads that spin while they wait for each other starve when anything else wants a core. GNU's may spin for
-        # some microseconds, which is the time between two operations of a decode step.
+        # Threads that spin while they wait for each other starve as soon as another process needs a core. GNU's may
+        # spin for a few microseconds, the time between two operations of a decode step.
         return {"CUDA_VISIBLE_DEVICES": "", "OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}
     return {
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
@@ -55,7 +63,10 @@ def engine_environment(settings: Settings, device: Device) -> dict[str, str]:
 
 
 def engine_socket(settings: Settings) -> Path:
-    """A path below the var directory, or a short one of this user's where that is too long."""
+    """Return a path below the var directory, or below the temporary directory if that is too long for a socket.
+
+    Creates its directory. Raises PermissionError if another user owns the directory.
+    """
     name = GpuName(settings.host, settings.gpu_index).engine_socket
     directory = settings.var_dir.absolute() / "run"
     if len(os.fsencode(directory / name)) > LONGEST_SOCKET_PATH:
@@ -64,5 +75,7 @@ def engine_socket(settings: Settings) -> Path:
         name = f"engine-{settings.gpu_index}.sock"
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     if directory.stat().st_uid != os.getuid():
-        raise PermissionError(f"{directory} belongs to somebody else")
+        raise PermissionError(
+            f"{directory} belongs to another user: remove it, or set WHISPER_FLEET_VAR_DIR to a shorter path"
+        )
     return directory / name

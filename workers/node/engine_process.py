@@ -1,4 +1,4 @@
-"""Keeps one engine process alive: starts it, waits until it answers, starts it again when it ends."""
+"""Keeps one engine process running: starts it, waits until it answers, and restarts it when it ends."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ from whisper_fleet.workers.link.client import EngineClient
 
 log = logging.getLogger(__name__)
 
-#: Seconds between the end of an engine and the next start; doubled while it dies young.
+#: Seconds between the end of an engine and its restart; doubled as long as engines end soon after their start.
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
-#: An engine that lived this long, in seconds, did not die of its start.
-GROWN_UP = 60.0
+#: Seconds after which the end of an engine no longer counts as a failed start.
+STABLE_AFTER = 60.0
 #: Seconds that an engine gets to end by itself.
 PATIENCE = 5.0
 
 
 class EngineProcess:
-    """A child process behind a Unix socket. It ends with us: we hold its standard input."""
+    """A child process behind a Unix socket. It ends with this process, which holds its standard input open.
+
+    A thread starts and restarts it, and alone assigns `_child` and `since`; other threads only read them.
+    """
 
     def __init__(
         self,
@@ -40,30 +43,30 @@ class EngineProcess:
         self._ready = threading.Event()
         self._stopping = threading.Event()
         self._child: subprocess.Popen[bytes] | None = None
-        #: When an engine was started, or ended, last; on the monotonic clock.
+        #: When an engine was last started, or ended; on the monotonic clock.
         self.since = time.monotonic()
         self._thread = threading.Thread(target=self._keep_alive, name="engine", daemon=True)
 
     def start(self) -> None:
-        """Return at once; `ready` tells when the engine answers."""
+        """Start the engine and return at once; `ready` is set when it answers."""
         self._thread.start()
 
     @property
     def ready(self) -> bool:
-        """The engine answers."""
+        """Whether the engine answers."""
         return self._ready.is_set()
 
     def wait_ready(self, timeout: float) -> bool:
-        """Wait at most `timeout` seconds until the engine answers."""
+        """Wait at most `timeout` seconds for the engine; return whether it answers."""
         return self._ready.wait(timeout)
 
     def kill(self) -> None:
-        """End an engine that no longer answers; another is started."""
+        """End an engine that no longer answers; it is restarted."""
         if self._child is not None:
             self._child.kill()
 
     def stop(self) -> None:
-        """Let go of the engine, and kill it when it does not end by itself."""
+        """Let the engine end, and kill it if it does not end by itself."""
         self._stopping.set()
         child = self._child
         if child is not None and child.stdin is not None:
@@ -81,18 +84,18 @@ class EngineProcess:
             self.since = started = time.monotonic()
             try:
                 self._live_once()
-            except OSError as error:  # the machine lacks memory or processes just now
+            except OSError as error:  # the machine is short of memory or processes
                 log.error("the engine cannot be started: %s", error)
             if self._stopping.is_set():
                 return
             self.since = time.monotonic()
-            lived = self.since - started
-            pause = FIRST_PAUSE if lived > GROWN_UP else min(2 * pause, LONGEST_PAUSE)
-            log.error("the engine ended after %.0f s; the next starts in %.1f s", lived, pause)
+            lifetime = self.since - started
+            pause = FIRST_PAUSE if lifetime > STABLE_AFTER else min(2 * pause, LONGEST_PAUSE)
+            log.error("the engine ended after %.0f s; the next starts in %.1f s", lifetime, pause)
             self._stopping.wait(pause)
 
     def _live_once(self) -> None:
-        # A session of its own: Ctrl-C in a terminal is for the node, which drains before the engine may go.
+        # In a session of its own: Ctrl-C in a terminal must reach only the node, which drains before the engine ends.
         child = subprocess.Popen(self._command, stdin=subprocess.PIPE, env=self._environment, start_new_session=True)
         self._child = child
         if self._answers(child):
@@ -111,7 +114,7 @@ class EngineProcess:
             except EngineDied:
                 time.sleep(0.1)
             except EngineError as error:
-                log.error("the engine is up, but cannot say how it does: %s", error)
+                log.error("the engine is up, but cannot report its state: %s", error)
                 time.sleep(1.0)
             else:
                 log.info("the engine answers (process %s)", child.pid)

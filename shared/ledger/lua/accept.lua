@@ -1,4 +1,4 @@
--- job, request, now, due -> 1: accepted, 0: known already.
+-- job, request, now, due -> 1: accepted, 0: already known.
 local job, request, now, due = unpack(ARGV)
 local known = redis.call('HGET', of_job(job), 'accepted')
 if known then return known == now and 1 or 0 end

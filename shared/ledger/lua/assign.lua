@@ -1,5 +1,5 @@
 -- job, now, deadline, then segment, gpu, token, slots of each -> 1 or 0 for each.
--- The guard against two dispatchers: a segment that no longer waits and a GPU that is full are refused.
+-- Two dispatchers may run at once: a segment that no longer waits and a GPU that is full are refused.
 local job, now, deadline = unpack(ARGV, 1, 3)
 local state, lane, member, seconds, priority, tenant =
   unpack(redis.call('HMGET', of_job(job), 'state', 'lane', 'queued_as', 'seconds', 'priority', 'tenant'))
@@ -44,7 +44,7 @@ redis.call('ZINCRBY', K.lane .. lane, exact(share), member)
 local tenants, own, jobs, waiting = clock_fields(priority, tenant)
 local clock = redis.call('HMGET', K.clock, tenants, own, jobs, waiting)
 local tenant_served = tonumber(clock[2] or 0)
--- Virtual time moves by what each of those who wait got on average, and never lags behind all of the lane.
+-- Virtual time advances by the share divided by the number of waiting jobs, and never lags behind the whole lane.
 local job_clock = tonumber(clock[3] or 0) + share / math.max(1, tonumber(clock[4] or 1))
 redis.call('ZADD', K.lanes, now, lane)
 if redis.call('EXISTS', of_job(job, 'waiting')) == 0 then leave_lane(job, lane, member) end

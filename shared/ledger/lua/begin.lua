@@ -1,5 +1,5 @@
--- job, step, process, now, until, most -> 1: this process' until then, 0: not at this step, or another living process',
--- -2: `most` processes were lost with it.
+-- job, step, process, now, until, most -> 1: claimed until then; 0: the job is not at this step, or another process
+-- has a valid claim; -1: unknown; -2: `most` processes died with the job.
 local job, step, process, now, lease_end, most = unpack(ARGV)
 local state, owner, lost = unpack(redis.call('HMGET', of_job(job), 'state', 'claimed_by', 'claims_lost'))
 if not state then return -1 end

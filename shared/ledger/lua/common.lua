@@ -1,8 +1,8 @@
--- Every script of the ledger begins with this; before it stands `K`, the key names of shared/ledger/keys.py.
--- Moments and lengths stay strings, so that no precision is lost; virtual times are written with %.17g.
--- A segment's record: state, attempt, token, gpu, started (now of its start), length and seconds (of audio).
+-- The common part of every script of the ledger. In front of it stands `K`, the key names of shared/ledger/keys.py.
+-- Times are passed on as the strings they came as, so that no precision is lost; virtual times are written with %.17g.
+-- A segment's record has: state, attempt, token, gpu, started (the `now` of its start), length and seconds (of audio).
 
--- Clients choose ids, also `x:plan`: escaped as in shared/ledger/keys.py.
+-- Clients choose job ids, and `x:plan` must not be the plan of `x`. shared/ledger/keys.py escapes them likewise.
 local function of_job(job, part)
   local name = string.gsub(job, '[%%:]', {['%'] = '%25', [':'] = '%3A'})
   return K.job .. name .. (part and ':' .. part or '')
@@ -16,7 +16,7 @@ local function exact(number)
   return string.format('%.17g', number)
 end
 
--- A sum of seconds in steps finer than a sample: what is added and taken away again leaves exactly nothing.
+-- Rounded to steps finer than an audio sample, so that adding and subtracting the same seconds leaves exactly 0.
 local function sum_of_seconds(number)
   return string.format('%.7f', number)
 end
@@ -41,8 +41,8 @@ local function clock_fields(priority, tenant)
   return 'tenants/' .. priority, 'tenant/' .. class, 'jobs/' .. class, 'waiting/' .. class
 end
 
--- A job joins its lane at the clock of those being served, so nobody saves up shares by staying away. Its place
--- is where its next segment will end in virtual time, so that a clip is not behind others' long segments.
+-- A job joins its lane at the current virtual time, so that no tenant saves up shares while it is idle. Jobs are
+-- ordered by the virtual time at which their next segment ends, so that a clip does not wait behind long segments.
 local function join_lane(job, now)
   local lane, member, need, priority, tenant, served, seconds = unpack(
     redis.call('HMGET', of_job(job), 'lane', 'queued_as', 'need', 'priority', 'tenant', 'served', 'seconds'))
@@ -70,12 +70,12 @@ local function leave_lane(job, lane, member)
   end
 end
 
--- What the fleet ever did, for its metrics.
+-- Adds to a counter of the fleet's metrics.
 local function count(what, by)
   redis.call('HINCRBYFLOAT', K.counts, what, by)
 end
 
--- Slots that still run a segment of an ended job learn of it when they next ask.
+-- Slots that still run a segment of the job are refused at their next report.
 local function end_job(job, state, now, due, error_type, message)
   count('jobs/' .. state, 1)
   redis.call('HSET', of_job(job), 'state', state, 'ended', now, 'error_type', error_type, 'error', message)
@@ -85,7 +85,7 @@ local function end_job(job, state, now, due, error_type, message)
   redis.call('ZADD', K.due, due, job)
 end
 
--- What a slot says only counts if the segment is still its own: nil, or the word that refuses it.
+-- Returns why a slot's report is refused, or nil: it counts only if the slot still has the segment.
 local function refused(job, segment, token, state, record)
   if not state then return 'unknown' end
   if is_final(state) then
@@ -95,7 +95,8 @@ local function refused(job, segment, token, state, record)
   if record.token ~= token then return 'stale' end
 end
 
--- What a client may see of a job, as Ledger reads it; `shown` is set when it is time to show it again.
+-- The fields of a job that progress is made of, in the order in which records.progress_from reads them; `shown` is
+-- when the client was last shown some.
 local PROGRESS_FIELDS = {'state', 'total', 'done', 'duration', 'seconds_done', 'started', 'shown'}
 
 local function is_time_to_show(shown, now, interval)

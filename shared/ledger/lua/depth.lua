@@ -1,4 +1,4 @@
--- -> {priority, jobs, segments} of what waits in each lane.
+-- -> for each lane: {priority, waiting jobs, their waiting segments}.
 local depth = {}
 for _, lane in ipairs(redis.call('ZRANGE', K.lanes, 0, -1)) do
   local segments = 0

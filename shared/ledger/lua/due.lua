@@ -1,5 +1,5 @@
--- now, again, most -> {job, state, begun} of those whose next step should have come by now; each is due again at `again`.
--- begun: 1 where a process of intake had the job. Its claim ran out and goes: the new moment must not prolong it.
+-- now, again, most -> {job, state, begun} of the jobs whose next step is overdue; each is due again at `again`.
+-- begun: 1 if an intake process had claimed the job. The expired claim is deleted, or the new due time would renew it.
 local now, again, most = unpack(ARGV)
 local found = {}
 for _, job in ipairs(redis.call('ZRANGEBYSCORE', K.due, '-inf', now, 'LIMIT', 0, most)) do

@@ -1,4 +1,4 @@
--- job, state, now, due, error_type, error -> 1: this call ended it, 0: it had ended, -1: unknown.
+-- job, state, now, due, error_type, error -> 1: this call ended the job; 0: it had ended before; -1: unknown.
 local job, state, now, due, error_type, message = unpack(ARGV)
 local was, ended = unpack(redis.call('HMGET', of_job(job), 'state', 'ended'))
 if not was then return -1 end

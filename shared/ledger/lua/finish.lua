@@ -1,4 +1,4 @@
--- job, segment, token, result, now, interval, due -> {'ok', last, time to show, progress fields} or {refusal}.
+-- job, segment, token, result, now, interval, due -> {'ok', is last, is time to show, progress fields} or {refusal}.
 local job, segment, token, result, now, interval, due = unpack(ARGV)
 local fields = redis.call('HMGET', of_job(job), unpack(PROGRESS_FIELDS))
 local record = read_segment(job, segment)
@@ -20,7 +20,7 @@ local last = fields[3] == tonumber(fields[2])
 if last then
   fields[1] = 'assembling'
   redis.call('ZADD', K.due, due, job)
-  redis.call('HDEL', of_job(job), 'claimed_by', 'claims_lost')  -- of its planning
+  redis.call('HDEL', of_job(job), 'claimed_by', 'claims_lost')  -- the claim for planning
 end
 local show = last or is_time_to_show(fields[7], now, interval)
 redis.call('HSET', of_job(job), 'state', fields[1], 'done', fields[3], 'seconds_done', fields[5],

@@ -1,5 +1,5 @@
 -- heads -> for each lane: {id, since, need, tenant's share, {{queued_as, share, seconds, {segments}} ...}}.
--- Reads at most `heads` jobs of a lane, and of each about as many segments as it could be given.
+-- Reads at most `heads` jobs per lane, and per job about as many segments as could be assigned.
 local heads = tonumber(ARGV[1])
 local lanes = redis.call('ZRANGE', K.lanes, 0, -1, 'WITHSCORES')
 local seen = {}
@@ -17,7 +17,7 @@ for i = 1, #lanes, 2 do
     jobs[#jobs + 1] = {members[j], members[j + 1], redis.call('HGET', of_job(job), 'seconds'), waiting}
     total = total + #waiting
   end
-  for _, head in ipairs(jobs) do  -- short jobs beside a long one: the long one must fill what they leave
+  for _, head in ipairs(jobs) do  -- short jobs leave room, which a long one can fill
     if total >= heads then break end
     if #head[4] == each then
       local job = string.match(head[1], '^[^:]*:(.*)$')

@@ -1,4 +1,4 @@
--- gpu, seconds. Leaves the registry: readers find out by the number of GPUs. Its last words stay for so long.
+-- gpu, seconds. Leaves the registry, which readers notice by the number of GPUs. The last status is kept for `seconds`.
 local gpu, seconds = unpack(ARGV)
 local status = redis.call('GET', K.gpu .. gpu)
 local moment = status and cjson.decode(status).heartbeat

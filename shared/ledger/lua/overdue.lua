@@ -1,5 +1,5 @@
--- gpu, now ('+inf' for a dead GPU) -> {segment, job, token, state} of what it should have started or shown by now.
--- Entries of segments that are no longer its own are swept out.
+-- gpu, now ('+inf' for a dead GPU) -> {segment, job, token, state} of each segment that it should have started, or
+-- reported progress of, by now. Deletes entries of segments that it no longer has.
 local gpu, now = unpack(ARGV)
 local found = {}
 for _, member in ipairs(redis.call('ZRANGEBYSCORE', K.active .. gpu, '-inf', now)) do

@@ -1,4 +1,5 @@
--- job, now, priority, tenant, lane, queued_as, need, duration, request, segment plans ... -> 1: planned, 0: ended or planned already.
+-- job, now, priority, tenant, lane, queued_as, need, duration, request, segment plans ...
+-- -> 1: planned; 0: ended or already planned; -1: unknown.
 local job, now, priority, tenant, lane, queued_as, need, duration, request = unpack(ARGV, 1, 9)
 local total = #ARGV - 9
 local state, planned = unpack(redis.call('HMGET', of_job(job), 'state', 'planned'))

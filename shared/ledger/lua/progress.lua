@@ -1,4 +1,4 @@
--- job, segment, token, seconds, now, deadline, interval -> {'ok', time to show, progress fields} or {refusal}.
+-- job, segment, token, seconds, now, deadline, interval -> {'ok', is time to show, progress fields} or {refusal}.
 local job, segment, token, seconds, now, deadline, interval = unpack(ARGV)
 local fields = redis.call('HMGET', of_job(job), unpack(PROGRESS_FIELDS))
 local record = read_segment(job, segment)

@@ -1,5 +1,6 @@
--- job, segment, token, now, counts, max_attempts, reason, due, error_type, error -> {'waiting' | 'failed'} or {refusal}.
--- The segment waits again; an attempt that counts and was the last one fails the job.
+-- job, segment, token, now, counts, max_attempts, reason, due, error_type, error
+-- -> {'waiting' | 'failed'} or {refusal}.
+-- The segment waits again. If the attempt counts and was the last one allowed, the job fails instead.
 local job, segment, token, now, counts, max_attempts, reason, due, error_type, message = unpack(ARGV)
 local state, seconds_done = unpack(redis.call('HMGET', of_job(job), 'state', 'seconds_done'))
 local record = read_segment(job, segment)

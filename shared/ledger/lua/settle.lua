@@ -1,4 +1,5 @@
--- job, now, retention, keep -> the state, if this call settled the job. The client has its answer: nothing is due any more, the job may be forgotten.
+-- job, now, retention, keep -> the state, if this call settled the job. Its client has the answer, so no step is due
+-- any more, and the record expires.
 local job, now, retention, keep = unpack(ARGV)
 local state = redis.call('HGET', of_job(job), 'state')
 if not state then return end

@@ -1,4 +1,4 @@
--- job, result key, meta, expires -> 1: stored, 0: the job has ended, and with it the client's interest.
+-- job, result key, meta, expires -> 1: stored; 0: the job has ended, and its answer must not be overwritten.
 local job, key, meta, expires = unpack(ARGV)
 local state = redis.call('HGET', of_job(job), 'state')
 if not state or is_final(state) then return 0 end

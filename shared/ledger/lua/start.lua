@@ -1,5 +1,5 @@
 -- job, segment, token, gpu, now, deadline -> {'ok', request, plan, attempt} or {refusal}.
--- A second delivery of the same message is stale; the same call again (same now) is not.
+-- A second delivery of the message is stale; a repetition of the same call, with the same `now`, is not.
 local job, segment, token, gpu, now, deadline = unpack(ARGV)
 local state, request, started = unpack(redis.call('HMGET', of_job(job), 'state', 'request', 'started'))
 local record = read_segment(job, segment)
