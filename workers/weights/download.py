@@ -1,4 +1,4 @@
-"""OpenAI's own download, with a time limit, its checksum and no half file."""
+"""The download of a checkpoint from OpenAI's server, with a timeout and a checksum, and without partial files."""
 
 from __future__ import annotations
 
@@ -16,30 +16,29 @@ import whisper
 
 _TIMEOUT_SECONDS = 10.0
 _CHUNK_BYTES = 2**20
-#: What goes wrong with the disk, not on the way to the server.
-_DISK = (errno.ENOSPC, errno.EDQUOT)
+#: Errors of the disk, not of the connection.
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Unreachable(Exception):
-    """The download did not come about; the message says why."""
+    """The download failed; the message is the reason."""
 
 
 def download(model: str, target: Path) -> None:
-    """Fetches a model's checkpoint to `target`, which exists afterwards only if it is whole.
+    """Download a model's checkpoint to `target`, which is only created if the download is complete.
 
-    Raises Unreachable, or OSError where the directory cannot take it.
+    Raises Unreachable if the download fails, and OSError if the directory cannot be written to.
     """
     url = whisper._MODELS[model]
-    expected = url.split("/")[-2]  # OpenAI's addresses carry the SHA-256
+    expected = url.split("/")[-2]  # OpenAI's URLs contain the SHA-256
     with NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
         unfinished = Path(file.name)
         try:
-            found = _copy(url, file)
-            if found != expected:
-                raise Unreachable(f"{url} gave other bytes than its checksum says")
+            if _copy(url, file) != expected:
+                raise Unreachable(f"the content of {url} does not match its checksum")
             unfinished.replace(target)
         except (OSError, HTTPException) as error:
-            if isinstance(error, OSError) and error.errno in _DISK:
+            if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
                 raise
             raise Unreachable(getattr(error, "reason", None) or error) from error
         finally:
@@ -47,13 +46,13 @@ def download(model: str, target: Path) -> None:
 
 
 def _copy(url: str, file: IO[bytes]) -> str:
-    """Writes what the address holds and returns its SHA-256."""
+    """Write the content of the URL to the file and return its SHA-256, in hexadecimal."""
     digest = hashlib.sha256()
     opener = urllib.request.build_opener()
-    with opener.open(url, timeout=_TIMEOUT_SECONDS) as answer, Progress(transient=True) as progress:
-        length = int(answer.headers.get("Content-Length", 0))
+    with opener.open(url, timeout=_TIMEOUT_SECONDS) as response, Progress(transient=True) as progress:
+        length = int(response.headers.get("Content-Length", 0))
         bar = progress.add_task(url.rsplit("/", 1)[-1], total=length or None)
-        while chunk := answer.read(_CHUNK_BYTES):
+        while chunk := response.read(_CHUNK_BYTES):
             digest.update(chunk)
             file.write(chunk)
             progress.advance(bar, len(chunk))

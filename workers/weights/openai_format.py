@@ -1,7 +1,7 @@
-"""CTranslate2's arrays of a Whisper model as openai-whisper's checkpoint: the same float16 numbers, renamed.
+"""The conversion of CTranslate2's Whisper arrays to openai-whisper's checkpoint: the same float16 numbers, renamed.
 
-CTranslate2 joins query, key and value (self-attention) and key and value (cross-attention) into one linear
-map, and gives the key the bias 0 where openai-whisper has none.
+CTranslate2 fuses query, key and value of self-attention, and key and value of cross-attention, into one linear map. It
+also gives keys a bias of zeros, while openai-whisper's keys have none.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ _HEAD_WIDTH = 64  # in every Whisper model
 
 
 def to_openai(arrays: dict[str, Array]) -> dict[str, Any]:
-    """What `torch.save` must write for `whisper.load_model` to read: `dims` and `model_state_dict`."""
+    """Return the content of a checkpoint that `whisper.load_model` reads: `dims` and `model_state_dict`.
+
+    Raises ModelUnavailable if an array is not float16, or if a key has a bias other than zeros.
+    """
     weights = _Weights(arrays)
     layers = {side: _layers(arrays, side) for side in ("encoder", "decoder")}
     for side, count in layers.items():
@@ -39,7 +42,7 @@ def to_openai(arrays: dict[str, Array]) -> dict[str, Any]:
 
 
 def _layers(arrays: dict[str, Array], side: str) -> int:
-    """How many `layer_<n>` there are; the final `layer_norm` is none."""
+    """Return the number of `layer_<n>` on a side, not counting the final `layer_norm`."""
     return len({name.split("/")[1] for name in arrays if re.match(rf"{side}/layer_\d+/", name)})
 
 
@@ -60,14 +63,14 @@ def _dims(state: dict[str, Tensor], layers: dict[str, int]) -> dict[str, int]:
 
 
 class _Weights:
-    """Collects openai-whisper's names; each method takes its name first and CTranslate2's second."""
+    """The state of the checkpoint while it is built; methods take openai-whisper's name, then CTranslate2's."""
 
     def __init__(self, arrays: dict[str, Array]) -> None:
         self._arrays = arrays
         self.state: dict[str, Tensor] = {}
 
     def block(self, side: str, layer: int) -> None:
-        """One transformer block."""
+        """Convert a transformer block."""
         source, target = f"{side}/layer_{layer}", f"{side}.blocks.{layer}"
         self.attention(f"{target}.attn", f"{source}/self_attention")
         self.norm(f"{target}.attn_ln", f"{source}/self_attention/layer_norm")
@@ -96,20 +99,20 @@ class _Weights:
         self.copy(f"{target}.bias", f"{source}/beta")
 
     def copy(self, target: str, source: str) -> None:
-        self._keep(target, self._arrays[source])
+        self._add(target, self._arrays[source])
 
     def _split(self, target: str, source: str, names: tuple[str, ...]) -> None:
-        """Takes a joined linear map apart again."""
+        """Split a fused linear map into its parts."""
         weights = np.split(self._arrays[f"{source}/weight"], len(names))
         biases = np.split(self._arrays[f"{source}/bias"], len(names))
         for name, weight, bias in zip(names, weights, biases, strict=True):
-            self._keep(f"{target}.{name}.weight", weight)
+            self._add(f"{target}.{name}.weight", weight)
             if name != "key":
-                self._keep(f"{target}.{name}.bias", bias)
+                self._add(f"{target}.{name}.bias", bias)
             elif bias.any():
-                raise ModelUnavailable(model="base", reason=f"{source} has a key bias, which Whisper has not")
+                raise ModelUnavailable(model="base", reason=f"{source} has a key bias, but Whisper has none")
 
-    def _keep(self, target: str, array: Array) -> None:
+    def _add(self, target: str, array: Array) -> None:
         if array.dtype != np.float16:
             raise ModelUnavailable(model="base", reason=f"{target} is {array.dtype}, not float16")
         self.state[target] = torch.from_numpy(array.copy())

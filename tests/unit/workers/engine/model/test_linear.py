@@ -1,4 +1,4 @@
-"""A linear map gives the same whatever order its weight lies in, for a row as for an encoded window."""
+"""A linear map gives the same result for packed and plain weights, and for any number of rows."""
 
 from __future__ import annotations
 

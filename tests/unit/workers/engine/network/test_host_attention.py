@@ -1,4 +1,4 @@
-"""What a CPU reads in one piece is what attention anywhere reads."""
+"""Attention on a CPU equals attention on any device."""
 
 from __future__ import annotations
 
@@ -32,39 +32,39 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Weights:
 
 @pytest.fixture
 def caches(weights: Weights) -> Iterator[tuple[KvCache, KvCache]]:
-    """Two with room for four slots and eight rows, with the same past in all rows."""
-    made = [KvCache(weights.dims, torch.float32, CPU, "cached") for _ in range(2)]
-    past = torch.randn(8, *made[0].text.shape[1:])
-    for cache in made:
+    """Two caches with four slots and eight rows, which hold the same past."""
+    caches = [KvCache(weights.dims, torch.float32, CPU, "cached") for _ in range(2)]
+    past = torch.randn(8, *caches[0].text.shape[1:])
+    for cache in caches:
         cache.resize(4, 8)
         cache.text[:8] = past
-    yield made[0], made[1]
-    for cache in made:
+    yield caches[0], caches[1]
+    for cache in caches:
         cache.release()
 
 
 @pytest.mark.parametrize("frames", [1500, 17])
 @torch.inference_mode()
-def test_frames_attend_to_each_other_as_torch_has_them(frames: int) -> None:
+def test_self_attention_of_frames_equals_torchs(frames: int) -> None:
     query, key, value = torch.randn(3, 2, 3, frames, 64)
     expected = functional.scaled_dot_product_attention(query, key, value)
     torch.testing.assert_close(attend_to_itself(query, key, value), expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("asked", [[1], [0, 1, 2], [2, 0], [3, 3]])
+@pytest.mark.parametrize("chosen", [[1], [0, 1, 2], [2, 0], [3, 3]])
 @torch.inference_mode()
 def test_keys_and_values_by_head_are_the_same(
-    weights: Weights, caches: tuple[KvCache, KvCache], asked: list[int]
+    weights: Weights, caches: tuple[KvCache, KvCache], chosen: list[int]
 ) -> None:
     host, plain = HostAudio(weights, caches[0]), CachedAudio(weights, caches[1])
     features, slots = torch.randn(4, 1500, STATE), torch.tensor([3, 0, 2, 1])
     for audio in (host, plain):
         audio.store(features, slots)
-    ours, theirs = (audio.keys_values(torch.tensor(asked), LAYER) for audio in (host, plain))
-    assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
+    ours, theirs = (audio.keys_values(torch.tensor(chosen), LAYER) for audio in (host, plain))
+    assert all(torch.equal(our, their) for our, their in zip(ours, theirs, strict=True))
 
 
-#: Rows, their positions, the slots that they read, and (row, past row, positions) where beams share a past.
+#: Rows, their positions, their slots, and the pasts that beams share: (row, row that holds it, positions).
 STEPS = [
     ([0], [5], [0], []),
     ([0, 1, 2], [5, 9, 2], [0, 1, 2], []),
@@ -76,7 +76,7 @@ STEPS = [
 
 @pytest.mark.parametrize(("rows", "positions", "slots", "shared"), STEPS)
 @torch.inference_mode()
-def test_a_step_reads_what_it_reads_anywhere(
+def test_a_step_on_a_cpu_equals_a_step_on_any_device(
     weights: Weights,
     caches: tuple[KvCache, KvCache],
     rows: list[int],
