@@ -27,7 +27,7 @@ class IdleNode:
         self.start()
 
     def start(self) -> None:
-        celery = [sys.executable, "-m", "celery", "-A", "whisper_fleet.scheduler.app"]
+        celery = [sys.executable, "-m", "celery", "-A", "tests.support.idle_app"]
         command = [*celery, "worker", "-P", "custom", "-c", "1"]
         options = ["-n", NODE, "-Q", names.GpuName(HOST, 0).queue, "--without-mingle"]
         self._process = subprocess.Popen([*command, *options], env=self._environment, stderr=self._log)
