@@ -1,4 +1,4 @@
-"""The ways to Redis: patient, because every step of the ledger may be repeated, or fail_fast."""
+"""Connects to Redis with a client that retries, since every step of the ledger may be repeated, or that fails fast."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from redis.backoff import ExponentialBackoff
 from redis.exceptions import BusyLoadingError, ConnectionError, ReadOnlyError, TimeoutError
 from redis.retry import Retry
 
-#: What is raised while Redis is away, or is being replaced by its replica; OperationalError: by Celery.
+#: Raised while Redis is unreachable or is being replaced by its replica; OperationalError is Celery's.
 UNREACHABLE = (ConnectionError, TimeoutError, ReadOnlyError, OperationalError)
 
-#: With pauses of 0.05 s to 1 s: half a minute without Redis is a pause, not an error.
+#: With pauses of 0.05 s to 1 s, a client retries for half a minute.
 _TRIES = 30
-#: Of one client. A node has a thread a slot, and a Redis has few connections for a thousand nodes.
+#: Connections per client: a node has one thread per slot, but Redis has few connections for a thousand nodes.
 _CONNECTIONS = 32
 
 
 def connect(url: str) -> Redis:
-    """A client that waits for Redis for half a minute before it gives up; connects when first used."""
+    """Return a client that retries for half a minute before it raises; it connects when it is first used."""
     return _client(
         url,
         timeout=30.0,
@@ -34,11 +34,11 @@ def connect(url: str) -> Redis:
 
 
 def connect_fail_fast(url: str) -> Redis:
-    """A client for what is said again before long: it gives up within seconds."""
+    """Return a client that raises within seconds, for writes that are repeated periodically."""
     return _client(url, timeout=5.0, socket_connect_timeout=2.0, socket_timeout=5.0)
 
 
 def _client(url: str, *, timeout: float, **options: Any) -> Redis:
-    """Threads wait `timeout` seconds for one of the connections; redis-py's own pool would turn the 101st away."""
+    """Return a client whose threads wait `timeout` seconds for a connection; redis-py's default pool raises."""
     pool = BlockingConnectionPool.from_url(url, max_connections=_CONNECTIONS, timeout=timeout, **options)
     return Redis.from_pool(pool)

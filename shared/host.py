@@ -1,4 +1,4 @@
-"""Reads the host itself: memory and cores that this process may really use, also inside a container."""
+"""Reads the memory and the cores of the host that this process may use, also inside a container."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 @dataclass(frozen=True, kw_only=True)
 class HostReading:
-    """The host at one moment."""
+    """The memory and the cores of the host at one moment."""
 
     total_bytes: int
     free_bytes: int  # what can be allocated without swapping
-    cores: int  # physical ones, as far as we may run on them
+    cores: int  # physical cores that this process may use
     name: str = "cpu"
 
 
 def read_host(cgroup: Path = _CGROUP) -> HostReading:
-    """Memory and cores, the container's where it has less than the machine."""
+    """Read memory and cores; inside a container, its limits if they are lower than the machine's."""
     memory = psutil.virtual_memory()
     limit = _number(cgroup / "memory.max")
     used = _number(cgroup / "memory.current")
@@ -35,7 +35,7 @@ def read_host(cgroup: Path = _CGROUP) -> HostReading:
 
 
 def _cores(cpu_max: Path) -> int:
-    """Two threads of a core share its arithmetic, so hyper-threads do not count."""
+    """Return the usable physical cores; hyper-threads share the arithmetic units of a core and do not count."""
     logical = psutil.cpu_count() or 1
     physical = psutil.cpu_count(logical=False) or logical
     allowed = len(os.sched_getaffinity(0)) * physical // logical
@@ -44,7 +44,7 @@ def _cores(cpu_max: Path) -> int:
 
 
 def _quota(cpu_max: Path) -> float | None:
-    """Cores that cgroup v2 grants, from `<quota> <period>`; None for `max`."""
+    """Return the cores that cgroup v2 grants, from `<quota> <period>`; None for `max`."""
     words = _words(cpu_max)
     if len(words) != 2 or not all(word.isdecimal() for word in words):
         return None
@@ -57,7 +57,7 @@ def _number(path: Path) -> int | None:
 
 
 def _reclaimable(path: Path) -> int:
-    """Page cache that the kernel gives back when memory is needed."""
+    """Return the bytes of page cache that the kernel frees when memory is needed."""
     words = _words(path)
     return next((int(size) for name, size in pairwise(words) if name == "inactive_file"), 0)
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.simulation`: the scheduler's own decisions on a fleet that nobody can rent."""
+"""Simulates a fleet of a thousand GPUs under the scheduler's decision functions and under simpler policies."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from whisper_fleet.shared.memory import ModelMemory
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run every policy on the same fleet and the same jobs, and print what each came to."""
+    """Run every policy on the same fleet and the same jobs, and print a row of results for each."""
     options = _parser().parse_args(arguments)
     results: list[SimulationResult] = []
     work = f"{options.hours} hours of audio" if options.hours else f"{options.segments} segments"
@@ -35,8 +35,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.simulation", description=__doc__)
     parser.add_argument("--gpus", type=int, default=1000)
     parser.add_argument("--segments", type=int, default=1_000_000)
-    parser.add_argument("--hours", type=int, help="instead: so much audio in ten-hour files of one tenant")
-    parser.add_argument("--priority", type=int, help="of every job, instead of three priorities")
+    parser.add_argument(
+        "--hours", type=int, help="instead of segments: hours of audio, in ten-hour files of one tenant"
+    )
+    parser.add_argument("--priority", type=int, help="priority of every job, instead of three priorities")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--policies", nargs="+", choices=sorted(_POLICIES), default=list(_POLICIES))
     parser.add_argument("--plot", type=Path, help="write the busy share over time as SVG")
@@ -44,20 +46,20 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(name: str, options: argparse.Namespace) -> SimulationResult:
-    gpus, memories = make_fleet(options.gpus, _dice(options.seed)), model_memories()
-    policy = _POLICIES[name](memories, gpus, _dice(options.seed))
-    simulation = Simulation(gpus, policy, memories, _dice(options.seed))
+    gpus, memories = make_fleet(options.gpus, _rng(options.seed)), model_memories()
+    policy = _POLICIES[name](memories, gpus, _rng(options.seed))
+    simulation = Simulation(gpus, policy, memories, _rng(options.seed))
     hours, segments = options.hours, options.segments
-    jobs = make_jobs(segments, _dice(options.seed), options.priority)
+    jobs = make_jobs(segments, _rng(options.seed), options.priority)
     figures = simulation.run(make_backlog(hours) if hours else jobs)
     if isinstance(policy, FairDispatch):
         cost = policy.spent_seconds / policy.decided * 1e6
-        print(f"deciding cost {cost:.0f} us a segment here, with a look every {LOOK} s", file=sys.stderr)
+        print(f"deciding took {cost:.0f} us per segment on this machine, with a pass every {LOOK} s", file=sys.stderr)
     return figures
 
 
-def _dice(seed: int) -> random.Random:
-    return random.Random(seed)  # the same world for every policy, and again tomorrow
+def _rng(seed: int) -> random.Random:
+    return random.Random(seed)  # the same world for every policy and every run
 
 
 _POLICIES: dict[str, Callable[[dict[str, ModelMemory], list[Gpu], random.Random], Policy]] = {

@@ -1,4 +1,4 @@
-"""A fleet and a day's work for the simulation: cards of mixed sizes, jobs as people submit them."""
+"""The fleet and the work of the simulation: GPUs of mixed sizes, and jobs of mixed lengths."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SEGMENT_SECONDS: Final = 300.0
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """A kind of GPU; `speed` is times realtime of large-v3 with all slots busy."""
+    """A GPU model; `speed` is times realtime for large-v3 with all slots busy."""
 
     name: str
     total_gib: float
@@ -45,7 +45,7 @@ CARDS: Final = (
     Card(name="H200", total_gib=141, speed=1432),
 )
 
-#: How much faster than large-v3 a model is on one card, and its share of the jobs.
+#: Per model: its speed relative to large-v3 on the same card, and its share of the jobs.
 MODELS: Final = {
     "large-v3": (1.0, 0.35),
     "large-v3-turbo": (2.34, 0.40),
@@ -62,7 +62,7 @@ _HOST: Final = HostReading(total_bytes=64 * GIB, free_bytes=64 * GIB, cores=16)
 
 @dataclass(kw_only=True, eq=False)
 class Gpu:
-    """A simulated GPU; `models` and `taken` are what the real ledger and engine would say."""
+    """A simulated GPU; `models` and `taken` stand for what the engine and the ledger report."""
 
     id: str
     host: str
@@ -83,16 +83,16 @@ class Gpu:
         return int(self.card.total_gib * GIB)
 
     def engine_bytes(self, memories: dict[str, ModelMemory]) -> int:
-        """What its engine holds: the loaded models with the slots there are."""
+        """Return the bytes that its engine holds: the loaded models with the current slots."""
         if not self.models:
             return 0
         held = combined([memories[name] for name in self.models]).total(self.slots)
         return min(held, self.total_bytes - self.co_tenant_bytes)
 
     def load(self, memories: dict[str, ModelMemory]) -> GpuLoad:
-        """As placement sees it."""
+        """Return the GPU as placement sees it."""
         reported = (self.slots, self.co_tenant_bytes, frozenset(self.models))
-        if self._reported is None or self._reported[0] != reported:  # to make it anew takes most of the time
+        if self._reported is None or self._reported[0] != reported:  # building it takes most of the time
             self._reported = reported, self._status(memories)
         return GpuLoad(self._reported[1], self.taken)
 
@@ -113,7 +113,7 @@ class Gpu:
         )
 
     def count(self, memories: dict[str, ModelMemory]) -> SlotCount:
-        """The slots that the autoscaler would count."""
+        """Return the slots that the autoscaler would count."""
         status = self._status(memories)
         reading = GpuReading(index=self.index, total_bytes=status.total_bytes, free_bytes=status.free_bytes)
         devices = Devices(gpus=(reading,), device="cuda", host=_HOST)
@@ -122,7 +122,7 @@ class Gpu:
         return _POLICY.count(budget_of(reading, devices, status, memory), memory)
 
     def seconds_for(self, audio_seconds: float, model: str, noise: float) -> float:
-        """How long one slot takes for so much audio when all slots are busy."""
+        """Return the seconds that one slot takes for this audio when all slots are busy."""
         speed = self.card.speed * MODELS[model][0] / self.slots
         return audio_seconds / speed * noise
 
@@ -147,7 +147,7 @@ class SimulatedJob:
 
 
 def make_fleet(gpus: int, rng: random.Random) -> list[Gpu]:
-    """Hosts of eight like cards each."""
+    """Return the GPUs of hosts with eight cards of one kind each."""
     fleet = []
     for number in range(gpus):
         if number % 8 == 0:
@@ -158,9 +158,9 @@ def make_fleet(gpus: int, rng: random.Random) -> list[Gpu]:
 
 
 def make_jobs(segments: int, rng: random.Random, priority: int | None = None) -> Iterator[SimulatedJob]:
-    """Files with so many segments in all: mostly clips, much of the audio in a few long recordings.
+    """Yield files with this total of segments: mostly clips, with much of the audio in a few long recordings.
 
-    They have one priority if it is given, else three.
+    All have `priority` if it is given, else one of three.
     """
     made = number = 0
     while made < segments:
@@ -172,7 +172,7 @@ def make_jobs(segments: int, rng: random.Random, priority: int | None = None) ->
 
 
 def make_backlog(hours: int) -> Iterator[SimulatedJob]:
-    """Ten-hour recordings for turbo, all by the tenant who submits the clips."""
+    """Yield ten-hour recordings for turbo, all from the tenant that submits the clips."""
     need = Need(model_name=_TURBO, precision="float16", segment_duration=SEGMENT_SECONDS)
     for number in range(max(1, hours // 10)):
         yield SimulatedJob(
@@ -187,24 +187,24 @@ def make_backlog(hours: int) -> Iterator[SimulatedJob]:
 
 
 def make_clip(number: int, now: float) -> SimulatedJob:
-    """A ten-second clip for turbo at everybody's priority."""
+    """Return a ten-second clip for turbo at the default priority."""
     need = Need(model_name=_TURBO, precision="float16", segment_duration=SEGMENT_SECONDS)
     name = f"clip{number:06}"
     return SimulatedJob(id=name, tenant=CLIP_TENANT, priority=5, need=need, model=_TURBO, seconds=10.0, accepted=now)
 
 
 def demands() -> dict[Need, Demand]:
-    """Every need that jobs of the simulation have, in bytes."""
-    found = {}
+    """Return the demand of every need that jobs of the simulation have."""
+    demands = {}
     for model in MODELS:
         for gpu_ids in ((), ("3",)):
             need = Need(model_name=model, precision="float16", segment_duration=SEGMENT_SECONDS, gpu_ids=gpu_ids)
-            found[need] = demand_of(need, Path())
-    return found
+            demands[need] = demand_of(need, Path())
+    return demands
 
 
 def model_memories() -> dict[str, ModelMemory]:
-    """Of the simulation's models, by the name of each when it is loaded; every card caches keys and values."""
+    """Return the memory of each model by its loaded name; every card uses the cached form of cross-attention."""
     return {
         f"{name}/float16": memory_of(resolve(name, Path()), "float16", device="cuda", segment_duration=SEGMENT_SECONDS)
         for name in MODELS

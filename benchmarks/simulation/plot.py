@@ -1,4 +1,4 @@
-"""Draws the busy share of a simulated fleet over time as an SVG, with nothing but text."""
+"""Draws the share of busy slots of a simulated fleet over time as an SVG, without a plotting library."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _COLOURS = ("#1b7f4d", "#1f5fa8", "#c2571a", "#8a3fa0")
 
 
 def plot(results: Sequence[SimulationResult]) -> str:
-    """One line a policy: the share of slots that are busy, from submission until the last segment ends."""
+    """Return an SVG with one line per policy: the share of busy slots from submission until the last segment ends."""
     last = max(figures.makespan for figures in results)
     lines = [_line(figures, last, colour) for figures, colour in zip(results, _COLOURS, strict=False)]
     legend = [_legend(number, figures) for number, figures in enumerate(results)]

@@ -1,4 +1,4 @@
-"""The fleet's own dispatch and three simpler ones to compare it with."""
+"""The fleet's dispatch policy, and three simpler ones to compare it with."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from whisper_fleet.scheduler.dispatch.placement import Placement, Refusal
 from whisper_fleet.shared.memory import ModelMemory
 from whisper_fleet.shared.wire import Lane, Need, WaitingJob
 
-#: Of the memory, as the settings' default.
+#: The share of the memory that is kept free, as in the default settings.
 MARGIN = 0.2
 _AGEING = 60.0
-#: Heads that one look reads of a lane.
+#: The number of lane heads that one pass reads.
 _HEADS = 24
 
 
@@ -34,23 +34,23 @@ class Segment(NamedTuple):
 
 
 class Policy(Protocol):
-    """Who gets a free slot."""
+    """Decides which segment gets a free slot."""
 
     name: str
     waiting: int  # segments
 
     def add(self, segments: Sequence[Segment]) -> None:
-        """These wait from now on; they are of one job."""
+        """Add segments of one job to those that wait."""
 
     def hand_out(self, gpus: Sequence[Gpu], now: float) -> Iterator[tuple[Segment, Gpu]]:
-        """Segments for the free slots of the GPUs that are seen, and where each goes."""
+        """Yield segments for the free slots of these GPUs, each with its GPU."""
 
     def lost(self, gpu: Gpu) -> None:
-        """The GPU was found to be down."""
+        """Note that a GPU is down."""
 
 
 class _JobsWaiting:
-    """A lane's jobs as the ledger keeps them, least served first."""
+    """The jobs of a lane as the ledger keeps them, least served first."""
 
     def __init__(self, priority: int, tenant: str, need: Need) -> None:
         self.priority, self.tenant, self.need = priority, tenant, need
@@ -61,13 +61,13 @@ class _JobsWaiting:
         self.segments: dict[str, deque[Segment]] = {}
 
     def take_heads(self) -> None:
-        """Those that the dispatcher sees in this look."""
+        """Take the jobs that the dispatcher reads in this pass."""
         for _ in range(min(_HEADS, len(self.heap))):
             served, accepted, job = heapq.heappop(self.heap)
             self.heads[job] = (served, accepted)
 
     def least_start(self) -> float:
-        """Where the segment that waits with the smallest tag began, in virtual time."""
+        """Return where the waiting segment with the smallest tag began, in virtual time."""
         tags = [(tag, job) for job, (tag, _) in self.heads.items() if self.segments[job]]
         if self.heap:
             tags.append((self.heap[0][0], self.heap[0][2]))
@@ -77,7 +77,7 @@ class _JobsWaiting:
         return tag - self.segments[job][0].job.segment_seconds()
 
     def put_heads_back(self) -> None:
-        """The end of a look; a job without waiting segments leaves the lane."""
+        """Return the heads to the lane at the end of a pass; a job without waiting segments leaves the lane."""
         for job, (served, accepted) in self.heads.items():
             if self.segments[job]:
                 heapq.heappush(self.heap, (served, accepted, job))
@@ -87,7 +87,7 @@ class _JobsWaiting:
 
 
 class FairDispatch:
-    """The very functions of the dispatcher, on a ledger in memory with the same virtual times."""
+    """The dispatcher's decision functions on an in-memory ledger with the same virtual times."""
 
     name = "fair, least loaded"
 
@@ -141,7 +141,7 @@ class FairDispatch:
             lane.put_heads_back()
 
     def lost(self, gpu: Gpu) -> None:
-        """Nothing is bound to a GPU before it has a slot."""
+        """Do nothing: no segment is bound to a GPU before it has a slot."""
 
     def _lane(self, lane: _JobsWaiting, own: tuple[int, str, Need]) -> Lane:
         lane.take_heads()
@@ -165,10 +165,10 @@ class FairDispatch:
             jobs=jobs,
         )
 
-    def _take(self, told: Lane, job: str, now: float) -> Segment:
-        """What the ledger's `assign` does: the job and its tenant pay, the clocks move on."""
-        own = (told.priority, told.tenant)
-        lane = self._lanes[told.priority, told.tenant, told.need]
+    def _take(self, turn_lane: Lane, job: str, now: float) -> Segment:
+        """Charge the segment to its job and tenant and advance the clocks, as the ledger's `assign` does."""
+        own = (turn_lane.priority, turn_lane.tenant)
+        lane = self._lanes[turn_lane.priority, turn_lane.tenant, turn_lane.need]
         segment = lane.segments[job].popleft()
         seconds = segment.job.segment_seconds()
         served, accepted = lane.heads[job]
@@ -176,7 +176,7 @@ class FairDispatch:
         clock = self._job_clock[own] + seconds / self._jobs_waiting[own]
         self._jobs_waiting[own] -= not lane.segments[job]
         self._job_clock[own] = max(clock, lane.least_start())
-        self._tenant_clock[told.priority] = max(self._tenant_clock[told.priority], self._tenant_served[own])
+        self._tenant_clock[turn_lane.priority] = max(self._tenant_clock[turn_lane.priority], self._tenant_served[own])
         self._tenant_served[own] += seconds
         lane.since = now
         self.waiting -= 1
@@ -184,12 +184,12 @@ class FairDispatch:
 
 
 def able(demand: Demand, load: GpuLoad) -> bool:
-    """Whether a GPU could take a demand now, were a slot free."""
+    """Return whether a GPU could take a demand now if it had a free slot."""
     return matches(demand.gpu_ids, load.status) and fits_now(demand, load, MARGIN)
 
 
 class SharedQueue:
-    """One queue, first come first served; a free slot takes the oldest segment that fits its GPU."""
+    """One queue in order of arrival: a free slot takes the oldest segment that fits its GPU."""
 
     name = "one shared queue"
 
@@ -215,7 +215,7 @@ class SharedQueue:
                 load = gpu.load(self._memories)
 
     def lost(self, gpu: Gpu) -> None:
-        """Nothing is bound to a GPU before it has a slot."""
+        """Do nothing: no segment is bound to a GPU before it has a slot."""
 
     def _oldest(self, load: GpuLoad) -> Need | None:
         waiting = [need for need, queue in self._queues.items() if queue and able(self._demands[need], load)]
@@ -223,7 +223,7 @@ class SharedQueue:
 
 
 class _PinnedQueues:
-    """Binds every segment to a GPU's queue when it is submitted, as pinned queues do by themselves."""
+    """Binds every segment to a GPU's queue when it is submitted, as plain pinned queues do."""
 
     name = ""
 
@@ -247,7 +247,7 @@ class _PinnedQueues:
                 yield queue.popleft(), gpu
 
     def lost(self, gpu: Gpu) -> None:
-        """What waited for it is bound anew."""
+        """Bind the segments that wait for this GPU to other GPUs."""
         moved, self._queues[gpu.id] = self._queues[gpu.id], deque()
         self.waiting -= len(moved)
         for segment in moved:
@@ -261,7 +261,7 @@ class _PinnedQueues:
 
 
 class RandomQueues(_PinnedQueues):
-    """Any GPU that fits, by lot."""
+    """Binds to a random GPU among those that fit."""
 
     name = "random"
 
@@ -270,7 +270,7 @@ class RandomQueues(_PinnedQueues):
 
 
 class RoundRobinQueues(_PinnedQueues):
-    """The GPUs that fit, one after the other."""
+    """Binds to the GPUs that fit in turn."""
 
     name = "round robin"
     _next = 0

@@ -1,4 +1,4 @@
-"""Runs a simulated fleet through time: the dispatcher's looks, the autoscaler's ticks, what goes wrong."""
+"""Runs a simulated fleet through time: dispatcher passes, autoscaler ticks, failures and other tenants."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from benchmarks.simulation.policies import Policy, Segment
 from whisper_fleet.scheduler.capacity.resizing import decide
 from whisper_fleet.shared.memory import ModelMemory
 
-#: Simulated seconds between two looks of the dispatcher; the real one also looks whenever a slot gets free.
+#: Simulated seconds between two passes of the dispatcher; the real one also runs whenever a slot becomes free.
 LOOK: Final = 0.1
-#: From the decision until the slot begins: a Celery message and the ledger's `start`.
+#: Seconds from the decision until the slot starts: a Celery message and the ledger's `start`.
 _HAND_OVER: Final = 0.05
 _TICK: Final = 5.0
 _DETECTED_AFTER: Final = 15.0  # heartbeat timeout and recovery's tick
@@ -25,13 +25,13 @@ _GPU_HOURS_BETWEEN_FAILURES: Final = 5.0
 _REPAIRED_AFTER: Final = 60.0
 _GPU_HOURS_BETWEEN_CO_TENANTS: Final = 4.0
 _CO_TENANT_STAYS: Final = 60.0
-#: A model changes hands in seconds, not at once.
+#: Seconds that an engine takes to load a model.
 _LOADING: Final = 3.0
 
 
 @dataclass(kw_only=True)
 class SimulationResult:
-    """What a run came to."""
+    """The results of a run."""
 
     policy: str
     busy_slot_seconds: float = 0.0  # while anything waited
@@ -51,13 +51,13 @@ class SimulationResult:
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """The value that this share of them does not exceed; nan of nothing."""
+    """Return the value that this share of the values does not exceed; nan if there are none."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("nan")
 
 
 class Simulation:
-    """One fleet under one policy until nothing is left to do."""
+    """Runs one fleet under one policy until no work is left."""
 
     def __init__(
         self, gpus: Sequence[Gpu], policy: Policy, memories: dict[str, ModelMemory], rng: random.Random
@@ -69,15 +69,15 @@ class Simulation:
         self._now = 0.0
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
-        #: Dictionaries for sets, whose order would differ from run to run.
+        #: Dictionaries instead of sets, whose order differs from run to run.
         self._running: dict[str, dict[Segment, None]] = {gpu.id: {} for gpu in gpus}
         self._clips = 0
-        self._hoping: set[str] = set()  # clips since whose submission no slot got free
+        self._clips_waiting: set[str] = set()  # clips since whose submission no slot got free
         self._slot_free_since: dict[str, float] = {}  # clip -> when the first did
         self.figures = SimulationResult(policy=policy.name)
 
     def run(self, jobs: Iterable[SimulatedJob]) -> SimulationResult:
-        """Submit all jobs at once, then clips one by one as long as they wait."""
+        """Submit all jobs at once, and a clip at intervals while there is a backlog; return the results."""
         for gpu in self._gpus:
             gpu.slots = max(1, gpu.count(self._memories).slots)
         for job in jobs:
@@ -126,7 +126,7 @@ class Simulation:
             self._at(due, self._ending(segment, gpu, gpu.generation, due))
 
     def _clip_starts(self, clip: SimulatedJob, when: float) -> None:
-        self._hoping.discard(clip.id)
+        self._clips_waiting.discard(clip.id)
         self.figures.clip_waits.append(when - clip.accepted)
         self.figures.clip_delays.append(when - self._slot_free_since.pop(clip.id, when))
 
@@ -135,8 +135,8 @@ class Simulation:
             if gpu.generation == generation:
                 gpu.taken -= 1
                 del self._running[gpu.id][segment]
-                self._slot_free_since.update(dict.fromkeys(self._hoping, due))
-                self._hoping.clear()
+                self._slot_free_since.update(dict.fromkeys(self._clips_waiting, due))
+                self._clips_waiting.clear()
                 if self._policy.waiting:
                     self.figures.busy_slot_seconds -= _HAND_OVER + self._now - due
 
@@ -176,7 +176,7 @@ class Simulation:
         return come
 
     def _tick(self) -> None:
-        """What every host's autoscaler does."""
+        """Resize the pools as the autoscaler of each host does."""
         for gpu in self._gpus:
             if gpu.is_up:
                 wanted = gpu.count(self._memories).slots
@@ -187,11 +187,11 @@ class Simulation:
         self._at(self._now + _TICK, self._tick)
 
     def _submit_clip(self) -> None:
-        """As long as there is a backlog to be submitted behind."""
+        """Submit a clip if there is a backlog for it to wait behind."""
         if self._policy.waiting > len(self._gpus):
             self._clips += 1
             clip = make_clip(self._clips, self._now)
-            self._hoping.add(clip.id)
+            self._clips_waiting.add(clip.id)
             self._policy.add([Segment(clip, 0)])
             self._at(self._now + _CLIP_EVERY, self._submit_clip)
 

@@ -1,4 +1,4 @@
-"""Reads the GPUs of this host through NVML: a sick GPU is a value with a reason, unknown is None, never 0."""
+"""Reads the GPUs of this host through NVML: a broken GPU has a `problem`, and unknown values are None, never 0."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ import pynvml
 
 _T = TypeVar("_T")
 
-#: nvmlInit and nvmlShutdown count references per process; two ticks at once must not shut each other down.
+#: nvmlInit and nvmlShutdown count references per process; concurrent ticks must not shut each other down.
 _nvml_in_use = threading.Lock()
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessMemory:
-    """What one process holds of a GPU's memory."""
+    """The memory of a GPU that one process holds."""
 
-    pid: int  # as NVML sees it: in a container another number than inside
+    pid: int  # in NVML's PID namespace, which differs from a container's
     used_bytes: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class GpuReading:
-    """One GPU at one moment."""
+    """The state of one GPU at one moment."""
 
-    index: int  # NVML's, by PCI bus
+    index: int  # in NVML's order, by PCI bus
     uuid: str | None = None
     name: str | None = None
     capability: tuple[int, int] | None = None  # CUDA compute capability
     total_bytes: int | None = None
     free_bytes: int | None = None
-    used_bytes: int | None = None  # by everybody
-    processes: tuple[ProcessMemory, ...] | None = None  # None: hidden from us
+    used_bytes: int | None = None  # by all processes
+    processes: tuple[ProcessMemory, ...] | None = None  # None if hidden from us
     utilisation: float | None = None  # 0 to 1, over NVML's last sample period
     temperature: int | None = None  # degrees Celsius
-    problem: str | None = None  # why the fleet cannot use it; None: it can
+    problem: str | None = None  # why the fleet cannot use it; None if it can
 
     def used_by(self, pid: int | None) -> int | None:
-        """Bytes that a process of ours holds, or None where NVML does not say."""
+        """Return the bytes that a process holds; None if NVML does not report them."""
         for process in self.processes or ():
             if process.pid == pid:
                 return process.used_bytes
@@ -50,28 +50,28 @@ class GpuReading:
 
 @dataclass(frozen=True, kw_only=True)
 class NvmlReading:
-    """All GPUs of this host that the fleet may see."""
+    """All GPUs of this host that the fleet may use."""
 
     gpus: tuple[GpuReading, ...] = ()
     driver: str | None = None
-    problem: str | None = None  # why there is nothing to read; None: NVML answered
+    problem: str | None = None  # why nothing could be read; None if NVML answered
 
 
 def read_gpus(*, visible: str | None = None, exclude: Sequence[str] = ()) -> NvmlReading:
-    """The host's GPUs that `visible` (CUDA_VISIBLE_DEVICES) shows and `exclude` (indices, UUIDs) leaves."""
+    """Read the GPUs that `visible` (CUDA_VISIBLE_DEVICES) shows and `exclude` (indices, UUIDs) does not remove."""
     try:
         with _nvml():
             gpus = [_read_gpu(index) for index in range(pynvml.nvmlDeviceGetCount())]
             driver = _optional(pynvml.nvmlSystemGetDriverVersion)
     except pynvml.NVMLError as error:
-        return NvmlReading(problem=_words(error))
+        return NvmlReading(problem=_problem(error))
     shown = [gpu for gpu in _visible(gpus, visible) if not _is_named(gpu, exclude)]
     return NvmlReading(gpus=tuple(shown), driver=driver)
 
 
 @contextmanager
 def _nvml() -> Iterator[None]:
-    """NVML for one reading: a driver that comes, goes or is replaced is seen by the next."""
+    """Initialise NVML for one reading, so that the next one notices a driver that was loaded, unloaded or replaced."""
     with _nvml_in_use:
         pynvml.nvmlInit()
         try:
@@ -85,11 +85,11 @@ def _read_gpu(index: int) -> GpuReading:
         handle = pynvml.nvmlDeviceGetHandleByIndex(index)
         uuid = pynvml.nvmlDeviceGetUUID(handle)
     except pynvml.NVMLError as error:
-        return GpuReading(index=index, problem=_words(error))
+        return GpuReading(index=index, problem=_problem(error))
     try:
         memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
     except pynvml.NVMLError as error:
-        return GpuReading(index=index, uuid=uuid, problem=_words(error))
+        return GpuReading(index=index, uuid=uuid, problem=_problem(error))
     utilisation = _optional(pynvml.nvmlDeviceGetUtilizationRates, handle)
     return GpuReading(
         index=index,
@@ -121,15 +121,15 @@ def _mig_problem(handle: Any) -> str | None:
 
 
 def _optional(read: Callable[..., _T], *args: Any) -> _T | None:
-    """A reading that not every GPU, driver or permission gives: None where it is refused."""
+    """Return a value that not every GPU or driver provides or permits; None if it is refused."""
     try:
         return read(*args)
     except pynvml.NVMLError:
         return None
 
 
-def _words(error: pynvml.NVMLError) -> str:
-    """What is wrong and what to do; NVML's own words for what we know no remedy for."""
+def _problem(error: pynvml.NVMLError) -> str:
+    """Return what is wrong and how to fix it; NVML's message if no fix is known."""
     return _REMEDIES.get(error.value, f"NVML says: {error}")
 
 
@@ -144,7 +144,7 @@ _REMEDIES: dict[int, str] = {
 
 
 def _visible(gpus: list[GpuReading], visible: str | None) -> list[GpuReading]:
-    """As CUDA reads CUDA_VISIBLE_DEVICES: indices or beginnings of UUIDs, up to the first that names none."""
+    """Apply CUDA_VISIBLE_DEVICES as CUDA does: indices or prefixes of UUIDs, up to the first that matches no GPU."""
     if visible is None:
         return gpus
     shown: list[GpuReading] = []

@@ -1,4 +1,4 @@
-"""The pools of this host's GPU nodes, seen and resized by Celery's remote control; answers are values."""
+"""Reads and resizes the pools of this host's GPU nodes through Celery's remote control; failures are values."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ _T = TypeVar("_T")
 
 Outcome = Literal["resized", "refused", "no answer", "wrong size", "busy"]
 
-_BUSY: tuple[Outcome, str] = ("busy", "another resize of this node is on its way")
+_BUSY: tuple[Outcome, str] = ("busy", "another resize of this node is in progress")
 
-#: A connection that died while it lay in the pool fails once and is replaced.
+#: A pooled connection that was closed while idle fails once and is replaced.
 _CONNECTION_ERRORS = (ConnectionError, OperationalError, RedisConnectionError)
 
-#: A resize is a matter of milliseconds; after this many seconds its lock is taken for left behind.
+#: Seconds after which the lock of a resize counts as abandoned; a resize takes milliseconds.
 _LOCK_SECONDS = 15.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resize:
-    """A change of one pool: from `live` slots by so many more or, negative, fewer."""
+    """A change of one pool of `live` slots by `by` slots, negative to shrink it."""
 
     live: int
     by: int
 
 
 class Pools:
-    """Remote control of nodes by name; at most one resize of a node is on its way in the whole fleet."""
+    """Remote control of nodes by name, with at most one resize per node at a time in the fleet."""
 
     def __init__(self, app: Celery, redis: Redis, *, timeout: float = 1.0) -> None:
         self._app = app
@@ -46,23 +46,23 @@ class Pools:
         self._timeout = timeout
 
     def sizes(self, nodes: Sequence[str]) -> dict[str, int]:
-        """The live pool size of every node that answers in time."""
+        """Return the live pool size of every node that answers in time."""
         if not nodes:
             return {}
         inspect = self._app.control.inspect(destination=list(nodes), timeout=self._timeout)
-        answers = _twice(inspect.stats) or {}
-        return {node: size for node, stats in answers.items() if (size := _size(stats)) is not None}
+        replies = _retry_once(inspect.stats) or {}
+        return {node: size for node, stats in replies.items() if (size := _size(stats)) is not None}
 
     def resize(self, resizes: Mapping[str, Resize]) -> dict[str, tuple[Outcome, str]]:
-        """Make the pools larger or smaller, all at once, and look whether they are; with details."""
-        with self._locked(resizes) as mine:
-            answers = _twice(lambda: self._ask(mine)) if mine else []
+        """Resize the pools, all at once, and read their new sizes; return the outcome and details per node."""
+        with self._locked(resizes) as ours:
+            replies = _retry_once(lambda: self._send(ours)) if ours else []
         busy: dict[str, tuple[Outcome, str]] = dict.fromkeys(resizes, _BUSY)
-        return busy | {node: _outcome(node, resize, answers) for node, resize in mine.items()}
+        return busy | {node: _outcome(node, resize, replies) for node, resize in ours.items()}
 
     @contextmanager
     def _locked(self, resizes: Mapping[str, Resize]) -> Iterator[dict[str, Resize]]:
-        """Those of the resizes whose nodes nobody else resizes now, and nobody will meanwhile."""
+        """Yield the resizes whose per-node lock we hold."""
         locks = {
             node: self._redis.lock(keys.resize_lock(node), timeout=_LOCK_SECONDS, blocking=False) for node in resizes
         }
@@ -74,10 +74,10 @@ class Pools:
                 if lock.owned():
                     lock.release()
 
-    def _ask(self, resizes: Mapping[str, Resize]) -> list[dict[str, Any]]:
-        """Every node resizes and tells its size, which it does in this order; one wait for all answers.
+    def _send(self, resizes: Mapping[str, Resize]) -> list[dict[str, Any]]:
+        """Send every node a resize and then a request for its size, and wait once for all replies.
 
-        Celery's own `pool_grow` asks the same, but waits for each answer before the next question.
+        Celery's own `pool_grow` sends the same messages, but waits for each reply before it sends the next.
         """
         control: Any = self._app.control  # its mailbox is missing in the stubs
         nodes_by: dict[int, list[str]] = defaultdict(list)
@@ -89,11 +89,11 @@ class Pools:
                 command = "pool_grow" if by > 0 else "pool_shrink"
                 mailbox._publish(command, {"n": abs(by)}, nodes, ticket, timeout=self._timeout)
             mailbox._publish("stats", {}, list(resizes), ticket, timeout=self._timeout)
-            answers: list[dict[str, Any]] = mailbox._collect(ticket, 2 * len(resizes), self._timeout)
-            return answers
+            replies: list[dict[str, Any]] = mailbox._collect(ticket, 2 * len(resizes), self._timeout)
+            return replies
 
 
-def _twice(call: Callable[[], _T]) -> _T:
+def _retry_once(call: Callable[[], _T]) -> _T:
     try:
         return call()
     except _CONNECTION_ERRORS:
@@ -101,21 +101,25 @@ def _twice(call: Callable[[], _T]) -> _T:
 
 
 def _size(stats: Any) -> int | None:
-    """`max-concurrency` of a node's statistics: SlotPool writes its true size there."""
+    """Return `max-concurrency` of a node's statistics, where SlotPool reports its size."""
     pool = stats.get("pool") if isinstance(stats, dict) else None
     size = pool.get("max-concurrency") if isinstance(pool, dict) else None
     return size if isinstance(size, int) else None
 
 
-def _outcome(node: str, resize: Resize, answers: Sequence[Any]) -> tuple[Outcome, str]:
-    """From `{node: {"ok": ...} | {"error": ...}}` for the resize and `{node: statistics}` for the size after it."""
-    told = [answer[node] for answer in answers if isinstance(answer, dict) and isinstance(answer.get(node), dict)]
-    refusal = next((answer["error"] for answer in told if "error" in answer), None)
+def _outcome(node: str, resize: Resize, replies: Sequence[Any]) -> tuple[Outcome, str]:
+    """Return how a resize ended, with details.
+
+    The reply to the resize is `{node: {"ok": ...}}` or `{node: {"error": ...}}`,
+    the one with its size `{node: statistics}`.
+    """
+    of_node = [reply[node] for reply in replies if isinstance(reply, dict) and isinstance(reply.get(node), dict)]
+    refusal = next((reply["error"] for reply in of_node if "error" in reply), None)
     if refusal is not None:
         return "refused", str(refusal)
-    if not any("ok" in answer for answer in told):
+    if not any("ok" in reply for reply in of_node):
         return "no answer", "it did not answer in time"
-    size = next((size for answer in told if (size := _size(answer)) is not None), None)
+    size = next((size for reply in of_node if (size := _size(reply)) is not None), None)
     if size is None:
         return "no answer", "it went silent after the resize"
     expected = resize.live + resize.by

@@ -1,4 +1,4 @@
-"""Grow, shrink or hold: what to do with a pool, from the slots it should have and has. Pure."""
+"""Decides whether a pool grows, shrinks or holds, from its wanted and its live slots. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Action = Literal["grow", "shrink", "hold"]
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """How a pool's size is to change; `by` is 0 for hold."""
+    """How the size of a pool should change; `by` is 0 for hold."""
 
     action: Action
     by: int
@@ -18,11 +18,11 @@ class Change:
 
 
 def decide(wanted: int | None, live: int | None, before: int | None) -> Change:
-    """The change for a pool of `live` slots that should have `wanted`, when the reading before said `before`.
+    """Return the change for a pool of `live` slots that should have `wanted`, and `before` at the previous reading.
 
-    It shrinks at once, because memory is short now, and grows only as far as two readings in a row
-    allow, because a neighbour's memory comes and goes. A pool keeps one slot even when none is
-    wanted: Celery cannot do with less, and placement gives it nothing that does not fit.
+    It shrinks at once, because memory is short now. It grows only as far as two consecutive readings allow,
+    because the memory of other tenants fluctuates. A pool keeps one slot even if none is wanted: Celery
+    requires one, and placement assigns it nothing that does not fit.
     """
     if live is None:
         return Change(action="hold", by=0, why="its node does not answer")

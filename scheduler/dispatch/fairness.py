@@ -1,16 +1,15 @@
-"""Whose segment goes next: urgent ones first, fair between tenants and between their jobs, nobody starves.
+"""Decides whose segment is dispatched next: by priority, then fairly among tenants and their jobs. Pure.
 
-Pure: the dispatcher reads the lanes of waiting jobs from the ledger, asks here whose turn it is, and
-the ledger counts what was handed out.
+The dispatcher reads the lanes of waiting jobs from the ledger and asks here whose turn it is; the ledger
+accounts for what was dispatched.
 
-Inside a priority this is fair queueing by audio seconds: whoever was handed the fewest goes first,
-tenants against each other and, inside a tenant, jobs. A job's place is where its next segment will end
-in virtual time, which moves at the pace of the average waiting job; who joins starts at the present. So
-a clip is not behind others' long segments, a ten-hour file cannot hold up anyone, and nobody gets back
-what others had before he came.
+Within a priority this is fair queueing by audio seconds: the tenant that was served least comes first and,
+within a tenant, the job. A job's place is where its next segment will end in virtual time, which advances at
+the pace of the average waiting job. A newcomer starts at the present: it gets no credit for the time before
+it arrived. So a clip does not wait behind the long segments of others, and a ten-hour file delays no other job.
 
-A lane that was handed nothing for `ageing` seconds rises by one priority, after twice that by two, also
-above the most urgent, and falls back as soon as it was served.
+A lane that was not served for `ageing` seconds rises by one priority, after twice that time by two, even above
+the most urgent one. It falls back as soon as it is served.
 """
 
 from __future__ import annotations
@@ -31,18 +30,18 @@ class Turn:
     lane: Lane
     job: WaitingJob
     segment: int
-    is_aged: bool  # the lane waited so long that it rose
+    is_aged: bool  # the lane has risen because it waited too long
 
 
 def risen(priority: int, since: float, now: float, ageing: float) -> int:
-    """The priority with which a lane is treated that was last handed out at `since`."""
+    """Return the effective priority of a lane that was last served at `since`."""
     return priority - int(max(0.0, now - since) / ageing)
 
 
 class FairOrder:
-    """One round of handing out: `next` says whose turn it is; answer each turn with `taken` or `skip`.
+    """The order of one round: `next` returns a turn, which the caller answers with `taken` or `skip`.
 
-    A turn costs O(log) of the lanes and heads; nothing is sorted.
+    A turn costs O(log n) in the number of lanes and heads; nothing is sorted.
     """
 
     def __init__(self, lanes: Iterable[Lane], *, now: float, ageing: float) -> None:
@@ -52,7 +51,7 @@ class FairOrder:
         self._turn: _LaneTurns | None = None
 
     def next(self) -> Turn | None:
-        """The segment whose turn it is; None when none of the lanes' heads is left."""
+        """Return the segment whose turn it is; None if no lane has a head left."""
         lane = self._next_lane()
         if lane is None or (job := lane.jobs.first()) is None:
             return None
@@ -61,11 +60,11 @@ class FairOrder:
         return Turn(lane=lane.lane, job=job.job, segment=job.segment, is_aged=is_aged)
 
     def taken(self) -> None:
-        """The segment of the last turn was handed out: its job and its tenant pay for it."""
+        """Charge the segment of the last turn to its job and its tenant, because it was placed."""
         self._current().pay()
 
     def skip(self) -> None:
-        """Nothing is free for the lane of the last turn: it sits out this round and pays nothing."""
+        """Leave the lane of the last turn out of this round, because no GPU can take its segment."""
         self._current().is_skipped = True
 
     def _next_lane(self) -> _LaneTurns | None:
@@ -85,14 +84,14 @@ class FairOrder:
 
 class _Keyed(Protocol):
     def key(self) -> Any | None:
-        """Where it stands in line: never falls during a round; None when it has nothing left."""
+        """Return its place in the order, which never decreases during a round; None if it is empty."""
 
 
 _T = TypeVar("_T", bound=_Keyed)
 
 
 class _LazyHeap(Generic[_T]):
-    """A heap of things whose keys only grow: what grew is moved when it comes up, so nothing is searched."""
+    """A heap of items whose keys only increase; an item with an outdated key is moved when it reaches the top."""
 
     def __init__(self, things: Iterable[_T]) -> None:
         keyed = ((thing.key(), number, thing) for number, thing in enumerate(things))
@@ -113,7 +112,7 @@ class _LazyHeap(Generic[_T]):
 
 
 class _JobTurns:
-    """A waiting job and what it was handed, this round included."""
+    """A waiting job and the audio seconds that it was served, including this round."""
 
     def __init__(self, job: WaitingJob) -> None:
         self.job = job
@@ -134,7 +133,7 @@ class _JobTurns:
 
 
 class _LaneTurns:
-    """A lane, the least served of its jobs first."""
+    """A lane with its jobs, the least served first."""
 
     def __init__(self, lane: Lane, now: float, ageing: float) -> None:
         self.lane = lane
@@ -157,7 +156,7 @@ class _LaneTurns:
 
 
 class _RisenLane:
-    """A lane that waited so long that it rose: until it is served it stands before its new equals."""
+    """A lane that has risen: until it is served, it precedes the lanes of its new priority."""
 
     def __init__(self, queue: _LaneTurns) -> None:
         self.queue = queue
@@ -169,7 +168,7 @@ class _RisenLane:
 
 
 class _TenantTurns:
-    """A tenant's lanes of one priority, that of the least served job first."""
+    """A tenant's lanes of one priority, the lane of the least served job first."""
 
     def __init__(self, queues: list[_LaneTurns]) -> None:
         self.tenant = queues[0].lane.tenant
