@@ -1,4 +1,4 @@
-"""A Celery app whose tasks say in Redis how often they ran and how they ended; for the tests of SlotPool."""
+"""A Celery app for the tests of the slot pool; its tasks record in Redis how often they ran and how they ended."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ _redis = redis.Redis.from_url(URL, retry=Retry(ConstantBackoff(0.2), 150))
 
 @app.task(name="windows", ignore_result=True, store_errors_even_if_ignored=True)
 def windows(n: int, seconds: float) -> None:
-    """Work through `n` windows of `seconds` each, asking the slot at every one."""
-    own = str(windows.request.id)
-    _redis.hincrby("started", own, 1)
+    """Process `n` windows of `seconds` each, and check the slot before each."""
+    task_id = str(windows.request.id)
+    _redis.hincrby("started", task_id, 1)
     try:
         for _ in range(n):
             current_slot().check()
             time.sleep(seconds)
-            _redis.hincrby("windows", own, 1)
-    except AttemptError as why:
-        _redis.hset("stopped", own, type(why).__name__)
-        raise Ignore from why
-    _redis.hincrby("done", own, 1)
+            _redis.hincrby("windows", task_id, 1)
+    except AttemptError as reason:
+        _redis.hset("stopped", task_id, type(reason).__name__)
+        raise Ignore from reason
+    _redis.hincrby("done", task_id, 1)
 
 
 @app.task(name="stuck", ignore_result=True)
 def stuck(seconds: float) -> None:
-    """Never asks the slot."""
+    """Sleep without ever checking the slot."""
     _redis.hincrby("started", str(stuck.request.id), 1)
     time.sleep(seconds)
 

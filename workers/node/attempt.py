@@ -101,8 +101,8 @@ class Attempt:
 
     def _cause(self, error: Exception) -> Exception:
         """Return the error that decides the outcome."""
-        if isinstance(error, EngineDied) and self._slot.why is not None:
-            error = self._slot.why  # the engine ended because the node is shutting down
+        if isinstance(error, EngineDied) and self._slot.stop_reason is not None:
+            error = self._slot.stop_reason  # the engine ended because the node is shutting down
         if isinstance(error, SegmentStopped) and self._context.is_revoked(self._message.token):
             error = SegmentRevoked(segment=self._message.segment, job=self._message.job)
         return error
@@ -124,5 +124,5 @@ class Attempt:
 
     def _pause(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline and self._slot.why is None:
+        while time.monotonic() < deadline and self._slot.stop_reason is None:
             time.sleep(0.1)

@@ -39,7 +39,7 @@ class SlotPool(BasePool):
         self._resized()
 
     def shrink(self, n: int = 1) -> None:
-        """Remove `n` slots, for remote control's `pool_shrink`, whose caller gets the PoolError if none would stay."""
+        """Remove `n` slots, for remote control's `pool_shrink`; its caller receives a PoolError if none is left."""
         self.slots.shrink(n)
         self._resized()
 

@@ -37,7 +37,7 @@ class Slot:
             raise self._stop_reason
 
     @property
-    def why(self) -> AttemptError | None:
+    def stop_reason(self) -> AttemptError | None:
         """The reason that the task was stopped with, or None."""
         return self._stop_reason
 
