@@ -38,7 +38,7 @@ class Services:
         """A name that no other process has; a process forked from this one shares `made`, but not the number."""
         return f"{self.made}.{os.getpid()}"
 
-    def poke(self) -> None:
+    def wake_dispatcher(self) -> None:
         """Wake the dispatcher: there is new work, or a slot is free."""
         wake_dispatcher(self.app, self.redis)
 

@@ -38,7 +38,7 @@ def autoscale() -> int:
     """Resize the pools of this host's GPUs; return the number of GPUs."""
     decisions = _autoscaler().tick(time.time())
     if any(decision.outcome == "resized" for decision in decisions):
-        services().poke()
+        services().wake_dispatcher()
     return len(decisions)
 
 

@@ -12,6 +12,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from whisper_fleet.shared.models import Form, Precision
+from whisper_fleet.shared.names import GpuName
 from whisper_fleet.shared.options import TranscribeRequest as TranscribeRequest
 from whisper_fleet.shared.serialization import Wire as Wire
 from whisper_fleet.shared.transcript import Segment
@@ -161,6 +162,11 @@ class DeviceFacts(Wire):
     models: tuple[str, ...] = ()  # loaded in the engine now, as "name/precision"
     forms: dict[Precision, Form] = Field(default_factory=dict)  # of cross-attention in the engine; empty: unknown
     rates: EngineRates | None = None  # None: from a node of a version that does not report them
+
+    @property
+    def selector(self) -> str:
+        """The GPU as a request's `gpu_ids` name it, `<host>:<index>`."""
+        return GpuName(self.host, self.index).selector
 
 
 class ProcessFacts(Wire):

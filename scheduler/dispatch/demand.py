@@ -68,7 +68,7 @@ def matches(gpu_ids: Sequence[str], gpu: GpuStatus) -> bool:
     """Return whether `gpu_ids` allow this GPU: an index means that index on any host; also host:index or a UUID."""
     if not gpu_ids:
         return True
-    names = (str(gpu.index), f"{gpu.host}:{gpu.index}", gpu.uuid, gpu.id)
+    names = (str(gpu.index), gpu.selector, gpu.uuid, gpu.id)
     return any(gpu_id in names for gpu_id in gpu_ids)
 
 
@@ -97,7 +97,7 @@ def why_unplaceable(demand: Demand, gpus: Sequence[GpuStatus], margin: float) ->
         return None
     allowed = [gpu for gpu in gpus if matches(demand.gpu_ids, gpu)]
     if not allowed:
-        known = ", ".join(f"{gpu.host}:{gpu.index}" for gpu in gpus)
+        known = ", ".join(gpu.selector for gpu in gpus)
         return UnknownGpu(gpu_ids=list(demand.gpu_ids), known=known)
     if any(_fits_empty(demand, gpu, margin) for gpu in allowed):
         return None

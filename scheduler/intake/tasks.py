@@ -62,7 +62,7 @@ def transcribe(self: Task[Any, Any], *positional: Any, **asked: Any) -> NoReturn
 
 def _take_in(job: str, asked: dict[str, Any]) -> None:
     if _planner().take_in(job, asked):
-        services().poke()
+        services().wake_dispatcher()
 
 
 @app.task(bind=True, base=_ClientTask, name=names.ASSEMBLE)

@@ -32,7 +32,7 @@ class Recovery:
         """Recover everything that is overdue; return how much that was."""
         recovered = self._recover_segments(now) + self._resend_steps(now)
         if recovered:
-            self._services.poke()
+            self._services.wake_dispatcher()
         return recovered
 
     def _recover_segments(self, now: float) -> int:
