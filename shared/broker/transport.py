@@ -47,6 +47,9 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0
 #: Messages that one call returns to their queues at most.
 _RETURNED_AT_ONCE = 100
 
+#: The end of the names of queues with replies to remote control, whose messages are not tasks.
+_REPLY_QUEUE = ".reply.celery.pidbox"
+
 _LOST_CONNECTION = (OSError, RedisConnectionError, RedisTimeoutError)
 
 
@@ -222,7 +225,8 @@ class FleetChannel(_Channel):  # type: ignore[misc]
         self._queue_cycle.rotate(queue)
         envelope = json.loads(message)
         try:
-            check_message(envelope, self.accepted_tasks.get(queue.partition(".")[0], ()))
+            if not queue.endswith(_REPLY_QUEUE):
+                check_message(envelope, self.accepted_tasks.get(queue.partition(".")[0], ()))
             self.connection._deliver(envelope, queue)
         except MessageProblem as problem:
             self._set_aside(envelope, source, message, str(problem))

@@ -195,3 +195,12 @@ def test_a_worker_goes_on_after_hostile_messages(worker: Worker, client: Celery,
     wait_until(lambda: runs(redis) == {"good": 1}, timeout=30)
     assert len(DeadLetters(redis).all()) == len(HOSTILE)
     assert worker.process.poll() is None
+
+
+def test_remote_control_gets_its_replies_through_the_fleets_transport(
+    worker: Worker, redis_url: str, redis: Redis
+) -> None:
+    transport = "whisper_fleet.shared.broker.transport:FleetTransport"
+    with Celery(broker=redis_url, broker_transport=transport, set_as_current=False) as app:
+        wait_until(lambda: app.control.ping(timeout=1.0), 60)
+    assert DeadLetters(redis).all() == []
