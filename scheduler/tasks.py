@@ -10,6 +10,7 @@ from whisper_fleet.scheduler.capacity.autoscaler import Autoscaler
 from whisper_fleet.scheduler.dispatch.dispatcher import Dispatcher
 from whisper_fleet.scheduler.dispatch_adapter import make_dispatcher
 from whisper_fleet.scheduler.services import services
+from whisper_fleet.scheduler.upkeep.dead_letters import DeadLetterDesk
 from whisper_fleet.scheduler.upkeep.janitor import Janitor
 from whisper_fleet.scheduler.upkeep.recovery import Recovery
 from whisper_fleet.shared import names
@@ -24,7 +25,7 @@ def dispatch() -> int:
 @app.task(name=names.RECOVER, ignore_result=True)
 def recover() -> int:
     """Recover what was lost with a process or a message; return how much."""
-    return _recovery().tick(time.time())
+    return _recovery().tick(time.time()) + _dead_letter_desk().tick()
 
 
 @app.task(name=names.CLEAN, ignore_result=True)
@@ -53,6 +54,11 @@ def _dispatcher() -> Dispatcher:
 @lru_cache(maxsize=1)
 def _recovery() -> Recovery:
     return Recovery(services())
+
+
+@lru_cache(maxsize=1)
+def _dead_letter_desk() -> DeadLetterDesk:
+    return DeadLetterDesk(services())
 
 
 @lru_cache(maxsize=1)

@@ -105,6 +105,10 @@ class UnknownOption(RequestError):
     """{name!r} is no option of `transcribe`{hint}: remove it or correct its name."""
 
 
+class MessageRejected(RequestError):
+    """The message was set aside, because {reason}. Send it with Celery, as JSON: see the README."""
+
+
 class BadOption(RequestError):
     """The option {name} is wrong: {reason}."""
 

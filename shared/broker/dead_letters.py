@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel
 from redis import Redis
@@ -53,8 +53,11 @@ class DeadLetters:
 
     def unanswered(self) -> list[DeadLetter]:
         """Return the dead letters whose clients may still wait for an answer, oldest first."""
-        answered: Any = {int(number) for number in self._redis.smembers(ANSWERED_KEY)}
-        return [letter for letter in self.all() if letter.number not in answered]
+        letters = self.all()
+        answered = {int(number) for number in cast("set[bytes]", self._redis.smembers(ANSWERED_KEY))}
+        if forgotten := answered - {letter.number for letter in letters}:
+            self._redis.srem(ANSWERED_KEY, *forgotten)
+        return [letter for letter in letters if letter.number not in answered]
 
     def mark_answered(self, number: int) -> None:
         """Record that the client of a dead letter has its answer, or can have none."""
