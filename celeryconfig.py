@@ -1,4 +1,4 @@
-"""Celery's configuration, read by every node when it first needs it. Reasons: docs/architecture.md."""
+"""Celery's configuration, read by a node when it first needs a value. The reasons are in docs/architecture.md."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ result_serializer = "json"
 accept_content = ["json"]
 timezone = "UTC"
 
-# A task is acknowledged when it is done. What a node takes with it to the grave, the ledger finds:
-# redelivery by Celery itself would come too late or twice, so its timeout is longer than any segment; but well
-# within the time that the ledger knows the job: a request that comes again after that would be a new one.
+# A task is acknowledged when it has ended. The ledger's recovery finds what a dead node had; redelivery by Celery
+# itself would come too late, or twice. So its timeout is longer than any segment takes, but well within the time for
+# which the ledger keeps a job: a request that is redelivered after that would count as a new one.
 task_acks_late = True
 worker_prefetch_multiplier = 1
 # Takes each message in one atomic step and sets aside what Celery cannot read: shared/broker.
@@ -33,9 +33,9 @@ broker_transport_options = {
 }
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
-# Killed tasks would be acknowledged and never run again.
+# Tasks that are killed would be acknowledged, and never run again.
 worker_cancel_long_running_tasks_on_connection_loss = False
-# Without it a task that ends while Redis is away is stored as FAILURE.
+# Without it, a task that ends while Redis is unreachable is stored as FAILURE.
 result_backend_always_retry = True
 result_expires = _settings.job_retention
 
@@ -47,15 +47,15 @@ worker_hijack_root_logger = False
 
 
 def _tick(task: str, interval: float, queue: str) -> dict[str, object]:
-    """A beat entry whose message is worthless once the next one is due."""
+    """Return a beat entry whose message expires when the next one is due."""
     options = {"queue": queue, "expires": interval, "ignore_result": True}
     return {"task": task, "schedule": interval, "options": options}
 
 
-_own_queue = names.scheduler_queue(_settings.host)
+_host_queue = names.scheduler_queue(_settings.host)
 beat_schedule = {
-    "autoscale": _tick(names.AUTOSCALE, _settings.autoscale_interval, _own_queue),
+    "autoscale": _tick(names.AUTOSCALE, _settings.autoscale_interval, _host_queue),
     "dispatch": _tick(names.DISPATCH, _settings.dispatch_interval, names.SCHEDULER_QUEUE),
     "recover": _tick(names.RECOVER, _settings.recovery_interval, names.SCHEDULER_QUEUE),
-    "clean": _tick(names.CLEAN, _settings.janitor_interval, _own_queue),  # of this host's spool
+    "clean": _tick(names.CLEAN, _settings.janitor_interval, _host_queue),  # the spool of this host
 }
