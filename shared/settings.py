@@ -98,6 +98,11 @@ class Settings(BaseSettings):
     segment_duration: SegmentSeconds = Field(
         default=300.0, description="Maximum length of the pieces into which a file is cut."
     )
+    cutter: str = Field(
+        default="pause",
+        description="How a file is cut into segments: pause, or the name of an extension"
+        " (whisper_fleet.scheduler.intake.cutters).",
+    )
     max_attempts: int = Field(
         default=3, ge=1, description="Attempts at a segment, and at planning or assembling a job, before the job fails."
     )

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from whisper_fleet.shared.models import Form, Precision
 from whisper_fleet.shared.names import GpuName
-from whisper_fleet.shared.options import TranscribeRequest as TranscribeRequest
+from whisper_fleet.shared.request.options import TranscribeRequest as TranscribeRequest
 from whisper_fleet.shared.serialization import Wire as Wire
 from whisper_fleet.shared.transcript import Segment
 

@@ -23,7 +23,7 @@ from whisper_fleet.shared.ledger.actions import JobActions
 from whisper_fleet.shared.ledger.ledger import Ledger
 from whisper_fleet.shared.ledger.records import JobRecord, lane_of
 from whisper_fleet.shared.ledger.registry import GpuRegistry
-from whisper_fleet.shared.requests import FleetDefaults, as_keywords, parse_request
+from whisper_fleet.shared.request.parsing import FleetDefaults, as_keywords, parse_request
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.wire import GpuStatus, JobProgress, JobState
 
@@ -190,11 +190,7 @@ class FleetClient:
             yield wait
 
     def _defaults(self) -> FleetDefaults:
-        return FleetDefaults(
-            default_model=self._settings.default_model,
-            default_precision=self._settings.default_precision,
-            segment_duration=self._settings.segment_duration,
-        )
+        return FleetDefaults.of(self._settings)
 
     def _publish(self, job: str, keywords: dict[str, Any]) -> None:
         """Send a job to intake; an error is only logged, because recovery sends what the ledger has recorded."""

@@ -16,6 +16,7 @@ from typing import Any
 
 from whisper_fleet.client import FleetClient
 from whisper_fleet.errors import BadOption, JobNotFound
+from whisper_fleet.shared.audio.sources import is_url
 from whisper_fleet.shared.wire import GpuStatus, JobProgress
 
 
@@ -34,7 +35,7 @@ class QueueManager:
         request = dict(task)
         job = request.pop("task_id", None)
         for name in ("file_path", "output_path"):
-            if isinstance(request.get(name), str) and "://" not in request[name]:
+            if isinstance(request.get(name), str) and not is_url(request[name]):
                 request[name] = str(Path(request[name]).absolute())
         if job is not None and not isinstance(job, str):
             raise BadOption(name="task_id", reason=f"{job!r} is not a text")

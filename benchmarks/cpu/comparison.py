@@ -16,7 +16,7 @@ import torch
 import whisper
 from numpy.typing import NDArray
 
-from whisper_fleet.shared.audio.segments import SAMPLE_RATE
+from whisper_fleet.shared.audio.decode import SAMPLE_RATE
 from whisper_fleet.shared.models import Precision, checkpoint_path
 from whisper_fleet.workers.node.engine_command import Device
 

@@ -27,7 +27,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.cpu.comparison import GREEDY, WARM_UP_SECONDS, Figure, Plan, Samples, faster_whisper, stock
-from whisper_fleet.shared.audio.segments import SAMPLE_RATE, stream_pcm
+from whisper_fleet.shared.audio.decode import SAMPLE_RATE, stream_pcm
 from whisper_fleet.shared.errors import EngineDied
 from whisper_fleet.shared.settings import Settings, load_settings
 from whisper_fleet.workers.link.client import EngineClient

@@ -25,7 +25,8 @@ from redis import Redis
 
 from benchmarks.support import stand_in_app
 from benchmarks.support.processes import HOST, node_and_scheduler, nodes, processor_seconds, redis_server
-from whisper_fleet.shared.audio.segments import SAMPLE_RATE, Spool
+from whisper_fleet.shared.audio.decode import SAMPLE_RATE
+from whisper_fleet.shared.audio.spool import Spool
 from whisper_fleet.shared.connect import connect
 from whisper_fleet.shared.ledger.ledger import Ledger
 from whisper_fleet.shared.ledger.registry import GpuRegistry

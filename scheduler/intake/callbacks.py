@@ -1,4 +1,4 @@
-"""Tells a service that its job has ended, if it left an address for that."""
+"""Reports the end of a job to the service that sent it, if it left an address for that."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 import urllib.request
 from http.client import HTTPException
 
-from whisper_fleet.shared.audio.source import is_below
+from whisper_fleet.shared.audio.sources.prefixes import is_below
 from whisper_fleet.shared.errors import CallbackNotAllowed
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.wire import JobState
@@ -18,22 +18,22 @@ _TIMEOUT = 5.0  # seconds
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """The address was checked against the settings; where it would send us was not."""
+    """Follows no redirect: only the address itself was checked against the settings."""
 
     def redirect_request(self, *_: object) -> None:
         return None
 
 
-def check_callback(url: str, settings: Settings) -> None:
-    """CallbackNotAllowed unless a prefix covers it: a fleet must not be a door into its network."""
-    if not is_below(url, settings.callback_prefixes):
+def check_callback(url: str | None, settings: Settings) -> None:
+    """Raise CallbackNotAllowed unless a prefix covers the URL: a fleet must not be a door into its network."""
+    if url is not None and not is_below(url, settings.callback_prefixes):
         raise CallbackNotAllowed(url=url)
 
 
 def call_back(url: str, job: str, state: JobState, settings: Settings) -> None:
-    """POSTs `{"job": ..., "state": ...}` once; a service that is away can still ask for the result.
+    """POST `{"job": ..., "state": ...}` once; a service that is unreachable can still ask for the result.
 
-    A job ends before its address was checked, too, perhaps because of it: where we may not call, nobody is told.
+    A job can fail before its callback URL was checked, so it is checked again here.
     """
     if not is_below(url, settings.callback_prefixes):
         return
@@ -44,4 +44,4 @@ def call_back(url: str, job: str, state: JobState, settings: Settings) -> None:
         with urllib.request.build_opener(_NoRedirects).open(request, timeout=_TIMEOUT):
             pass
     except (OSError, HTTPException, ValueError) as error:
-        _log.warning("job %s is %s, but %s could not be told: %s", job, state, url, error)
+        _log.warning("job %s is %s, but the callback to %s failed: %s", job, state, url, error)

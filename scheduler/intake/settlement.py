@@ -6,7 +6,7 @@ import time
 
 from whisper_fleet.scheduler.intake.callbacks import call_back
 from whisper_fleet.scheduler.services import Services
-from whisper_fleet.shared.audio.segments import Spool
+from whisper_fleet.shared.audio.spool import Spool
 from whisper_fleet.shared.errors import JobNotFound
 
 

@@ -18,6 +18,7 @@ from whisper_fleet.scheduler.app import app
 from whisper_fleet.scheduler.intake.assembly import merge, result_of
 from whisper_fleet.scheduler.intake.claims import claimed
 from whisper_fleet.scheduler.intake.planning import Planner
+from whisper_fleet.scheduler.intake.postprocess import JobContext, post_process
 from whisper_fleet.scheduler.intake.settlement import settle
 from whisper_fleet.scheduler.intake.writers import target_of
 from whisper_fleet.scheduler.services import Services, services
@@ -94,7 +95,7 @@ def _assembled(fleet: Services, record: JobRecord) -> dict[str, Any]:
             if not is_ours:
                 raise Ignore
             plans, results = fleet.ledger.plans(record.job), fleet.ledger.results(record.job)
-            transcript = merge(plans, results)
+            transcript = post_process(merge(plans, results), _context(fleet, record))
             target = target_of(record.request)
             files = target.write(transcript) if target else []
     except (Ignore, *UNREACHABLE):
@@ -103,6 +104,10 @@ def _assembled(fleet: Services, record: JobRecord) -> dict[str, Any]:
         fleet.ledger.fail(record.job, type(error).__name__, str(error), time.time())
         raise
     return result_of(record, transcript, results, files, time.time())
+
+
+def _context(fleet: Services, record: JobRecord) -> JobContext:
+    return JobContext(job=record.job, request=record.request, duration=record.duration or 0.0, settings=fleet.settings)
 
 
 def reason_of(record: JobRecord) -> FleetError:

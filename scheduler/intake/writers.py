@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from whisper_fleet.shared.audio.source import is_url
+from whisper_fleet.shared.audio.sources import is_url
 from whisper_fleet.shared.errors import OutputNotWritable
 from whisper_fleet.shared.formats import FORMATS, WRITERS
 from whisper_fleet.shared.transcript import Transcript
@@ -26,8 +26,21 @@ class Target:
     stem: str
     formats: tuple[str, ...]
 
+    def check(self) -> None:
+        """Raise OutputNotWritable where no such files can be, as far as a look shows; nothing is made."""
+        try:
+            existing = next(path for path in (self.directory, *self.directory.parents) if path.exists())
+            if not existing.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+            if not os.access(existing, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            for form in self.formats:
+                _check_name(self._path(form))
+        except OSError as error:
+            raise self._not_writable(error) from error
+
     def prepare(self) -> None:
-        """Make the directory, try to write in it, and look at the files' names; raises OutputNotWritable."""
+        """Make the directory and write in it for a test; raises OutputNotWritable."""
         probe = self.directory / f".{uuid.uuid4().hex}"
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
@@ -62,14 +75,17 @@ class Target:
 
 
 def _check_name(path: Path) -> None:
-    """OSError where no file can have this name: it is too long, or a directory's."""
+    """Raise OSError if no file can have this name: it is too long, or a directory has it."""
     with contextlib.suppress(FileNotFoundError):
         if stat.S_ISDIR(path.stat().st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
 
 
 def target_of(request: TranscribeRequest) -> Target | None:
-    """Files are named for the input; an output_path that ends in a format's name is that one file."""
+    """Return where a request's files go; None without an output_path.
+
+    Files are named after the input. An output_path that ends in a format's name is that one file.
+    """
     if request.output_path is None:
         return None
     path = Path(request.output_path)

@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import cast
 
 from whisper_fleet.scheduler.services import Services
-from whisper_fleet.shared.audio.segments import Spool
-from whisper_fleet.shared.audio.spool import bytes_in
-from whisper_fleet.shared.audio.url import FETCHED
+from whisper_fleet.shared.audio.spool import FETCHED, Spool, bytes_in
 from whisper_fleet.shared.ledger import keys
 from whisper_fleet.shared.ledger.scripts import text
 from whisper_fleet.shared.wire import JobState

@@ -11,7 +11,7 @@ from whisper_fleet.scheduler.services import Services
 from whisper_fleet.scheduler.upkeep.liveness import Liveness
 from whisper_fleet.shared import names
 from whisper_fleet.shared.broker.queues import queue_length
-from whisper_fleet.shared.requests import as_keywords
+from whisper_fleet.shared.request.parsing import as_keywords
 from whisper_fleet.shared.wire import JobState, SegmentMessage
 
 _log = logging.getLogger(__name__)

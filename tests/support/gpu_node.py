@@ -23,7 +23,7 @@ from redis import Redis
 from tests.support.process_tree import descendants
 from tests.support.waiting import wait_until
 from whisper_fleet.shared import names
-from whisper_fleet.shared.audio.segments import Spool
+from whisper_fleet.shared.audio.spool import Spool
 from whisper_fleet.shared.ledger import keys
 from whisper_fleet.shared.ledger.ledger import Ledger
 from whisper_fleet.shared.ledger.records import JobRecord

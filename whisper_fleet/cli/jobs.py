@@ -16,6 +16,7 @@ from rich.table import Table
 from whisper_fleet.cli.connection import connect_client
 from whisper_fleet.cli.request_options import keywords, request_options
 from whisper_fleet.cli.watching import stage_of, watch_to_the_end
+from whisper_fleet.shared.audio.sources import is_url
 from whisper_fleet.shared.embedded_redis import local_settings
 from whisper_fleet.shared.errors import JobNotFinished
 from whisper_fleet.shared.ledger.records import JobRecord
@@ -92,4 +93,4 @@ def _how_far(record: JobRecord, is_brief: bool) -> str:
 
 
 def _absolute(file: str) -> str:
-    return file if "://" in file else str(Path(file).absolute())
+    return file if is_url(file) else str(Path(file).absolute())

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from whisper_fleet.shared.fields import FieldDoc
-from whisper_fleet.shared.requests import describe_options, is_whisper_option
+from whisper_fleet.shared.request.parsing import describe_options, is_whisper_option
 
 F = TypeVar("F", bound=Callable[..., Any])
 

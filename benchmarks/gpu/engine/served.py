@@ -28,7 +28,7 @@ from whisper.decoding import DecodingOptions
 from benchmarks.gpu.engine import setup
 from benchmarks.gpu.engine.ready import answering, random_file, serve_command
 from benchmarks.support.processes import processor_seconds
-from whisper_fleet.shared.audio.segments import SAMPLE_RATE
+from whisper_fleet.shared.audio.decode import SAMPLE_RATE
 from whisper_fleet.shared.models import Precision
 from whisper_fleet.workers.link.client import EngineClient, EngineSession
 from whisper_fleet.workers.whisper import proxy

@@ -18,7 +18,7 @@ from tests.conftest import SPEECH
 from tests.support.fleet_processes import running_fleet
 from tests.support.waiting import wait_until
 from whisper_fleet.scheduler.intake.callbacks import call_back
-from whisper_fleet.shared.audio.segments import Spool
+from whisper_fleet.shared.audio.spool import Spool
 from whisper_fleet.shared.errors import CallbackNotAllowed, FileMissing
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.wire import JobState
@@ -112,4 +112,4 @@ def answering(answer: bytes) -> Iterator[str]:
 def test_a_service_that_answers_nonsense_is_a_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     with answering(b"this is no HTTP\r\n\r\n") as url:
         call_back(url, "j", JobState.DONE, Settings(callback_prefixes=(url,)))
-    assert "could not be told" in caplog.text
+    assert f"the callback to {url} failed" in caplog.text

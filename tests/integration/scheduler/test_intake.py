@@ -30,7 +30,7 @@ from whisper_fleet.scheduler.intake.planning import Planner
 from whisper_fleet.scheduler.services import Services, make_services
 from whisper_fleet.scheduler.upkeep.recovery import Recovery
 from whisper_fleet.shared import binaries
-from whisper_fleet.shared.audio.segments import Spool
+from whisper_fleet.shared.audio.spool import Spool
 from whisper_fleet.shared.connect import connect_fail_fast
 from whisper_fleet.shared.errors import AssemblyFailed, CorruptAudio, UnknownGpu
 from whisper_fleet.shared.ledger import keys

@@ -11,9 +11,12 @@ import psutil
 import pytest
 
 from tests.conftest import SPEECH
+from whisper_fleet.scheduler.intake.cutting import plan_audio
 from whisper_fleet.shared import binaries, errors
 from whisper_fleet.shared.audio import decode
-from whisper_fleet.shared.audio.segments import Spool, plan_audio, read_segment, stream_pcm
+from whisper_fleet.shared.audio.decode import stream_pcm
+from whisper_fleet.shared.audio.segments import read_segment
+from whisper_fleet.shared.audio.spool import Spool
 from whisper_fleet.shared.settings import Settings
 
 pytestmark = pytest.mark.integration

@@ -11,8 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.conftest import SPEECH
+from whisper_fleet.scheduler.intake.cutting import plan_audio
 from whisper_fleet.shared import binaries
-from whisper_fleet.shared.audio.segments import plan_audio, read_segment
+from whisper_fleet.shared.audio.segments import read_segment
 from whisper_fleet.shared.settings import Settings
 
 with warnings.catch_warnings():

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.integration.shared.test_audio import CLIP
+from whisper_fleet.scheduler.intake.cutting import plan_audio
 from whisper_fleet.shared import errors
-from whisper_fleet.shared.audio.segments import plan_audio, read_segment
+from whisper_fleet.shared.audio.segments import read_segment
 from whisper_fleet.shared.settings import Settings
 
 pytestmark = pytest.mark.integration

@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from whisper_fleet.cli.request_options import keywords, request_options
-from whisper_fleet.shared.options import TranscribeRequest
-from whisper_fleet.shared.requests import FleetDefaults, parse_request
+from whisper_fleet.shared.request.options import TranscribeRequest
+from whisper_fleet.shared.request.parsing import FleetDefaults, parse_request
 
 DEFAULTS = FleetDefaults(default_model="base", default_precision="float16", segment_duration=300.0)
 

@@ -16,7 +16,7 @@ from whisper.decoding import DecodingOptions, DecodingResult
 from whisper.model import ModelDimensions
 from whisper.tokenizer import get_tokenizer
 
-from whisper_fleet.shared.audio.segments import Spool
+from whisper_fleet.shared.audio.spool import Spool
 from whisper_fleet.shared.errors import EngineDied, EngineDown, JobCancelled
 from whisper_fleet.shared.models import ModelDims
 from whisper_fleet.shared.settings import Settings

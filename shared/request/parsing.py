@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 from whisper_fleet.shared.errors import BadOption, BadPriority, RequestError, UnknownLanguage, UnknownOption
 from whisper_fleet.shared.fields import FieldDoc, describe
 from whisper_fleet.shared.models import Precision
-from whisper_fleet.shared.options import REASON, TranscribeRequest, WhisperOptions
+from whisper_fleet.shared.request.options import REASON, TranscribeRequest, WhisperOptions
 from whisper_fleet.shared.settings import Settings
 
 #: Characters of a wrong value that its error repeats.

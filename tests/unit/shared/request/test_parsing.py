@@ -13,8 +13,8 @@ from whisper.tokenizer import get_tokenizer
 
 from whisper_fleet.shared.errors import BadOption, BadPriority, RequestError, UnknownLanguage, UnknownOption
 from whisper_fleet.shared.formats import FORMATS
-from whisper_fleet.shared.options import TranscribeRequest, WhisperOptions
-from whisper_fleet.shared.requests import FleetDefaults, as_keywords, describe_options, parse_request
+from whisper_fleet.shared.request.options import TranscribeRequest, WhisperOptions
+from whisper_fleet.shared.request.parsing import FleetDefaults, as_keywords, describe_options, parse_request
 
 DEFAULTS = FleetDefaults(
     default_model="base",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from whisper.tokenizer import LANGUAGES as WHISPERS_LANGUAGES
 from whisper.tokenizer import TO_LANGUAGE_CODE
 
-from whisper_fleet.shared.languages import LANGUAGE_CODES, LANGUAGES
+from whisper_fleet.shared.request.languages import LANGUAGE_CODES, LANGUAGES
 
 
 def test_languages_are_whispers_in_whispers_order() -> None:

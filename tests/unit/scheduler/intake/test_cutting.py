@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from whisper_fleet.shared.audio.cuts import (
-    SEARCH_SECONDS,
-    SHORTEST_TAIL_SECONDS,
-    cut_into_segments,
-    cut_points,
-    pause_in,
-)
+from whisper_fleet.scheduler.intake.cutters import cutter_of
+from whisper_fleet.scheduler.intake.cutters.pause import longest_pause
+from whisper_fleet.scheduler.intake.cutting import SEARCH_SECONDS, SHORTEST_TAIL_SECONDS, cut_into_segments
 from whisper_fleet.shared.audio.decode import SAMPLE_RATE
+from whisper_fleet.shared.errors import BadSetting
+from whisper_fleet.shared.settings import Settings
 
 
 def noise(seconds: float, level: float = 3000.0, seed: int = 0) -> NDArray[np.int16]:
@@ -30,6 +29,12 @@ def with_pauses(seconds: float, *pauses: tuple[float, float], level: float = 10.
         quiet = slice(int(start * SAMPLE_RATE), int(end * SAMPLE_RATE))
         samples[quiet] = noise(seconds, level)[quiet]
     return samples
+
+
+def cut_points(samples: NDArray[np.int16], segment_duration: float) -> list[int]:
+    """The sample indices at which a whole recording is cut."""
+    pieces = cut_into_segments([samples.tobytes()], segment_duration, longest_pause)
+    return [int(end) for end in np.cumsum([len(piece) // 2 for piece in pieces])[:-1]]
 
 
 def test_a_recording_that_fits_is_not_cut() -> None:
@@ -62,7 +67,7 @@ def test_without_any_pause_the_quietest_tenth_of_a_second_is_cut() -> None:
     samples = noise(20.0)
     quiet = slice(int(12.0 * SAMPLE_RATE), int(12.1 * SAMPLE_RATE))
     samples[quiet] = samples[quiet] // 2
-    assert abs(pause_in(samples) / SAMPLE_RATE - 12.05) < 0.02
+    assert abs(longest_pause(samples) / SAMPLE_RATE - 12.05) < 0.02
 
 
 def test_digital_silence_is_cut_like_any_pause() -> None:
@@ -85,7 +90,7 @@ def test_nothing_is_lost_or_doubled_or_too_long_or_too_short(
 ) -> None:
     recording = noise(seconds, seed=seed).tobytes()
     stream = (recording[start : start + piece] for start in range(0, len(recording), piece))
-    segments = list(cut_into_segments(stream, limit))
+    segments = list(cut_into_segments(stream, limit, longest_pause))
     assert b"".join(segments) == recording
     lengths = [len(segment) / 2 / SAMPLE_RATE for segment in segments]
     assert max(lengths) <= limit
@@ -98,4 +103,19 @@ def test_nothing_is_lost_or_doubled_or_too_long_or_too_short(
 def test_the_cuts_do_not_depend_on_how_the_stream_arrives(seconds: float, piece: int) -> None:
     recording = noise(seconds).tobytes()
     stream = (recording[start : start + piece] for start in range(0, len(recording), piece))
-    assert list(cut_into_segments(stream, 30.0)) == list(cut_into_segments([recording], 30.0))
+    assert list(cut_into_segments(stream, 30.0, longest_pause)) == list(
+        cut_into_segments([recording], 30.0, longest_pause)
+    )
+
+
+def test_another_cutter_is_passed_in_and_stays_within_what_may_be_cut() -> None:
+    recording = noise(100.0).tobytes()
+    for cutter, seconds in ((lambda samples: 0, 20.0), (lambda samples: len(samples) * 9, 40.0)):
+        first = next(cut_into_segments([recording], 40.0, cutter))
+        assert len(first) / 2 / SAMPLE_RATE == seconds
+
+
+def test_an_unknown_cutter_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(BadSetting, match="WHISPER_FLEET_CUTTER cannot be used: 'vad' is none of pause"):
+        cutter_of(Settings(cutter="vad"))
+    assert cutter_of(Settings()) is longest_pause

@@ -15,8 +15,8 @@ from pydantic_core import PydanticCustomError
 
 from whisper_fleet.shared.fields import SECONDS, SegmentSeconds
 from whisper_fleet.shared.formats import FORMATS
-from whisper_fleet.shared.languages import LANGUAGE_CODES
 from whisper_fleet.shared.models import Precision
+from whisper_fleet.shared.request.languages import LANGUAGE_CODES
 from whisper_fleet.shared.serialization import WRITTEN_BY_THE_FLEET, Wire
 
 #: The type of an error whose message is the reason for a person: "<value> <message>".
@@ -101,7 +101,7 @@ class TranscribeRequest(Wire):
     """What a client asks for: the fleet's own options, and in `options` those of whisper.
 
     The ledger keeps it, and segments are cut from it. Defaults that belong to a fleet are set by
-    `whisper_fleet.shared.requests.parse_request`.
+    `whisper_fleet.shared.request.parsing.parse_request`.
     """
 
     file_path: _Text = Field(

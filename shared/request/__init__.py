@@ -1,0 +1,1 @@
+"""What a client asks for: every option declared once, and read from keyword arguments."""
