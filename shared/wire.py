@@ -1,8 +1,8 @@
-"""What crosses a process border: frozen, keyword-only, one documented line a field.
+"""The types that processes exchange: frozen, keyword-only, with a comment per field.
 
-Times that are moments are Unix seconds; times that are lengths are seconds; sizes are bytes.
-`to_json` / `from_json` are the only serialisation. Making one with a field that it does not have is an error; reading
-one, which a process of a newer version may have written, leaves out the fields that are new to the reader.
+Moments are Unix seconds, lengths are seconds, sizes are bytes. `to_json` and `from_json` are the only serialisation.
+A constructor refuses unknown fields; `from_json` ignores them, because a process of a newer version may have written
+them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from whisper_fleet.shared.transcript import Segment
 
 
 class JobState(StrEnum):
-    """accepted -> running -> assembling -> done; failed and cancelled end it from anywhere."""
+    """The state of a job: accepted, running, assembling, done; it may become failed or cancelled before done."""
 
     ACCEPTED = "accepted"
     RUNNING = "running"
@@ -43,22 +43,22 @@ class SegmentPlan(Wire):
 
 
 class JobPlan(Wire):
-    """What intake found out about a job's file."""
+    """How intake divided a job's file."""
 
     duration: float  # seconds of decoded audio
     segments: tuple[SegmentPlan, ...]  # at least one; in order, without gaps
 
 
 class SegmentMessage(Wire):
-    """The arguments of `transcribe_segment`: everything else is in the ledger."""
+    """The arguments of the task `transcribe_segment`; everything else is in the ledger."""
 
     job: str
     segment: int
-    token: str  # one attempt; an answer with an old token is dropped
+    token: str  # of one attempt; a result with an old token is dropped
 
 
 class SegmentWork(Wire):
-    """What a slot needs to run a segment, handed out when the ledger accepts its start."""
+    """What a slot needs to transcribe a segment; the ledger returns it when the segment starts."""
 
     request: TranscribeRequest
     plan: SegmentPlan
@@ -66,7 +66,7 @@ class SegmentWork(Wire):
 
 
 class SegmentResult(Wire):
-    """What `whisper.transcribe()` gave for one segment; times are relative to the segment's start."""
+    """What `whisper.transcribe()` returned for one segment; times are relative to the segment's start."""
 
     text: str
     language: str
@@ -84,17 +84,17 @@ class JobProgress(Wire):
     seconds_total: float | None = None
     segments_done: int = 0
     segments_total: int | None = None
-    eta: float | None = None  # seconds from now; None while there is no basis for one
-    message: str | None = None  # why nothing moves, if nothing moves
+    eta: float | None = None  # seconds from now; None while it cannot be estimated
+    message: str | None = None  # why the job makes no progress, if it makes none
 
 
 class Need(Wire):
-    """What placement must know of a segment: those with equal needs fit the same GPUs."""
+    """What placement has to know of a segment; segments with equal needs fit the same GPUs."""
 
     model_name: str
     precision: Precision
     segment_duration: float  # seconds
-    rows: int = 1  # rows of the batch that a slot takes: beam_size, best_of, or 1
+    rows: int = 1  # of the batch, per slot: beam_size, best_of, or 1
     gpu_ids: tuple[str, ...] = ()
 
 
@@ -103,33 +103,33 @@ class WaitingJob(Wire):
 
     job: str
     accepted: float
-    # Fair share: where its next segment ends in virtual time (audio seconds). It joined at the clock, one a
-    # tenant and priority, so that jobs of different lanes compare.
+    # Fair share: the virtual time, in audio seconds, at which its next segment ends. Jobs of a tenant and priority
+    # share one clock, so that jobs of different lanes compare.
     served: float
     seconds: float  # of audio in one of its segments, on average
     segments: tuple[int, ...]  # the first of its waiting segments, in order
 
 
 class Lane(Wire):
-    """Waiting jobs of equal priority, tenant and needs, the least served (then oldest) first."""
+    """Waiting jobs of equal priority, tenant and needs; the least served, then the oldest, first."""
 
     id: str
     priority: int
     tenant: str
     need: Need
-    since: float  # when a segment of this lane was last handed out, or the lane came to be
+    since: float  # when a segment of this lane was last assigned, or the lane was created
     tenant_served: float  # fair share of the tenant at this priority, as WaitingJob.served
     jobs: tuple[WaitingJob, ...]  # only the first few
 
 
 class Assignment(Wire):
-    """A waiting segment that was given to a GPU under a fresh token."""
+    """A waiting segment that is assigned to a GPU, with a new token."""
 
     job: str
     segment: int
     gpu: str
     token: str
-    slots: int  # of that GPU: the ledger refuses the one too many
+    slots: int  # of that GPU; the ledger refuses more segments than slots
 
 
 class EngineRates(Wire):
@@ -186,7 +186,7 @@ class GpuStatus(DeviceFacts, ProcessFacts):
 
 
 class SlotDecision(Wire):
-    """What the autoscaler decided for one GPU, and what came of it; also the message to front ends."""
+    """What the autoscaler decided for one GPU, and the outcome; also published to front ends."""
 
     gpu: str
     node: str

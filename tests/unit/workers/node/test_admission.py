@@ -64,12 +64,12 @@ def visit(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bool], Visitor]
         yield visit
 
 
-def test_most_are_inside_together(visit: Callable[[bool], Visitor]) -> None:
+def test_most_segments_are_admitted_together(visit: Callable[[bool], Visitor]) -> None:
     visitors = [visit(False) for _ in range(5)]
     wait_until(lambda: all(visitor.is_inside for visitor in visitors))
 
 
-def test_who_wants_to_be_alone_waits_for_the_others_and_goes_before_later_ones(
+def test_a_segment_that_must_be_alone_waits_for_the_others_and_goes_before_later_ones(
     visit: Callable[[bool], Visitor],
 ) -> None:
     first = visit(False)
@@ -87,7 +87,7 @@ def test_who_wants_to_be_alone_waits_for_the_others_and_goes_before_later_ones(
     wait_until(lambda: later.is_inside)
 
 
-def test_who_gives_up_waiting_stands_in_nobodys_way(visit: Callable[[bool], Visitor]) -> None:
+def test_a_segment_that_gives_up_waiting_blocks_no_other(visit: Callable[[bool], Visitor]) -> None:
     first = visit(False)
     wait_until(lambda: first.is_inside)
     loner = visit(True)
