@@ -13,6 +13,8 @@ from typing import Any, Self
 from celery import Celery
 from kombu.exceptions import OperationalError
 from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from whisper_fleet.errors import JobNotFinished, JobNotFound
 from whisper_fleet.outcome import JobResult, Outcome, ResultFormat
@@ -174,8 +176,9 @@ class FleetClient:
     @contextmanager
     def _publications(self, job: str) -> Iterator[Callable[[float], None]]:
         """Subscribe to a job's changes; yields a function that waits for the next one for so many seconds at most."""
-        # A connection of its own per watched job: those of the pool are for commands.
-        with Redis.from_url(self._settings.redis_url, socket_connect_timeout=5.0) as redis, redis.pubsub() as pubsub:
+        # One connection per watched job: those of the pool are for commands. It fails fast, and is polled around.
+        options: dict[str, Any] = {"socket_connect_timeout": 5.0, "retry": Retry(NoBackoff(), 0)}
+        with Redis.from_url(self._settings.redis_url, **options) as redis, redis.pubsub() as pubsub:
 
             def wait(seconds: float) -> None:
                 began = time.monotonic()

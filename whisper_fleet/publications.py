@@ -22,8 +22,8 @@ _PAUSE_SECONDS = 1.0
 class Publications:
     """Wakes coroutines when something is published on their channel.
 
-    A wake-up is a hint: after a lost connection all are woken, and a message may be missed meanwhile. Who waits looks
-    for itself, and sets a time limit.
+    A wake-up is a hint, because messages are missed while the connection is lost. A coroutine that waits sets a time
+    limit and then reads the state itself.
     """
 
     def __init__(self, redis: Redis) -> None:

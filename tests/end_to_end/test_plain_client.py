@@ -20,15 +20,15 @@ PROGRAM = Path(__file__).parents[1] / "support" / "plain_client.py"
 
 @pytest.fixture
 def celery_alone(tmp_path: Path) -> Path:
-    """The Python of a venv with only celery[redis]; where no package can be had the test says so."""
+    """The Python of a venv with only celery[redis]; a skip with the reason where nothing can be installed."""
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
     python = tmp_path / "venv" / "bin" / "python"
     pip = [str(python), "-m", "pip", "--quiet", "--disable-pip-version-check"]
     command = [*pip, "install", "celery[redis]==5.7.0"]
     installed = subprocess.run(command, capture_output=True, text=True)
     if installed.returncode != 0:
-        says = f"celery cannot be installed: {installed.stderr.strip()[-300:]}"
-        pytest.fail(says) if os.environ.get("CI") else pytest.skip(says)
+        reason = f"celery cannot be installed: {installed.stderr.strip()[-300:]}"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
     return python
 
 
@@ -42,10 +42,10 @@ def test_a_program_that_has_only_celery_sees_progress_and_gets_the_transcript(
         cwd=tmp_path, env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, timeout=400,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
-    told = json.loads(run.stdout)
+    seen = json.loads(run.stdout)
     said = words(" ".join(speech.values())) * 2
-    assert word_errors(words(told["text"]), said) / len(said) <= 0.03
-    assert len(set(told["seen"])) >= 3
-    assert told["failure"][0] == "FileMissing"
-    assert "/no/such/file.wav does not exist" in told["failure"][1]
-    assert (told["state"], told["ours"]) == ("FAILURE", [])
+    assert word_errors(words(seen["text"]), said) / len(said) <= 0.03
+    assert len(set(seen["progress"])) >= 3
+    assert seen["failure"][0] == "FileMissing"
+    assert "/no/such/file.wav does not exist" in seen["failure"][1]
+    assert (seen["state"], seen["ours"]) == ("FAILURE", [])

@@ -1,4 +1,4 @@
-"""What any other service would write: it knows Celery, an address, and the names of a queue and a task."""
+"""What another service would write: it knows Celery, an address, and the names of a queue and a task."""
 
 import json
 import sys
@@ -27,6 +27,6 @@ try:
     bad.get(timeout=60)
 except Exception as error:
     failure = [type(error).__name__, str(error)]
-ours = [name for name in sys.modules if name.split(".")[0] in ("shared", "whisper", "torch", "pydantic")]
-told = {"text": transcript["text"], "seen": seen, "failure": failure, "state": bad.state, "ours": ours}
-print(json.dumps(told))
+ours = [name for name in sys.modules if name.split(".")[0] in ("whisper_fleet", "whisper", "torch", "pydantic")]
+printed = {"text": transcript["text"], "progress": seen, "failure": failure, "state": bad.state, "ours": ours}
+print(json.dumps(printed))

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from celery import Celery
@@ -15,14 +13,13 @@ from redis import Redis
 
 from tests.support.ledger_by_hand import LedgerByHand
 from tests.support.redis_server import RedisServer
+from tests.support.results_by_hand import RESULT, failure, publish_result, subscribers
 from whisper_fleet import AsyncFleetClient, JobState, errors
 from whisper_fleet.shared.ledger.progress import show
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.wire import JobProgress
 
 pytestmark = pytest.mark.integration
-
-RESULT = {"text": " Hello.", "segments": [], "language": "en", "segment_gpus": ["host.0"], "output_files": []}
 
 
 def with_client(settings: Settings, body: Callable[[AsyncFleetClient], Awaitable[None]]) -> None:
@@ -35,20 +32,15 @@ def with_client(settings: Settings, body: Callable[[AsyncFleetClient], Awaitable
     asyncio.run(run())
 
 
+async def subscribed(redis: Redis, job: str) -> None:
+    """Wait until the client has subscribed to a job: once, however many coroutines wait for it."""
+    while subscribers(redis, job) != 1:
+        await asyncio.sleep(0.05)
+
+
 @pytest.fixture
 def settings(redis_url: str, tmp_path: Path) -> Settings:
     return Settings(redis_url=redis_url, var_dir=tmp_path)
-
-
-def end(redis: Redis, job: str, status: str, result: Any) -> None:
-    """Store and publish a result as Celery does."""
-    key, meta = f"celery-task-meta-{job}", json.dumps({"status": status, "result": result, "task_id": job})
-    redis.set(key, meta)
-    redis.publish(key, meta)
-
-
-def failure(kind: str, message: str) -> dict[str, object]:
-    return {"exc_type": kind, "exc_message": [message], "exc_module": "whisper_fleet.shared.errors"}
 
 
 def test_a_job_is_submitted_and_listed_once(settings: Settings, redis: Redis) -> None:
@@ -75,8 +67,8 @@ def test_a_result_is_returned_as_soon_as_it_is_published(settings: Settings, red
 
     async def body(client: AsyncFleetClient) -> None:
         waiting = [asyncio.create_task(client.result("j")) for _ in range(3)]
-        await asyncio.sleep(0.5)
-        end(redis, "j", "SUCCESS", RESULT)
+        await subscribed(redis, "j")
+        publish_result(redis, "j", "SUCCESS", RESULT)
         for result in await asyncio.wait_for(asyncio.gather(*waiting), 10):
             assert (result.text, result.segment_gpus) == (" Hello.", ("host.0",))
 
@@ -89,12 +81,12 @@ def test_a_failed_job_raises_its_error_and_a_cancelled_one_too(settings: Setting
         ledger.planned(job)
 
     async def body(client: AsyncFleetClient) -> None:
-        end(redis, "failed", "FAILURE", failure("FileMissing", "gone"))
+        publish_result(redis, "failed", "FAILURE", failure("FileMissing", "gone"))
         with pytest.raises(errors.FileMissing, match="gone"):
             await client.result("failed")
         assert await client.cancel("cancelled")
         assert not await client.cancel("cancelled")
-        end(redis, "cancelled", "REVOKED", failure("JobCancelled", "cancelled"))
+        publish_result(redis, "cancelled", "REVOKED", failure("JobCancelled", "cancelled"))
         with pytest.raises(errors.JobCancelled):
             await client.result("cancelled")
 
@@ -116,14 +108,14 @@ def test_progress_is_seen_when_it_is_published(settings: Settings, redis: Redis)
         watching = asyncio.create_task(watch(client))
         while not seen:
             await asyncio.sleep(0.05)
-        await asyncio.sleep(0.5)  # subscribed
+        await subscribed(redis, "j")
         progress = ledger.progress(message, 150.0, 120.0, time.time())
         assert progress is not None
         assert show(app, redis, "j", progress)
         while seen[-1].seconds_done < 150:
             await asyncio.sleep(0.05)
         ledger.cancel("j", time.time())
-        end(redis, "j", "REVOKED", failure("JobCancelled", "cancelled"))
+        publish_result(redis, "j", "REVOKED", failure("JobCancelled", "cancelled"))
         await watching
 
     with_client(settings, body)
@@ -148,7 +140,7 @@ def test_a_watch_outlives_a_restart_of_redis(settings: Settings, redis: Redis, r
         await asyncio.sleep(1.0)
         await asyncio.to_thread(redis_server.start)
         ledger.fail("j", "FileMissing", "gone", time.time())
-        end(redis, "j", "FAILURE", failure("FileMissing", "gone"))
+        publish_result(redis, "j", "FAILURE", failure("FileMissing", "gone"))
         await asyncio.wait_for(watching, 20)
 
     with_client(settings, body)

@@ -1,4 +1,4 @@
-"""The client while Redis fails it in the middle of a call."""
+"""The client follows what Redis publishes, and bears Redis' failures in the middle of a call."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 from kombu.exceptions import OperationalError
+from redis import Redis
 
-from tests.support.ledger_by_hand import request
+from tests.support.ledger_by_hand import LedgerByHand, request
 from tests.support.redis_server import RedisServer
+from tests.support.results_by_hand import RESULT, publish_result, subscribers
 from tests.support.waiting import wait_until
 from whisper_fleet.client import FleetClient
 from whisper_fleet.shared.settings import Settings
@@ -71,3 +73,25 @@ def test_whoever_watches_a_job_waits_for_redis(client: FleetClient, redis_server
     client._redis.set("celery-task-meta-j", json.dumps({"status": "FAILURE", "result": failure, "task_id": "j"}))
     watching.join(20)
     assert stages == ["queued", "failed"]
+
+
+def test_progress_and_the_result_are_seen_when_they_are_published(client: FleetClient, redis: Redis) -> None:
+    """The interval is longer than the test: what is seen was not polled."""
+    ledger = LedgerByHand(redis)
+    message = ledger.running(ledger.planned("j", segments=2))
+    seen: list[float] = []
+
+    def watch() -> None:
+        for progress in client.watch("j", 100):
+            seen.append(progress.seconds_done)
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    wait_until(lambda: subscribers(redis, "j") == 1)
+    ledger.progress(message, 150.0, 120.0, time.time())
+    redis.publish("celery-task-meta-j", "progress")
+    wait_until(lambda: 150.0 in seen)
+    publish_result(redis, "j", "SUCCESS", RESULT)
+    watching.join(20)
+    assert seen[0] == 0.0
+    assert client.result("j", timeout=0).text == " Hello."
