@@ -117,9 +117,16 @@ def _command(command: click.Command, path: str, *, level: int) -> Iterator[str]:
         yield "|---|---|---|---|"
         yield from (_option(one) for one in options)
         yield ""
+    for name, child in subcommands(command):
+        yield from _command(child, f"{path} {name}", level=level + 1)
+
+
+def subcommands(command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    """Yield the commands of a group with their names, sorted; they are loaded when they are first used."""
     if isinstance(command, click.Group):
-        for name, child in sorted(command.commands.items()):
-            yield from _command(child, f"{path} {name}", level=level + 1)
+        context = click.Context(command)
+        found = ((name, command.get_command(context, name)) for name in sorted(command.list_commands(context)))
+        yield from ((name, child) for name, child in found if child is not None and not child.hidden)
 
 
 def _argument(argument: click.Argument) -> str:

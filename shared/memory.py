@@ -13,7 +13,7 @@ from whisper_fleet.shared.models import CrossAttention, Form, ModelDims, Precisi
 
 ELEMENT_BYTES: Final[dict[Precision, int]] = {"float16": 2, "bfloat16": 2, "float32": 4}
 
-# The constants of the workspace are fitted to what six models held on an H200 in both forms (docs/benchmarks.md).
+# The workspace's constants are fitted to what six models held on an H200 in both forms (docs/benchmarks/engine.md).
 #: Windows that the engine encodes at once on a GPU; a CPU encodes one. 18 windows of 1,500 frames make whole waves of
 #: tiles on Hopper's 132 multiprocessors: measured 5 % faster per window than 16.
 ENCODER_ROWS: Final = 18

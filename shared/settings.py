@@ -137,7 +137,7 @@ class Settings(BaseSettings):
     slots_per_core: int = Field(
         default=32,
         ge=1,
-        description="Slots of a GPU that one physical core can feed with spectrograms (measured: docs/benchmarks.md).",
+        description="Slots of a GPU that one physical core can feed with spectrograms; see docs/benchmarks/cpu.md.",
     )
     slot_policy: str = Field(
         default="memory",

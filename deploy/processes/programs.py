@@ -1,4 +1,4 @@
-"""Every process of a machine with its command line, see docs/architecture.md. Pure."""
+"""Every process of a machine with its command line, see docs/internals/architecture.md. Pure."""
 
 from __future__ import annotations
 

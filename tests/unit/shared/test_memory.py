@@ -80,7 +80,7 @@ def test_segment_duration_costs_host_memory_only() -> None:
 
 @pytest.mark.parametrize(
     ("name", "seconds", "measured"),
-    [  # MB at most a slot, 4 to 64 threads that read segments and make their spectrograms (docs/node.md)
+    [  # MB at most a slot, 4 to 64 threads that read segments and make their spectrograms (docs/benchmarks/cpu.md)
         ("base", 30, 11.8),
         ("base", 60, 16.0),
         ("base", 300, 46.6),
@@ -105,7 +105,7 @@ def test_the_parts_add_up() -> None:
 
 @pytest.mark.parametrize(
     ("name", "form", "one", "eight", "sixty_four"),
-    [  # GiB in use on an H200 with 1, 8 and 64 slots, context included (docs/benchmarks.md)
+    [  # GiB in use on an H200 with 1, 8 and 64 slots, context included (docs/benchmarks/engine.md)
         ("tiny", "cached", 1.114, 1.332, 2.168),
         ("base", "cached", 1.225, 1.614, 3.129),
         ("small", "cached", 1.571, 2.387, 6.522),
