@@ -1,4 +1,4 @@
-"""Celery's configuration, read by a node when it first needs a value. The reasons are in docs/internals/architecture.md."""
+"""Celery's configuration, read by a node when it first needs a value. Reasons: docs/internals/architecture.md."""
 
 from __future__ import annotations
 

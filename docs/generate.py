@@ -17,7 +17,7 @@ from whisper_fleet.cli.main import commands
 from whisper_fleet.scheduler.monitoring.metrics import declared_metrics
 from whisper_fleet.shared import errors
 from whisper_fleet.shared.fields import FieldDoc, describe
-from whisper_fleet.shared.options import TranscribeRequest, WhisperOptions
+from whisper_fleet.shared.request.options import TranscribeRequest, WhisperOptions
 from whisper_fleet.shared.settings import Settings
 
 FOLDER = Path(__file__).parent / "reference"
