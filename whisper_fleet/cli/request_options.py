@@ -28,15 +28,16 @@ def request_options(command: F) -> F:
     return command
 
 
-def keywords(asked: dict[str, Any], options: tuple[str, ...]) -> dict[str, Any]:
-    """Return the keyword arguments of a job that these options stand for."""
-    output = asked.pop("output_path")
-    asked["output_path"] = str(output.absolute()) if output else None
-    asked["formats"] = list(asked["formats"]) or None
-    asked |= dict(map(_name_and_value, options))
-    if taken := asked.keys() & {"file_path", "job"}:
-        raise click.BadParameter(f"{min(taken)} is no option: FILES says what to send")
-    return asked
+def keywords(given: dict[str, Any], options: tuple[str, ...]) -> dict[str, Any]:
+    """Return the keyword arguments of a job, from the options as click parsed them."""
+    request = dict(given)
+    output = request["output_path"]
+    request["output_path"] = str(output.absolute()) if output else None
+    request["formats"] = list(request["formats"]) or None
+    request |= dict(map(_name_and_value, options))
+    if taken := request.keys() & {"file_path", "job"}:
+        raise click.BadParameter(f"{min(taken)} is not an option: name the files as FILES")
+    return request
 
 
 def _option(field: FieldDoc) -> Callable[[F], F]:
@@ -67,13 +68,13 @@ def _type(field: FieldDoc) -> click.ParamType[Any] | None:
 
 
 def _name_and_value(text: str) -> tuple[str, Any]:
-    """Return the name and value of `beam_size=5`: JSON where it is JSON that the option takes, else text."""
+    """Return the name and value of `beam_size=5`: the value as JSON if the option accepts that, else as text."""
     name, separator, value = text.partition("=")
     if not separator:
         raise click.BadParameter(f"{text!r} is not NAME=VALUE")
     try:
-        read = json.loads(value)
+        parsed = json.loads(value)
     except json.JSONDecodeError:
         return name, value
-    # A text may look like a number: a prompt of 1984, or -1 as whisper itself spells suppress_tokens.
-    return name, value if is_whisper_option(name, value) and not is_whisper_option(name, read) else read
+    # Text may look like a number: the prompt 1984, or -1 for suppress_tokens.
+    return name, value if is_whisper_option(name, value) and not is_whisper_option(name, parsed) else parsed
