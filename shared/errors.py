@@ -1,29 +1,29 @@
 """Every error of the fleet.
 
 FleetError
-├── RequestError            the client can mend it; never retried
+├── RequestError            the client can fix it; never retried
 │   ├── FileMissing, NotAFile, EmptyFile, UnreadableFile, NoAudioStream, CorruptAudio, AudioTooShort
 │   ├── PathNotAllowed, UrlNotAllowed, CallbackNotAllowed, UrlUnavailable, OutputNotWritable
 │   ├── UnknownModel, UnknownLanguage, UnknownOption, BadOption, BadPriority
 │   └── UnknownGpu, ModelDoesNotFit
 ├── JobError
 │   ├── JobNotFound, JobNotFinished, JobCancelled
-│   ├── PlanningFailed, AssemblyFailed      intake died of it again and again
-│   └── SegmentFailed       a segment failed for good and took its job with it
-├── AttemptError            this attempt is over; the ledger knows what comes next
-│   ├── StaleAttempt        somebody else has the segment now
+│   ├── PlanningFailed, AssemblyFailed      intake processes were lost with it repeatedly
+│   └── SegmentFailed       a segment failed in its last attempt, which fails its job
+├── AttemptError            this attempt is over; the ledger decides what comes next
+│   ├── StaleAttempt        the segment belongs to another attempt now
 │   ├── SegmentStopped      revoked: stops at the next window
 │   ├── OverTimeLimit       took longer than Celery's time limit allows: stops at the next window
-│   ├── SlotLost            the node is going down
-│   └── EngineDown          no engine to start it with
+│   ├── SlotLost            the node is shutting down
+│   └── EngineDown          the engine is not up, so the attempt cannot start
 ├── EngineError
-│   ├── EngineDied          the process is gone: run the segment again
+│   ├── EngineDied          the process ended: run the segment again
 │   ├── EngineOutOfMemory   no room for the model or the row: run the segment again, elsewhere or later
 │   ├── EngineRequestInvalid  whisper refused these options
-│   └── ModelUnavailable    the checkpoint is missing, truncated or of a wrong kind
+│   └── ModelUnavailable    the checkpoint is missing, truncated or not a Whisper model
 ├── PoolError               a pool cannot be resized like that
-├── SetupError              something this machine needs is missing
-└── BadSetting              an environment variable says what cannot be
+├── SetupError              this machine lacks something that it needs
+└── BadSetting              an environment variable has a value that cannot be used
 
 The docstring is the message: `raise FileMissing(path=p)` fills it in. Errors travel through Celery's JSON
 result backend as type name and message, so that a client without this package still gets both.

@@ -43,7 +43,7 @@ class ModelDims:
 
     @property
     def num_languages(self) -> int:
-        """How many of whisper's languages it has tokens for: the first ones of its list."""
+        """Return the number of whisper's languages that the model has tokens for: the first ones of the list."""
         return self.n_vocab - 51765 - self.is_multilingual
 
 
@@ -92,19 +92,19 @@ BEST_FIRST = ("large-v3", "turbo", "medium", "small", "base", "tiny")
 
 _FILE_OF_ALIAS = {"large": "large-v3", "turbo": "large-v3-turbo"}
 
-#: A damaged or foreign pickle fails with any of these.
+#: A damaged pickle, or one of another program, fails with any of these.
 _PICKLE_ERRORS = (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, LookupError)
-#: The largest official checkpoint's pickle has 0.2 MB; more than this is no checkpoint.
+#: The largest official checkpoint's pickle has 0.2 MB; a larger one than this is not a checkpoint.
 _PICKLE_LIMIT_BYTES = 16 * 2**20
 
 
 def canonical(name: str) -> str:
-    """The one name of a model: `large` is large-v3, `turbo` is large-v3-turbo, all others are themselves."""
+    """Return the model's canonical name: `large` is large-v3, `turbo` is large-v3-turbo; others keep theirs."""
     return _FILE_OF_ALIAS.get(name, name)
 
 
 def parameters(dims: ModelDims) -> int:
-    """How many trained numbers the model has (the encoder's sinusoids are not trained)."""
+    """Return the number of trained parameters (the encoder's sinusoids are not trained)."""
     return encoder_parameters(dims) + decoder_parameters(dims)
 
 
@@ -121,17 +121,17 @@ def decoder_parameters(dims: ModelDims) -> int:
 
 
 def _attention(width: int) -> int:
-    """Query, value and output with bias, key without, and the layer norm before them."""
+    """Count query, value and output with bias, key without, and the layer norm before them."""
     return 4 * width * width + 3 * width + 2 * width
 
 
 def _mlp(width: int) -> int:
-    """Two linear maps over four times the width, and the layer norm before them."""
+    """Count two linear layers over four times the width, and the layer norm before them."""
     return 8 * width * width + 5 * width + 2 * width
 
 
 def checkpoint_path(name: str, model_dir: Path) -> Path:
-    """Where a model's checkpoint is, or would be; UnknownModel for neither a name nor an absolute path."""
+    """Return where a model's checkpoint is or would be; UnknownModel for neither a name nor an absolute path."""
     if name in MODELS:
         return model_dir / f"{canonical(name)}.pt"
     if not Path(name).is_absolute():
@@ -140,7 +140,7 @@ def checkpoint_path(name: str, model_dir: Path) -> Path:
 
 
 def resolve(name: str, model_dir: Path) -> ModelDims:
-    """The dimensions of an official model (its file need not exist) or of the checkpoint at an absolute path.
+    """Return the dimensions of an official model (its file need not exist) or of a checkpoint at an absolute path.
 
     Raises UnknownModel for any other name and ModelUnavailable for a checkpoint that cannot be used.
     """
@@ -156,7 +156,7 @@ def resolve(name: str, model_dir: Path) -> ModelDims:
 
 @lru_cache(maxsize=64)
 def _read_dims(path: str, _modified_ns: int, _size: int) -> ModelDims:
-    """Read again only when the file changed."""
+    """Read the dimensions of a checkpoint; its time and size are arguments so that the cache misses if it changes."""
     try:
         with zipfile.ZipFile(path) as archive:
             pickled = _pickle_of(archive)
@@ -186,7 +186,7 @@ def _dims_of(checkpoint: object, path: str) -> ModelDims:
 
 
 class _Inert:
-    """Stands in for everything torch would build: takes any arguments, does nothing."""
+    """Stand-in for every object that torch would build: accepts any arguments and does nothing."""
 
     def __init__(self, *_: object, **__: object) -> None:
         pass
@@ -196,7 +196,7 @@ class _Inert:
 
 
 class _TensorFreeUnpickler(pickle.Unpickler):
-    """Reads the plain values of a checkpoint: imports nothing, calls nothing of the file's choosing."""
+    """Reads the plain values of a checkpoint; imports and calls nothing that the file names."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):

@@ -1,4 +1,4 @@
-"""Bytes as people read and write them: only for what is printed or typed."""
+"""Sizes as people read and write them; only for what is printed or typed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _DECIMAL = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
 def readable_bytes(size: int) -> str:
-    """A size with its binary unit: `512 B`, `0.38 GiB`, `24.0 GiB`."""
+    """Return a size with its binary unit: `512 B`, `0.38 GiB`, `24.0 GiB`."""
     if size < 2**20:
         return f"{size} B" if size < 2**10 else f"{size / 2**10:.0f} KiB"
     if size < 100 * 2**20:
@@ -19,7 +19,7 @@ def readable_bytes(size: int) -> str:
 
 
 def parse_bytes(text: str) -> int:
-    """Bytes of `24GiB`, `8 GB`, `512M` or `1073741824`; ValueError for anything else."""
+    """Return the bytes of `24GiB`, `8 GB`, `512M` or `1073741824`; ValueError for anything else."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
     factor = (_BINARY | _SHORT | _DECIMAL).get(match[2].upper()) if match else None
     if match is None or factor is None:

@@ -1,4 +1,4 @@
-"""The Celery tasks of an intake node: `transcribe`, that clients send, and `assemble`, that ends every job.
+"""The Celery tasks of an intake node: `transcribe`, which clients send, and `assemble`, which ends every job.
 
 Both run under the id that the client holds. What they raise is what the client's `get()` raises.
 """
@@ -32,17 +32,17 @@ _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: Seconds between two tries while Redis is away.
+#: Seconds between two tries while Redis is unreachable.
 _PAUSE = 1.0
 
 
 class _ClientTask(Task):  # type: ignore[type-arg]  # generic only in the stubs
-    """A task whose answer belongs to a client: once it is stored, the ledger may forget the job."""
+    """A task whose result belongs to a client: once it is stored, the ledger may forget the job."""
 
-    #: What a client got wrong is no error of the fleet: one line in the log.
+    #: A client's mistake is not an error of the fleet: Celery logs one line, without a traceback.
     throws = (RequestError, JobError)
-    #: A killed process is no answer: the message comes again. It does nothing while the dead process' claim
-    #: holds; after that recovery sends it, as often as the ledger allows.
+    #: The message of a killed process is delivered again. It does nothing while the dead process' claim holds; after
+    #: that, recovery sends the message again, as often as the ledger allows.
     reject_on_worker_lost = True
 
     def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:
@@ -53,22 +53,22 @@ class _ClientTask(Task):  # type: ignore[type-arg]  # generic only in the stubs
 
 
 @app.task(bind=True, base=_ClientTask, name=names.TRANSCRIBE)
-def transcribe(self: Task[Any, Any], *positional: Any, **asked: Any) -> NoReturn:
-    """Takes a job in; how it goes on and ends is shown under the same id."""
+def transcribe(self: Task[Any, Any], *positional: Any, **keywords: Any) -> NoReturn:
+    """Plan a job; its progress and its end are shown under the same id."""
     if positional:
         raise BadOption(name="arguments", reason="send them by keyword: file_path=...")
-    _retry_until_reachable(partial(_take_in, str(self.request.id), asked))
+    _retry_until_reachable(partial(_take_in, str(self.request.id), keywords))
     raise Ignore
 
 
-def _take_in(job: str, asked: dict[str, Any]) -> None:
-    if _planner().take_in(job, asked):
+def _take_in(job: str, keywords: dict[str, Any]) -> None:
+    if _planner().take_in(job, keywords):
         services().wake_dispatcher()
 
 
 @app.task(bind=True, base=_ClientTask, name=names.ASSEMBLE)
 def assemble(self: Task[Any, Any]) -> dict[str, Any]:
-    """Gives the client its transcript, or the reason why there is none."""
+    """Return the client's result, or raise the reason why there is none."""
     return _retry_until_reachable(partial(_end, self, str(self.request.id)))
 
 
@@ -89,7 +89,7 @@ def _end(task: Task[Any, Any], job: str) -> dict[str, Any]:
 
 
 def _assembled(fleet: Services, record: JobRecord) -> dict[str, Any]:
-    """The result of the job, its files written; what goes wrong now fails the job."""
+    """Write the files of a job and return its result; an error fails the job."""
     try:
         with claimed(fleet, record.job, JobState.ASSEMBLING) as is_ours:
             if not is_ours:
@@ -111,7 +111,7 @@ def _context(fleet: Services, record: JobRecord) -> JobContext:
 
 
 def reason_of(record: JobRecord) -> FleetError:
-    """The error that failed a job, typed as it was."""
+    """Return the error that failed a job, with the type that it had."""
     kind = getattr(errors, record.error_type or "", None)
     if isinstance(kind, type) and issubclass(kind, FleetError):
         return kind(record.error)
@@ -119,7 +119,7 @@ def reason_of(record: JobRecord) -> FleetError:
 
 
 def _retry_until_reachable(step: Callable[[], T]) -> T:
-    """What a client asked for waits for Redis however long it is away: every step may be repeated."""
+    """Repeat a step while Redis is unreachable, without limit: a client waits for it, and no step does harm twice."""
     while True:
         try:
             return step()

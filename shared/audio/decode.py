@@ -1,4 +1,4 @@
-"""Decodes any audio or video file to 16 kHz mono PCM in a hardened ffmpeg child: limited, local, killable."""
+"""Decodes any audio or video file to 16 kHz mono PCM in a hardened ffmpeg process: limited, offline, killable."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from whisper_fleet.shared import binaries
 from whisper_fleet.shared.errors import CorruptAudio, NoAudioStream, RequestError
 from whisper_fleet.shared.settings import Settings
 
-#: s16le, mono, SAMPLE_RATE, in pieces of any length; closing it ends its ffmpeg.
+#: s16le, mono, SAMPLE_RATE, in chunks of any length; closing it ends its ffmpeg.
 PcmStream = Generator[bytes, None, None]
 
 SAMPLE_RATE = 16_000
@@ -26,21 +26,20 @@ BYTES_PER_SAMPLE = 2
 #: ffmpeg's names of containers that hold their own media. No playlists: they make ffmpeg read other files.
 CONTAINERS = "wav,w64,mp3,flac,ogg,aac,mov,matroska,mpegts,mpeg,asf,aiff,au,avi,flv,amr,caf,ac3,eac3,wv,tta,ape,gsm,voc"
 
-_STALL_SECONDS = 60.0  # without a byte of output, ffmpeg hangs
-_CPU_SECONDS = 3600  # some 1,500 hours of mp3
+_STALL_SECONDS = 60.0  # without output; longer means that ffmpeg hangs
+_CPU_SECONDS = 3600  # enough for about 1,500 hours of mp3
 _MEMORY_KIB = 4 * 2**20  # of address space; ffmpeg's threads reserve far more than they use
 _CHUNK_BYTES = 256 * 1024
 _COMPLAINT_BYTES = 4096
-# Set by the shell: they hold before ffmpeg's first instruction, and preexec_fn could deadlock among threads.
+# The shell sets the limits: they hold from ffmpeg's first instruction, and preexec_fn could deadlock with threads.
 _LIMITED = f'ulimit -t {_CPU_SECONDS}; ulimit -v {_MEMORY_KIB}; ulimit -f 0; ulimit -c 0; exec "$@"'
 
 
 def stream_pcm(path: Path, settings: Settings, *, called: str | None = None) -> PcmStream:
-    """The samples that `whisper.load_audio` would give, as s16le 16 kHz mono, in pieces as they are decoded.
+    """Yield the samples of `whisper.load_audio` as s16le 16 kHz mono, in chunks as they are decoded.
 
-    Damage that ffmpeg steps over (a torn tail, a bad frame) is stepped over here too, as whisper does.
-    Raises NoAudioStream or CorruptAudio when nothing could be decoded or ffmpeg gave up; they name the file as
-    its client `called` it.
+    Damage that ffmpeg skips (a torn tail, a bad frame) is skipped, as in whisper. Raises NoAudioStream or CorruptAudio
+    if nothing could be decoded or ffmpeg failed; they name the file as its client `called` it.
     """
     name = called or str(path)
     child = _start(_command(path, binaries.ffmpeg(settings.ffmpeg)))
@@ -56,7 +55,7 @@ def stream_pcm(path: Path, settings: Settings, *, called: str | None = None) -> 
 
 
 def _command(path: Path, ffmpeg: Path) -> list[str]:
-    """openai-whisper's own arguments, and those that keep ffmpeg to this one file."""
+    """Return openai-whisper's own arguments, and those that restrict ffmpeg to this one file."""
     quiet = ["-nostdin", "-hide_banner", "-v", "error"]
     closed = ["-protocol_whitelist", "file", "-format_whitelist", CONTAINERS]
     source = ["-threads", "1", "-i", f"file:{path.absolute()}", "-vn", "-sn", "-dn"]
@@ -65,7 +64,7 @@ def _command(path: Path, ffmpeg: Path) -> list[str]:
 
 
 def _start(command: list[str]) -> subprocess.Popen[bytes]:
-    """ffmpeg in its own process group and with a bare environment: it shall not see the fleet's passwords."""
+    """Start ffmpeg in its own process group, with an empty environment: it must not see the fleet's passwords."""
     return subprocess.Popen(
         command,
         bufsize=0,
@@ -78,7 +77,7 @@ def _start(command: list[str]) -> subprocess.Popen[bytes]:
 
 
 def _chunks(child: subprocess.Popen[bytes], name: str) -> Iterator[bytes]:
-    """What ffmpeg writes, until it closes its output; CorruptAudio when nothing comes for too long."""
+    """Yield what ffmpeg writes until it closes its output; CorruptAudio if it writes nothing for too long."""
     output = _pipe(child.stdout)
     with selectors.DefaultSelector() as selector:
         selector.register(output, selectors.EVENT_READ)
@@ -92,7 +91,7 @@ def _chunks(child: subprocess.Popen[bytes], name: str) -> Iterator[bytes]:
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """Nothing of ffmpeg stays, whether it had finished or its reader lost interest."""
+    """End ffmpeg and its children, whether it has finished or its reader has stopped."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()
@@ -106,7 +105,7 @@ def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
 
 
 def _error(name: str, code: int, complaints: str) -> RequestError:
-    """What ffmpeg's exit and its words mean for the client."""
+    """Return the error for the client from ffmpeg's exit code and error output."""
     if "does not contain any stream" in complaints:
         return NoAudioStream(path=name)
     return CorruptAudio(path=name, reason=_reason(code, complaints))
@@ -123,7 +122,7 @@ def _reason(code: int, complaints: str) -> str:
 
 
 class _Complaints:
-    """Drains the child's stderr, so that it never blocks, and keeps its beginning, which says most."""
+    """Reads the child's stderr, so that it never blocks, and keeps its beginning, which is the most useful part."""
 
     def __init__(self, child: subprocess.Popen[bytes]) -> None:
         self._stream = _pipe(child.stderr)
