@@ -19,12 +19,18 @@ _IMPORTS = {
 TASKS = 5
 
 
-def run_guide_example(fleet: FleetProcesses, clips: Iterable[Path], folder: Path) -> list[str]:
-    """Run the example with five clips; returns what it printed, by lines."""
+def run_guide_example(
+    fleet: FleetProcesses, clips: Iterable[Path], folder: Path, model: Path | None = None
+) -> list[str]:
+    """Run the example with five clips; returns what it printed, by lines.
+
+    `model` is the path of a checkpoint to use instead of base.
+    """
     for number, clip in enumerate(clips):
         shutil.copy(clip, folder / f"audio_{number}.wav")
     code = _EXAMPLE.read_text()
-    for old, new in {**_IMPORTS, "/path/to/": f"{folder}/"}.items():
+    model_name = {"'base'": repr(str(model))} if model else {}
+    for old, new in {**_IMPORTS, "/path/to/": f"{folder}/", **model_name}.items():
         assert old in code
         code = code.replace(old, new)
     program = folder / "example.py"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -16,9 +15,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 def test_the_complete_example_of_the_guide_runs(
     redis_url: str, tmp_path: Path, tiny_model: Path, speech: dict[Path, str]
 ) -> None:
-    models, files = tmp_path / "models", tmp_path / "files"
-    models.mkdir()
+    files = tmp_path / "files"
     files.mkdir()
-    shutil.copy(tiny_model, models / "base.pt")  # the example asks for base
-    with running_fleet(ALL, redis_url, tmp_path, models, default_precision="float32") as fleet:
-        check_guide_example(run_guide_example(fleet, speech, files), files)
+    with running_fleet(ALL, redis_url, tmp_path, tiny_model.parent, default_precision="float32") as fleet:
+        check_guide_example(run_guide_example(fleet, speech, files, tiny_model), files)
