@@ -1,4 +1,4 @@
-"""Fixtures that every tier uses: an own Redis on a free port, the speech clips, honest skips."""
+"""Fixtures for every tier: a Redis on a free port, the speech clips, models."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SPEECH = Path(__file__).parents[1] / "whisper_fleet" / "samples"
 
 
 def missing(what: str) -> NoReturn:
-    """A test cannot run without it: that is a skip on a laptop, but a failure in CI."""
+    """Skip a test that cannot run without something; in CI, fail it."""
     (pytest.fail if os.environ.get("CI") else pytest.skip)(f"needs {what}")
 
 

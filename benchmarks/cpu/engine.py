@@ -1,4 +1,4 @@
-"""`python -m benchmarks.cpu.engine`: the engine beside stock whisper, and faster-whisper, on the same speech.
+"""`python -m benchmarks.cpu.engine`: the engine next to stock whisper and faster-whisper, on the same speech.
 
 The engine runs as its node runs it: in a process of its own, asked by one client a row over its socket.
 """
@@ -43,7 +43,7 @@ _LOOKS_BACK = 10.0
 
 
 def bench(plan: Plan, settings: Settings) -> str:
-    """Measure; the report. RequestError where the speech cannot be read."""
+    """Measure and return the report; raises RequestError if the speech cannot be read."""
     speech = speech_of(plan, settings)
     figures = [_engine(plan, settings, speech)]
     if plan.with_stock:
@@ -54,7 +54,7 @@ def bench(plan: Plan, settings: Settings) -> str:
 
 
 def speech_of(plan: Plan, settings: Settings) -> list[Samples]:
-    """Each row's speech: the files one after the other, again and again, from another one on in every row."""
+    """Return the speech of each row: the files in a loop, starting with a different file in each row."""
     clips = [np.frombuffer(b"".join(stream_pcm(file, settings)), np.int16) for file in plan.files]
     rows = []
     for row in range(plan.rows):
@@ -72,7 +72,7 @@ def _until(clips: Iterator[NDArray[np.int16]], length: int) -> Iterator[NDArray[
 
 
 def report(plan: Plan, figures: list[Figure]) -> str:
-    """A table of the figures, and where the engine's time went."""
+    """Return a table of the figures, and how the engine spent its time."""
     engine, *others = figures
     versions = " ".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", "openai-whisper"))
     threads = f"{torch.get_num_threads()} threads"
@@ -143,7 +143,7 @@ def _transcribe(client: EngineClient, plan: Plan, audio: Samples) -> str:
 
 
 class ThreadedRows:
-    """All rows at once, one client thread each, while the caller watches."""
+    """Transcribe all rows at once, one client thread per row, while the caller watches."""
 
     def __init__(self, client: EngineClient, plan: Plan, speech: list[Samples]) -> None:
         self.texts = [""] * len(speech)
@@ -162,7 +162,7 @@ class ThreadedRows:
         return self
 
     def watch(self) -> list[EngineStats]:
-        """The engine's statistics until all rows are done, once they no longer tell of the time before."""
+        """Collect the engine's statistics until all rows are done, without those that cover the time before."""
         seen: list[EngineStats] = []
         while all(thread.is_alive() for thread in self._threads):
             time.sleep(_POLL_SECONDS)
@@ -178,7 +178,7 @@ class ThreadedRows:
 
 
 def _processor() -> str:
-    """The CPU's name and its widest vector instructions."""
+    """Return the CPU's name and its widest vector instructions."""
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:

@@ -1,4 +1,4 @@
-"""How much of an engine a node's process keeps busy: a real node and scheduler, and an engine that only takes its time.
+"""Measure how much of a fast engine one node keeps busy: a real node and scheduler, and a stand-in engine.
 
     python -m benchmarks.node [--slots 64] [--speed 2800] [--seconds 300] [--waves 4]
 
@@ -70,7 +70,7 @@ def _await_node(redis: Redis) -> GpuStatus:
 
 
 def _node_process(status: GpuStatus) -> psutil.Process:
-    """The engine's parent."""
+    """Return the parent of the engine."""
     node = psutil.Process(status.engine_pid).parent()
     if node is None:
         raise SystemExit("the node has gone")
@@ -78,7 +78,7 @@ def _node_process(status: GpuStatus) -> psutil.Process:
 
 
 def _plan(ledger: Ledger, settings: Settings, segments: int, seconds: float) -> str:
-    """One job over noise, which lies in the spool once."""
+    """Plan one job over noise that is in the spool once."""
     job = str(uuid.uuid4())
     pcm = np.random.default_rng(0).integers(-3000, 3000, int(SAMPLE_RATE * seconds), np.int16).tobytes()
     spool = Spool(settings)
@@ -112,7 +112,7 @@ def _report(
 
 
 def _rows_until(ledger: Ledger, job: str, done: int, engine: EngineClient) -> Iterator[int]:
-    """Rows at work, again and again until so many segments are done."""
+    """Yield the number of busy rows repeatedly until this many segments are done."""
     while (ledger.job(job).segments_done or 0) < done:
         yield engine.stats().rows_live
         time.sleep(0.1)

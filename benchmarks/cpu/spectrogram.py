@@ -1,4 +1,4 @@
-"""Log-mel spectrograms in many threads of one process: whisper's own beside ours, in pieces.
+"""Measure log-mel spectrograms in many threads of one process: whisper's function next to ours, in pieces.
 
     python -m benchmarks.spectrogram [--threads 1 2 16 64] [--seconds 300] [--rounds 5]
 
@@ -36,7 +36,7 @@ _SEGMENTS = 32
 
 @dataclass(frozen=True)
 class Run:
-    """What one run took."""
+    """The measurements of one run."""
 
     realtime: float  # seconds of audio in a second
     cores: float
@@ -108,7 +108,7 @@ def _run(way: str, threads: int, seconds: float, mels: int) -> Run:
 
 
 def _timed(workers: list[threading.Thread]) -> tuple[float, float, float]:
-    """Seconds until all are done: by the clock, and of the processor's in the program and in the kernel."""
+    """Return the seconds until all are done: wall clock, processor in user mode, processor in the kernel."""
     before, started = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
     for worker in workers:
         worker.join()
@@ -117,7 +117,7 @@ def _timed(workers: list[threading.Thread]) -> tuple[float, float, float]:
 
 
 def _resident(name: str) -> float:
-    """MB of the process in memory: VmRSS now, VmHWM at most."""
+    """Return the MB that the process holds: VmRSS is the current, VmHWM the highest value."""
     found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
     return int(found[1]) * 1024 / 1e6 if found else float("nan")
 

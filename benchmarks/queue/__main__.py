@@ -1,4 +1,4 @@
-"""How fast segments that do nothing go through ledger, dispatcher and Celery, against bare Celery tasks.
+"""Measure how fast segments that do nothing pass ledger, dispatcher and Celery, against bare Celery tasks.
 
     python -m benchmarks.queue [--segments 2000] [--rounds 3] [--slots 64]
 
@@ -68,7 +68,7 @@ def _rounds(app: Celery, redis: Redis, segments: int, rounds: int) -> None:
 
 
 def _bare(app: Celery, redis: Redis, tasks: int) -> float:
-    """Seconds until all were published, run and acknowledged."""
+    """Return the seconds until all were published, run and acknowledged."""
     queue = _GPU_NAME.queue
     began = time.monotonic()
     with app.producer_or_acquire() as producer:
@@ -80,7 +80,7 @@ def _bare(app: Celery, redis: Redis, tasks: int) -> float:
 
 
 def _through_the_fleet(app: Celery, redis: Redis, segments: int) -> float:
-    """Seconds from the plan of one long job to its last segment's result in the ledger."""
+    """Return the seconds from the plan of one long job to its last segment's result in the ledger."""
     ledger = Ledger(redis, max_attempts=3, retention=3600.0)
     job = str(uuid.uuid4())
     request = TranscribeRequest(file_path="/nowhere.wav", model_name="tiny")
@@ -95,7 +95,7 @@ def _through_the_fleet(app: Celery, redis: Redis, segments: int) -> float:
 
 
 def _commands(redis: Redis) -> int:
-    """Commands that Redis has run since it started, those inside of scripts too."""
+    """Return the number of commands that Redis has run since it started, including those inside scripts."""
     stats: dict[str, dict[str, Any]] = redis.info("commandstats")
     return sum(int(one["calls"]) for one in stats.values())
 

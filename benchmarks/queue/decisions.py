@@ -1,4 +1,4 @@
-"""What deciding costs: a look of the dispatcher at a large fleet, and an autoscaler's tick on one host.
+"""Measure decisions: a look of the dispatcher at a large fleet, and an autoscaler's tick on one host.
 
 python -m benchmarks.decisions [--gpus 1000] [--nodes 8]
 """
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def _decisions(gpus: int) -> None:
-    """Whose turn it is and where it goes, without any Redis: 20 lanes with a long backlog, then a single clip."""
+    """Measure fairness and placement without Redis: 20 lanes with a long backlog, then a single clip."""
     for free in (1, 16, 128):
         taken = [_SLOTS - (number % (gpus // free) == 0 and number < gpus // free * free) for number in range(gpus)]
         lanes = [_lane(number, heads=free) for number in range(20)]
@@ -95,7 +95,7 @@ def _time_deciding(words: str, taken: list[int], lanes: list[Lane], wanted: int)
 
 
 def _readings(redis: Redis, gpus: int) -> None:
-    """What a look reads beside the lanes."""
+    """Measure what a look reads in addition to the lanes."""
     ids = _join(redis, gpus)
     nodes, reader, ledger = GpuRegistry(redis), GpuRegistry(redis), Ledger(redis, max_attempts=3, retention=3600.0)
     print(f"reading the registry of {gpus} GPUs, first time: {_median_ms(lambda: GpuRegistry(redis).all(), 20):.2f} ms")
@@ -109,7 +109,7 @@ def _readings(redis: Redis, gpus: int) -> None:
 
 
 def _whole_looks(url: str, redis: Redis, gpus: int) -> None:
-    """`Dispatcher.dispatch` with all its Redis and the message that it sends, one slot of the fleet being free."""
+    """Measure `Dispatcher.dispatch` with its Redis commands and its message, when one slot of the fleet is free."""
     ids = _join(redis, gpus)
     app = Celery(broker=url, backend=url, set_as_current=False)
     services = make_services(app, Settings(redis_url=url, heartbeat_timeout=1e12))
@@ -136,7 +136,7 @@ def _join(redis: Redis, gpus: int) -> list[str]:
 
 
 def _plan(ledger: Ledger, number: int) -> None:
-    """A job of 100 segments that waits in a lane of its own."""
+    """Submit a job of 100 segments that waits in its own lane."""
     segments = [SegmentPlan(index=i, start=i * 300.0, end=(i + 1) * 300.0) for i in range(100)]
     model = _MODELS[number % len(_MODELS)]
     request = TranscribeRequest(file_path="/nowhere.wav", model_name=model, tenant=f"t{number}")
@@ -235,7 +235,7 @@ def _median_ms(call: Callable[[], object], times: int) -> float:
 
 
 def _lane(number: int, heads: int) -> Lane:
-    """What the ledger tells of a lane with many waiting jobs, when so many slots are free."""
+    """Return what the ledger reports of a lane with many waiting jobs when this many slots are free."""
     need = Need(model_name=_MODELS[number % len(_MODELS)], precision="float16", segment_duration=300.0)
     each = 1 if heads == 1 else 2
     jobs = tuple(

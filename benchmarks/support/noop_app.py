@@ -1,4 +1,4 @@
-"""A GPU node whose segments do nothing: all of the node's bookkeeping, none of its work."""
+"""Run a GPU node whose segments do nothing: all of the bookkeeping, none of the work."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _RESULT = SegmentResult(text="", language="en", segments=(), gpu="bench.0", deco
 
 
 class _NoAssembly(JobActions):
-    """There is no intake that would assemble the jobs."""
+    """Do nothing: there is no intake that would assemble the jobs."""
 
     def publish_assemble(self, job: str) -> None:
         pass
 
 
 def _context() -> NodeContext:
-    """What an attempt needs of its node when there is neither engine nor audio."""
+    """The part of a node that an attempt needs when there is neither engine nor audio."""
     settings = load_settings()
     redis = connect(settings.redis_url)
     ledger = Ledger.from_settings(redis, settings)
@@ -43,7 +43,7 @@ _CONTEXT = _context()
 
 @app.task(name="noop", ignore_result=True)
 def noop() -> None:
-    """What bare Celery is measured with."""
+    """Do nothing: this task measures bare Celery."""
 
 
 @app.task(name=names.TRANSCRIBE_SEGMENT, ignore_result=True)

@@ -21,7 +21,7 @@ HOST = "bench"
 
 @contextmanager
 def redis_server(directory: Path) -> Iterator[str]:
-    """The URL of a Redis of its own, with an append-only file as in production."""
+    """Start a Redis with an append-only file, as in production, and yield its URL."""
     port = free_port(16399)
     command = [str(binaries.redis_server()), "--port", str(port), "--dir", str(directory), "--appendonly", "yes"]
     with subprocess.Popen([*command, "--save", ""], stdout=subprocess.DEVNULL) as server:
@@ -35,7 +35,7 @@ def redis_server(directory: Path) -> Iterator[str]:
 
 @contextmanager
 def nodes(url: str, workers: Sequence[Sequence[str]], directory: Path, **settings: object) -> Iterator[None]:
-    """Celery workers by their arguments, with SlotPool for those that ask for a custom pool."""
+    """Run Celery workers with these arguments; a worker with a custom pool gets SlotPool."""
     environment = {
         **os.environ,
         "CELERY_CUSTOM_WORKER_POOL": "whisper_fleet.workers.pool.celery_pool:SlotPool",
@@ -61,7 +61,7 @@ def nodes(url: str, workers: Sequence[Sequence[str]], directory: Path, **setting
 
 
 def node_and_scheduler(app: str, slots: int, *, schedulers: int = 2) -> list[list[str]]:
-    """Arguments of a GPU node with so many slots and this Celery app, and of a scheduler with so many processes."""
+    """Return the arguments of a GPU node with this many slots, and of a scheduler with this many processes."""
     gpu = names.GpuName(HOST, 0).queue
     node = ["-A", app, "worker", "-P", "custom", "-n", str(names.GpuName(HOST, 0).node()), "-c", str(slots)]
     scheduler = ["-A", "whisper_fleet.scheduler.app", "worker", "-c", str(schedulers), "-n", names.scheduler_node(HOST)]
@@ -69,7 +69,7 @@ def node_and_scheduler(app: str, slots: int, *, schedulers: int = 2) -> list[lis
 
 
 def processor_seconds(process: psutil.Process) -> float:
-    """Seconds of processor time that a process has used so far."""
+    """Return the processor time that a process has used, in seconds."""
     times = process.cpu_times()
     return float(times.user + times.system)
 

@@ -1,4 +1,4 @@
-"""Weights of an official model's shape that mean nothing, for measurements of speed and memory."""
+"""Random weights of an official model's shape, for measurements of speed and memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _TIMESTAMPS = 1501
 
 
 def random_weights(d: ModelDimensions, device: str) -> dict[str, Tensor]:
-    """In float16, by their names in a checkpoint; always the same.
+    """Return float16 weights by their names in a checkpoint, the same on every call.
 
     Free to choose, the model never says a timestamp: of every two together whisper makes a segment, and goes on from
     the last, so that random ones mean a hundred segments a window and windows that overlap.
@@ -27,7 +27,7 @@ def random_weights(d: ModelDimensions, device: str) -> dict[str, Tensor]:
 
 
 def _random(name: str, like: Tensor, device: str) -> Tensor:
-    """Small numbers, around one for what scales a layer norm: on a GPU that is a matter of a second."""
+    """Return small random numbers, around one for the scale of a layer norm; takes about a second on a GPU."""
     drawn = torch.randn(like.shape, device=device, dtype=torch.float16) * 0.02
     scales = name.endswith("weight") and like.ndim == 1
     return drawn + 1 if scales else drawn

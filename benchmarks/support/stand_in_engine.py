@@ -1,4 +1,4 @@
-"""An engine that computes nothing and answers every window after a fixed time: `node` measures what is before it.
+"""An engine that computes nothing and answers every window after a fixed time, so that `node` measures the rest.
 
 python -m benchmarks.stand_in_engine SOCKET SECONDS
 """
@@ -26,7 +26,7 @@ _TEXT = protocol.Decoded(
 
 
 class StandIn:
-    """As much of an engine as a server needs."""
+    """The part of an engine that a server needs."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -50,7 +50,7 @@ class StandIn:
         return future
 
     def forget(self, session: int) -> None:
-        """Nothing is kept of a session."""
+        """Do nothing: the stand-in keeps no sessions."""
 
     def _answer(self, future: Future[ReplyAndTensor]) -> None:
         self._live.discard(future)

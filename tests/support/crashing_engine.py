@@ -1,4 +1,4 @@
-"""An engine that loses its device at the third decode step, once: the file of the first argument says that it did."""
+"""An engine that loses its device at the third decode step, once; the file of the first argument records it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def main() -> int:
 
 
 def lose(device: torch.device) -> None:
-    """An index out of bounds kills a CUDA context; a CPU only says what CUDA would."""
+    """Lose the device: an index out of bounds kills a CUDA context; on a CPU, raise what CUDA would."""
     if device.type == "cpu":
         raise RuntimeError("CUDA error: device-side assert triggered")
     row = torch.zeros(4, device=device)[torch.tensor([1 << 20], device=device)]

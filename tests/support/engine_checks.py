@@ -1,4 +1,4 @@
-"""What an engine does under load is the same on every device: these checks run on a CPU and on a GPU."""
+"""Checks of an engine under load that run on a CPU and on a GPU: it behaves the same on every device."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ Samples = NDArray[np.float32]
 
 
 def read(clip: Path) -> Samples:
-    """A clip of 16 kHz mono."""
+    """Return the samples of a 16 kHz mono clip."""
     with wave.open(str(clip)) as audio:
         return np.frombuffer(audio.readframes(audio.getnframes()), np.int16).astype(np.float32) / np.float32(32768)
 
 
 def check_resizing(engine: InProcessEngine, *, tokens: int) -> None:
-    """From 8 slots to 64 and down to 2 while rows run: every window decodes as if nothing had happened."""
+    """Resize from 8 slots to 64 and down to 2 while rows run: every window decodes as without a resize."""
     seeds = range(14)
     undisturbed = engine.decode_all(seeds, sample_len=tokens)
     sessions = [engine.open() for _ in seeds]
@@ -47,7 +47,7 @@ def check_resizing(engine: InProcessEngine, *, tokens: int) -> None:
 
 
 def check_form(engine: InProcessEngine) -> Form:
-    """The form of cross-attention that it tells is what its next model gets."""
+    """Check that the next model gets the reported form of cross-attention, and return it."""
     told = engine.stats().forms[engine.precision]
     engine.open()
     (loaded,) = engine.engine._models.values()
@@ -56,7 +56,7 @@ def check_form(engine: InProcessEngine) -> Form:
 
 
 def check_dropping(engine: InProcessEngine) -> None:
-    """Of two clients that decode one goes away: its row is gone at the next step, the other's result is as ever."""
+    """Disconnect one of two decoding clients: its row is freed at the next step, the other's result is unchanged."""
     leaving, staying = engine.open(), engine.open()
     alone = decoded(engine.decode(staying, 1, sample_len=200))
     dropped = engine.decode(leaving, 0, sample_len=200)
@@ -69,7 +69,7 @@ def check_dropping(engine: InProcessEngine) -> None:
 
 
 def check_unusable_models(engine: InProcessEngine, directory: Path) -> None:
-    """Model files that are missing, truncated or something else are refused beside a window that goes on."""
+    """Missing, truncated and wrong model files are refused while a window continues."""
     session = engine.open()
     running = engine.decode(session, 0, sample_len=200)
     whole = random_model(directory / "whole.pt", TINY)
@@ -83,7 +83,7 @@ def check_unusable_models(engine: InProcessEngine, directory: Path) -> None:
 
 
 def check_reproducible(engine: InProcessEngine, socket: Path, clips: list[Samples], options: dict[str, Any]) -> None:
-    """The same audio gives the same bytes alone, with 4 others, and with 12 that come and go."""
+    """The same audio gives the same bytes alone, with 4 others, and with 12 that join and leave."""
     with served(engine.engine, socket) as client:
         made = [one for others in (0, 4, 12) for one in Load(client, engine, clips, options, others).transcripts()]
     assert len(made) >= 3
@@ -92,11 +92,11 @@ def check_reproducible(engine: InProcessEngine, socket: Path, clips: list[Sample
 
 
 class _EnoughError(Exception):
-    """The transcript that this one was to disturb is done."""
+    """The transcript that this load was meant to disturb is done."""
 
 
 class Load:
-    """One transcript and a number of others beside it, which join at random moments."""
+    """One transcript, and a number of others that join at random moments."""
 
     def __init__(
         self, client: EngineClient, engine: InProcessEngine, clips: list[Samples], options: dict[str, Any], others: int
@@ -108,7 +108,7 @@ class Load:
         self._others = others
 
     def transcripts(self) -> list[str]:
-        """The whole result as JSON, again and again until all others have joined."""
+        """Return the complete result as JSON, repeatedly until all others have joined."""
         delays = [self._chance.random() / 2 for _ in range(self._others)]
         clips = [self._chance.choice(self._clips) for _ in delays]
         threads = [

@@ -1,4 +1,4 @@
-"""The fleet as a person starts it, `whisper-fleet run` or `up`, in its own folder; and all its processes."""
+"""The fleet as a user starts it, by the command `whisper-fleet run` or `up` in its own folder."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ PROGRAMS = {
 
 
 def _as_in_a_terminal() -> None:
-    """Shells leave these ignored in what they start with `&` or nohup: so tests may be started, but no fleet here."""
+    """Restore default signals: a shell that started the tests with `&` or nohup leaves them ignored."""
     for name in (signal.SIGINT, signal.SIGHUP):
         signal.signal(name, signal.SIG_DFL)
 
 
 class FleetCommand:
-    """A command that starts a fleet, and what belongs to it."""
+    """A running `whisper-fleet` command, and the processes that it started."""
 
     def __init__(self, folder: Path, model_dir: Path, *command: str) -> None:
         self.var = folder / "var"
@@ -54,16 +54,16 @@ class FleetCommand:
             )
 
     def output(self) -> str:
-        """What the command has printed."""
+        """Return what the command has printed so far."""
         return self.log.read_text()
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Another command in the same fleet, as from another terminal."""
+        """Run another command for the same fleet, as from another terminal."""
         call = [COMMAND, *arguments]
         return subprocess.run(call, cwd=REPOSITORY, env=self.environment, capture_output=True, text=True, timeout=120)
 
     def processes(self) -> list[psutil.Process]:
-        """All that work in our folder, but for the command itself."""
+        """Return the fleet's processes, without the command itself."""
         ours = []
         for process in psutil.process_iter():
             try:
@@ -75,7 +75,7 @@ class FleetCommand:
         return ours
 
     def _owns(self, process: psutil.Process) -> bool:
-        """By the environment that all inherited; Redis writes its title, with its port, over its own."""
+        """Return whether a process is the fleet's, by its environment, or its port for Redis."""
         if process.environ().get("WHISPER_FLEET_VAR_DIR") == str(self.var):
             return True
         port = self.var / "redis" / "port"
@@ -83,7 +83,7 @@ class FleetCommand:
         return title is not None and title in " ".join(process.cmdline())
 
     def process(self, program: str) -> psutil.Process | None:
-        """The main process of a program: the one whose parent is another program."""
+        """Return the main process of a program: the one whose parent is another program."""
         for process in self.processes():
             try:
                 parent = process.parent()
@@ -94,7 +94,7 @@ class FleetCommand:
         return None
 
     def end(self) -> None:
-        """Whatever a test did, nothing stays."""
+        """End the command and every process of the fleet."""
         self.front.terminate()
         try:
             self.front.wait(timeout=90)

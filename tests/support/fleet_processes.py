@@ -1,4 +1,4 @@
-"""A whole fleet of real processes for a test: what `make up` starts, against the test's own Redis."""
+"""A fleet of real processes that a test chooses one by one, against the test's own Redis."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ALL = ("beat", "scheduler", "intake", "gpu0")
 
 
 class FleetProcesses:
-    """Processes by name, their logs, and a client that has nothing but Celery."""
+    """The processes by name, their logs, and a client that has only Celery."""
 
     def __init__(self, redis_url: str, directory: Path, model_dir: Path, **settings: Any) -> None:
         self.directory = directory
@@ -80,7 +80,7 @@ class FleetProcesses:
         return self.app.send_task(names.TRANSCRIBE, kwargs=asked, queue=names.TRANSCRIBE_QUEUE)
 
     def stop(self) -> None:
-        """A warm shutdown; nothing stays."""
+        """Shut everything down, and fail if a process remains."""
         running = [process for process in self.processes.values() if process.poll() is None]
         children = [child for process in running for child in descendants(process.pid)]
         for process in running:
@@ -118,7 +118,7 @@ def _in_environment(value: object) -> str:
 def running_fleet(
     names: Collection[str], redis_url: str, directory: Path, model_dir: Path, **settings: Any
 ) -> Iterator[FleetProcesses]:
-    """These processes of a fleet, for as long as the context."""
+    """Run these processes of a fleet while the context lasts."""
     running = FleetProcesses(redis_url, directory, model_dir, **settings)
     try:
         running.start(*names)

@@ -1,4 +1,4 @@
-"""A GPU node on the CPU as a real process, and what plays the rest of the fleet around it."""
+"""A real GPU node process on the CPU, and a stand-in for the rest of the fleet."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ GPU, QUEUE, NODE = str(GPU_NAME), GPU_NAME.queue, str(GPU_NAME.node())
 
 @dataclass
 class GpuNodeHarness:
-    """Starts the node of one GPU, assigns segments to it, and ends what was started."""
+    """Starts the node of one GPU, assigns segments to it, and ends what it started."""
 
     redis_url: str
     redis: Redis
@@ -52,7 +52,7 @@ class GpuNodeHarness:
         self.log = self.directory / "node.log"
 
     def start(self, slots: int = 1, **settings: object) -> subprocess.Popen[bytes]:
-        """A node whose engine answers, and which answers itself: what is broadcast before it listens is lost."""
+        """Start a node and wait until it and its engine answer; a broadcast before that is lost."""
         own = {
             "REDIS_URL": self.redis_url,
             "HOST": HOST,
@@ -94,7 +94,7 @@ class GpuNodeHarness:
         return status
 
     def engine_pid(self) -> int:
-        """By the registry, which may be a moment behind."""
+        """Return the engine's pid from the registry, which may be a moment late."""
         status = self.status()
         assert status is not None and status.engine_pid is not None
         return status.engine_pid
@@ -103,7 +103,7 @@ class GpuNodeHarness:
         return psutil.Process(self.engine_pid())
 
     def job(self, request: TranscribeRequest, cuts: Sequence[float]) -> str:
-        """A planned job with a segment between each two cuts, in seconds."""
+        """Plan a job with a segment between each two cuts (seconds), and return its id."""
         job = str(uuid.uuid4())
         segments = [SegmentPlan(index=index, start=start, end=end) for index, (start, end) in enumerate(pairwise(cuts))]
         assert self.ledger.accept(job, request, time.time())
@@ -111,7 +111,7 @@ class GpuNodeHarness:
         return job
 
     def spooled(self, segments: int, seconds: float, **fields: Any) -> str:
-        """A planned job over noise that lies in the spool, so that no ffmpeg has to run."""
+        """Plan a job over noise that is in the spool, so that no ffmpeg has to run, and return its id."""
         job = str(uuid.uuid4())
         pcm = np.random.default_rng(0).integers(-3000, 3000, int(16000 * seconds), np.int16).tobytes()
         spool = Spool(Settings(var_dir=self.directory / "var"))
@@ -133,7 +133,7 @@ class GpuNodeHarness:
         return job
 
     def assign(self, job: str, segment: int, **options: Any) -> SegmentMessage:
-        """As the dispatcher does it, without asking who is free."""
+        """Assign a segment as the dispatcher does, without checking for a free slot."""
         message = SegmentMessage(job=job, segment=segment, token=str(uuid.uuid4()))
         assignment = Assignment(job=job, segment=segment, gpu=GPU, token=message.token, slots=10_000)
         assert self.ledger.assign([assignment], time.time() + 30, time.time()) == [True]
@@ -148,11 +148,11 @@ class GpuNodeHarness:
         return self.ledger.job(job)
 
     def assembles(self) -> int:
-        """How often the end of a job was announced."""
+        """Return how many times the end of a job was published."""
         return int(self.redis.llen(names.ASSEMBLE_QUEUE))
 
     def attempts(self, job: str) -> set[int]:
-        """The numbers of the attempts at the job's segments."""
+        """Return the numbers of the attempts at the job's segments."""
         records: list[Any] = self.redis.hvals(keys.segments(job))
         return {int(json.loads(record)["attempt"]) for record in records}
 
@@ -171,6 +171,6 @@ class GpuNodeHarness:
 
 
 def stop(process: subprocess.Popen[bytes], timeout: float = 30.0) -> int:
-    """A warm shutdown; the exit status."""
+    """Send SIGTERM, wait for the node, and return its exit status."""
     process.send_signal(signal.SIGTERM)
     return process.wait(timeout)

@@ -1,4 +1,4 @@
-"""What GPUs tell the registry, with what a test does not care about made up."""
+"""GPU statuses for tests, with defaults for what a test does not care about."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from whisper_fleet.shared.wire import GpuStatus
 
 
 def gpu_status(host: str = "host", index: int = 0, **changes: Any) -> GpuStatus:
-    """An idle GPU of four slots, of which no memory is known."""
+    """Return the status of an idle GPU with four slots and unknown memory."""
     gpu = names.GpuName(host, index)
     plain: dict[str, Any] = {
         "id": str(gpu),

@@ -1,4 +1,4 @@
-"""A Celery worker with the fleet's pool and nothing to run, for those who resize it."""
+"""A Celery worker with the fleet's pool and nothing to run, for tests that resize it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NODE = str(names.GpuName(HOST, 0).node())
 
 
 class IdleNode:
-    """One GPU node's Celery worker in a process of its own."""
+    """The Celery worker of one GPU node in its own process."""
 
     def __init__(self, redis_url: str, directory: Path) -> None:
         self._environment = {

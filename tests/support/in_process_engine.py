@@ -1,4 +1,4 @@
-"""An engine in the test's own process, asked without a socket."""
+"""An engine in the test's own process, called without a socket."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ END_OF_TEXT = 50257
 
 
 def random_model(path: Path, dims: ModelDimensions, *, seed: int = 0, std: float = 0.1) -> Path:
-    """Write a checkpoint whose weights mean nothing."""
+    """Write a checkpoint with random weights, and return its path."""
     torch.manual_seed(seed)
     model = Whisper(dims)
     for name, weights in model.named_parameters():
@@ -40,7 +40,7 @@ def random_model(path: Path, dims: ModelDimensions, *, seed: int = 0, std: float
 
 
 def mel_of(seed: int) -> Tensor:
-    """A window of nothing in particular, [80, 3000]."""
+    """Return the random spectrogram of a window, [80, 3000]."""
     return torch.randn(80, 3000, generator=torch.Generator().manual_seed(seed))
 
 
@@ -61,14 +61,14 @@ class InProcessEngine:
         self.engine.close()
 
     def open(self, model: Path | None = None) -> int:
-        """A new session's number, once its model is loaded."""
+        """Open a session, wait until its model is loaded, and return its number."""
         self._sessions += 1
         request = Open(model=str(model or self.model), precision=self.precision)
         self.engine.submit(self._sessions, request, None).result(60)
         return self._sessions
 
     def decode(self, session: int, seed: int, **options: Any) -> Future[Answer]:
-        """Ask for the window of `seed`; 60 tokens at most, and no end before, unless the options say otherwise."""
+        """Request the window of `seed`: exactly 60 tokens unless the options change that."""
         asked: dict[str, Any] = {
             "task": "transcribe",
             "language": "en",
@@ -83,7 +83,7 @@ class InProcessEngine:
         return self.engine.submit(session, Decode(**{**asked, **options}), mel)
 
     def decode_all(self, seeds: range, **options: Any) -> list[Decoded]:
-        """Each window in a session of its own, all at once; the sessions are closed."""
+        """Decode each window in its own session, all at once, and close the sessions."""
         sessions = [self.open() for _ in seeds]
         answers = [self.decode(session, seed, **options) for session, seed in zip(sessions, seeds, strict=True)]
         results = [decoded(answer) for answer in answers]
@@ -95,7 +95,7 @@ class InProcessEngine:
         self.engine.submit(0, Resize(slots=slots), None).result(60)
 
     def stats(self) -> EngineStats:
-        """After everything that was asked before has been taken in."""
+        """Return the statistics after all earlier requests have been received."""
         stats = self.engine.submit(0, AskStats(), None).result(60)[0]
         assert isinstance(stats, EngineStats)
         return stats
@@ -103,7 +103,7 @@ class InProcessEngine:
 
 @contextmanager
 def served(engine: Engine, socket: Path) -> Iterator[EngineClient]:
-    """The engine behind a socket, as nodes reach it."""
+    """Serve the engine on a socket, as nodes reach it, and yield a client."""
     stdin, held = os.pipe()
     server = Server(engine, socket, stdin)
     thread = threading.Thread(target=server.serve)
@@ -118,7 +118,7 @@ def served(engine: Engine, socket: Path) -> Iterator[EngineClient]:
 
 
 def decoded(answer: Future[Answer]) -> Decoded:
-    """What a decode request came to, waiting for it."""
+    """Wait for a decode request and return its result."""
     reply = answer.result(60)[0]
     assert isinstance(reply, Decoded)
     return reply

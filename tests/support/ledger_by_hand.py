@@ -1,4 +1,4 @@
-"""What the ledger's tests share: requests, plans, and a ledger driven by hand."""
+"""Requests, plans and results for tests of the ledger, and a ledger driven by hand."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def result(text: str = "Hello.", gpu: str = GPU) -> SegmentResult:
 
 
 class LedgerByHand(Ledger):
-    """The real ledger, with a few steps taken at once."""
+    """The real ledger, with shortcuts that take several steps at once."""
 
     def __init__(self, redis: Redis, *, max_attempts: int = 3) -> None:
         super().__init__(redis, max_attempts=max_attempts, retention=86400.0)
@@ -35,7 +35,7 @@ class LedgerByHand(Ledger):
         self._tokens = itertools.count()
 
     def planned(self, job: str, segments: int = 1, *, now: float = 1.0, seconds: float = 300.0, **fields: Any) -> str:
-        """A job whose segments wait."""
+        """Enter and plan a job whose segments wait, and return its id."""
         assert self.accept(job, request(**fields), now)
         assert self.plan(job, plan(segments, seconds), now)
         return job
@@ -43,13 +43,13 @@ class LedgerByHand(Ledger):
     def assigned(
         self, job: str, segment: int = 0, gpu: str = GPU, *, now: float = 2.0, slots: int = 64
     ) -> SegmentMessage:
-        """A segment that was given to a GPU, to be started within 30 s."""
+        """Assign a segment to a GPU, to be started within 30 s."""
         one = Assignment(job=job, segment=segment, gpu=gpu, token=f"token-{next(self._tokens)}", slots=slots)
         assert self.assign([one], now + 30, now) == [True]
         return SegmentMessage(job=job, segment=segment, token=one.token)
 
     def running(self, job: str, segment: int = 0, gpu: str = GPU, *, now: float = 3.0) -> SegmentMessage:
-        """A segment that runs, with a lease of 120 s."""
+        """Assign and start a segment, with a lease of 120 s."""
         message = self.assigned(job, segment, gpu, now=now)
         self.start(message, gpu, 120.0, now)
         return message

@@ -44,7 +44,7 @@ class Scenario:
     init_error: int = 0
 
     def lines(self) -> str:
-        """As nvml_stub.c reads it."""
+        """Return the scenario in the form that nvml_stub.c reads."""
         lines = [f"init {self.init_error}"]
         for gpu in self.gpus:
             errors = f"{gpu.lost} {gpu.memory_error} {gpu.optional_error} {gpu.processes_error}"
@@ -56,7 +56,7 @@ class Scenario:
 
 
 def build(directory: Path) -> Path | None:
-    """A libnvidia-ml.so.1 in `directory`; None on a machine without a C compiler."""
+    """Build libnvidia-ml.so.1 in `directory`; return None without a C compiler."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         return None
@@ -65,8 +65,8 @@ def build(directory: Path) -> Path | None:
     return library
 
 
-def tell(scenario: Scenario, directory: Path) -> None:
-    """Let a built library tell the scenario from its next nvmlInit on."""
+def write_scenario(scenario: Scenario, directory: Path) -> None:
+    """Write the scenario that a built library reports from its next nvmlInit on."""
     path = directory / "scenario"
     path.write_text(scenario.lines())
     os.environ["NVML_STUB"] = str(path)

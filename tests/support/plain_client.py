@@ -1,4 +1,4 @@
-"""What another service would write: it knows Celery, an address, and the names of a queue and a task."""
+"""A client as another service writes it: it knows Celery, a URL, and the names of a queue and a task."""
 
 import json
 import sys

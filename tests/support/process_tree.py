@@ -1,4 +1,4 @@
-"""Processes of others, any of which may end while one looks."""
+"""Look at processes that may end at any moment."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import psutil
 
 
 def descendants(pid: int) -> list[psutil.Process]:
-    """None of a process that has ended."""
+    """Return the descendants of a process; an ended process has none."""
     try:
         return psutil.Process(pid).children(recursive=True)
     except psutil.NoSuchProcess:
@@ -21,7 +21,7 @@ def is_named(process: psutil.Process, name: str) -> bool:
 
 
 def has_ended(process: psutil.Process) -> bool:
-    """Also where nobody has asked yet how."""
+    """Return whether a process has ended, even if its exit status was not collected yet."""
     try:
         return process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

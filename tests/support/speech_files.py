@@ -1,4 +1,4 @@
-"""Long and odd audio made of the real clips, and how to compare what was heard."""
+"""Make long and unusual audio from the real clips, and compare transcripts."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ with warnings.catch_warnings():
 
 
 def words(text: str) -> list[str]:
-    """Words as whisper's normaliser leaves them, hyphenation apart."""
+    """Return the words of a text as whisper's normaliser leaves them, with hyphens as spaces."""
     normalized: str = _normalize(text.replace("-", " "))
     return normalized.split()
 
 
 def word_errors(heard: Sequence[str], said: Sequence[str]) -> int:
-    """Substitutions, insertions and deletions that lead from one to the other."""
+    """Count the substitutions, insertions and deletions between two texts."""
     row = list(range(len(said) + 1))
     for number, word in enumerate(heard, 1):
         before, row[0] = row[0], number
@@ -35,7 +35,7 @@ def word_errors(heard: Sequence[str], said: Sequence[str]) -> int:
 
 
 def samples(path: Path) -> bytes:
-    """The PCM of a clip, s16le."""
+    """Return the PCM of a clip, s16le."""
     with wave.open(str(path)) as file:
         assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (RATE, 1, 2)
         frames: bytes = file.readframes(file.getnframes())
@@ -54,7 +54,7 @@ def pause(seconds: float) -> bytes:
 
 
 def convert(source: Path, target: Path, *options: str) -> Path:
-    """Another format by ffmpeg."""
+    """Convert a file to another format with ffmpeg, and return the target."""
     command = [str(binaries.ffmpeg()), "-v", "error", "-y", "-i", str(source), *options, str(target)]
     subprocess.run(command, check=True)
     return target

@@ -107,7 +107,7 @@ def _options() -> argparse.Namespace:
 
 
 def _measure(options: argparse.Namespace, folder: Path, report: dict[str, Any]) -> None:
-    """Everything, with what was found so far in the report whatever happens."""
+    """Run every part; the report is written whatever happens."""
     stub = StubHost(folder / "nvml", gpus=options.rehearse, total=_STUB_TOTAL) if options.rehearse else None
     if stub is not None:
         _load_stub(stub)
@@ -135,7 +135,7 @@ def _measure(options: argparse.Namespace, folder: Path, report: dict[str, Any]) 
 
 
 def _part(part: str, bench: Bench, gpus: int) -> dict[str, Any]:
-    """A part that breaks says why, and the next goes on."""
+    """Run a part; if it fails, record the reason and let the next one run."""
     began = time.monotonic()
     try:
         match part:
@@ -156,7 +156,7 @@ def _part(part: str, bench: Bench, gpus: int) -> dict[str, Any]:
 
 
 def _load_stub(stub: StubHost) -> None:
-    """Let this process' NVML be the stub, too."""
+    """Use the NVML stub in this process too."""
     import ctypes
 
     import pynvml
@@ -167,7 +167,7 @@ def _load_stub(stub: StubHost) -> None:
 
 
 def _material(options: argparse.Namespace, folder: Path) -> tuple[Path, Path]:
-    """The checkpoint and the audio."""
+    """Return the checkpoint and the audio."""
     speech = folder / "speech.wav"
     write_speech(speech, options.minutes * 60)
     if options.checkpoint:
@@ -244,7 +244,7 @@ def _all_hold(report: dict[str, Any]) -> bool:
 
 
 def _print(report: dict[str, Any]) -> None:
-    """The table."""
+    """Return the table."""
     for name, part in report["parts"].items():
         if "skipped" in part or "broke" in part:
             print(f"{name}  {'skipped: ' + part['skipped'] if 'skipped' in part else 'BROKE, see the JSON'}")

@@ -1,4 +1,4 @@
-"""Part d of the benchmark of the scheduler: what the whole fleet makes of one GPU while jobs enough are waiting.
+"""Part d of the benchmark of the scheduler: the throughput of the whole fleet on one GPU with a deep queue.
 
 Parts a and b keep a few jobs going on, which end together and leave slots empty until intake has cut the next ones.
 Here all jobs are sent at once, as somebody with an archive does, and the middle of the run is measured.
@@ -25,7 +25,7 @@ _FROM, _TO = 0.25, 0.75
 
 @dataclass(frozen=True)
 class _Mark:
-    """How far things are at a moment of the run."""
+    """The progress of a run at one moment."""
 
     at: float  # seconds since sampling began
     segments: int
@@ -33,7 +33,7 @@ class _Mark:
 
 
 def deep_queue(bench: Bench, jobs: int) -> dict[str, Any]:
-    """So many jobs at once; rows at work, times realtime and cores in the middle of their segments."""
+    """Run jobs at once; return busy rows, times realtime and cores in the middle of their segments."""
     load = bench.load()
     with Watch(bench.fleet, 0, load) as watch:
         load.add(jobs)
@@ -49,7 +49,7 @@ def deep_queue(bench: Bench, jobs: int) -> dict[str, Any]:
 
 
 def _cut(load: Load, patience: float) -> tuple[int, float]:
-    """Into how many segments intake cuts a job, and the seconds of it: all are of one file."""
+    """Return the number of segments of a job and its seconds; all jobs are of one file."""
     found: list[tuple[int, float]] = []
 
     def look() -> bool:
@@ -61,13 +61,13 @@ def _cut(load: Load, patience: float) -> tuple[int, float]:
 
 
 def _mark(fleet: LiveFleet, watch: Watch, load: Load, segments: float) -> _Mark:
-    """The moment at which so many segments are done; segments of one length end together, so it may be more."""
+    """Return the moment at which at least this many segments are done; segments of one length end together."""
     until("segments", lambda: load.segments_done >= segments, 300)
     return _Mark(watch.now, load.segments_done, _used(fleet))
 
 
 def _used(fleet: LiveFleet) -> defaultdict[str, float]:
-    """What each kind of process has used."""
+    """Return the processor time of each kind of process."""
     used: defaultdict[str, float] = defaultdict(float)
     for process, kind in fleet.processes():
         try:

@@ -13,7 +13,7 @@ from whisper_fleet.shared.wire import GpuStatus
 
 
 def identities(fleet: LiveFleet) -> list[dict[str, Any]]:
-    """One entry a GPU of the registry."""
+    """Return one entry per GPU of the registry."""
     gpus = {gpu.index: gpu for gpu in read_gpus(visible=fleet.settings.cuda_visible_devices).gpus}
     return [_identity(status, gpus[status.index]) for status in fleet.gpus()]
 

@@ -31,11 +31,11 @@ _UP = "from whisper_fleet.cli.main import main; main()"
 
 
 class NotInTime(Exception):
-    """Something that the benchmark waited for did not happen."""
+    """A condition that the benchmark waited for did not become true in time."""
 
 
 def until(what: str, condition: Callable[[], object], seconds: float, pause: float = 0.2) -> float:
-    """The seconds until the condition holds; NotInTime after `seconds`."""
+    """Wait for the condition and return the seconds it took; raises NotInTime after `seconds`."""
     began = time.monotonic()
     while not condition():
         if time.monotonic() - began > seconds:
@@ -53,8 +53,8 @@ class LiveFleet:
         paths = [str(_REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
         self.environment = {**os.environ, **environment, **self._own, "PYTHONPATH": ":".join(paths)}
         self.logs = folder / "var" / "log"
-        self.told = folder / "up.log"
-        with self.told.open("w") as log:
+        self.output = folder / "up.log"
+        with self.output.open("w") as log:
             self._front = subprocess.Popen(
                 [sys.executable, "-c", _UP, "up", "--model", str(model)],
                 cwd=_REPOSITORY,
@@ -78,56 +78,56 @@ class LiveFleet:
 
     def _is_written(self, address: Path) -> bool:
         if self._front.poll() is not None:
-            raise NotInTime(f"`whisper-fleet up` ended: {self.told.read_text()[-2000:]}")
+            raise NotInTime(f"`whisper-fleet up` ended: {self.output.read_text()[-2000:]}")
         return address.exists() and bool(address.read_text())
 
     def await_ready(self, gpus: int, seconds: float) -> float:
-        """Wait until so many GPUs take work; the seconds it took."""
+        """Wait until this many GPUs take work, and return the seconds it took."""
         what = f"{gpus} GPU{'s' if gpus > 1 else ''} to be ready"
         return until(what, lambda: self._ready() >= gpus, seconds)
 
     def _ready(self) -> int:
         if self._front.poll() is not None:
-            raise NotInTime(f"`whisper-fleet up` ended: {self.told.read_text()[-2000:]}")
+            raise NotInTime(f"`whisper-fleet up` ended: {self.output.read_text()[-2000:]}")
         return sum(status.ready for status in self.gpus())
 
     def gpus(self) -> list[GpuStatus]:
-        """The GPUs that are up, by id."""
+        """Return the GPUs that are up, by id."""
         return self.registry.gpus(time.time(), self.settings.heartbeat_timeout)
 
     def gpu(self, index: int) -> GpuStatus | None:
-        """This host's GPU of an index, while it is up."""
+        """Return this host's GPU of an index, if it is up."""
         return next((status for status in self.gpus() if status.index == index), None)
 
     def decision(self, index: int) -> SlotDecision | None:
-        """The autoscaler's last word on a GPU."""
+        """Return the autoscaler's last decision on a GPU."""
         text = self.redis.get(keys.slot_decision(str(names.GpuName(self.settings.host, index))))
         return None if text is None else SlotDecision.from_json(bytes(text))  # type: ignore[arg-type]  # not async
 
     def node(self, index: int) -> psutil.Process | None:
-        """The main process of a GPU's node, found by its Celery name."""
+        """Return the main process of a GPU's node, found by its Celery name."""
         name = str(names.GpuName(self.settings.host, index).node())
         ours = [one for one in psutil.process_iter() if name in _words(one) and "tied.py" not in str(_words(one))]
         return next((one for one in ours if _is_ours(one, self._own)), None)
 
     def processes(self) -> Iterator[tuple[psutil.Process, str]]:
-        """All processes of this fleet, each with what it is."""
+        """Return the processes of this fleet with their kinds."""
         for process in psutil.process_iter():
             if process.pid != os.getpid() and _is_ours(process, self._own):
                 words = " ".join(_words(process))
                 yield process, next((kind for sign, kind in _KINDS if re.search(sign, words)), "other")
 
     def mentions(self, pattern: str) -> int:
-        """How many lines in the GPU nodes' logs hold a pattern."""
+        """Return how many lines of the GPU nodes' logs match a pattern."""
         logs = [log.read_text(errors="replace") for log in self.logs.glob("gpu*.log*")]
         return sum(len(re.findall(pattern, log)) for log in logs)
 
     def log_ends(self, lines: int = 15) -> dict[str, list[str]]:
-        """The end of every process's log."""
+        """Return the last lines of every process's log."""
         return {log.name: log.read_text(errors="replace").splitlines()[-lines:] for log in self.logs.glob("*.log")}
 
     def stop(self) -> None:
-        """A warm shutdown; whatever of ours is left after it is killed."""
+        """Shut the fleet down, and kill any of its processes that remain."""
         if hasattr(self, "app"):
             self.app.close()
         self._front.terminate()

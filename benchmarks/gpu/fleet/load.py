@@ -1,4 +1,4 @@
-"""Work for the fleet: jobs as any service sends them, and what became of every one of them."""
+"""Jobs for the fleet, sent as any service sends them, and the outcome of each."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _LOOK_SECONDS = 0.25
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of a load."""
+    """The outcome of a load: jobs and segments by how they ended."""
 
     jobs: int
     done: int
     failed: int  # or cancelled
     open: int
-    told_success: int  # jobs whose client was told SUCCESS by Celery
+    received_success: int  # jobs whose client received SUCCESS from Celery
     segments: int
     segments_done: int
     attempts_lost: int  # attempts at segments that did not end in their result
@@ -39,18 +39,18 @@ class Outcome:
 
     @property
     def is_whole(self) -> bool:
-        """Nothing is lost and nothing failed."""
-        whole = self.jobs == self.done == self.told_success
+        """Return whether nothing was lost and nothing failed."""
+        whole = self.jobs == self.done == self.received_success
         return whole and self.segments == self.segments_done == self.results and not self.failed
 
     @property
     def account(self) -> str:
-        """What is done of it, in words."""
+        """Return the progress as text."""
         return f"{self.done} of {self.jobs} jobs, {self.segments_done} of {self.segments} segments"
 
 
 class Load:
-    """Jobs of one fleet. `keep` has so many of them going on until `end`, `add` sends some at once."""
+    """The jobs of one fleet: `keep` holds a number of them in progress until `end`, `add` sends some at once."""
 
     def __init__(self, fleet: LiveFleet, file: Path, **asked: Any) -> None:
         self._fleet, self._file, self._asked = fleet, file, asked
@@ -62,27 +62,27 @@ class Load:
         self._thread: threading.Thread | None = None
 
     def keep(self, jobs: int) -> None:
-        """From now on so many jobs are going on at any time."""
+        """Keep this many jobs in progress from now on."""
         self._wanted = jobs
         self._thread = threading.Thread(target=self._keep_going, daemon=True)
         self._thread.start()
 
     def add(self, jobs: int, **asked: Any) -> None:
-        """Send so many jobs."""
+        """Send this many jobs."""
         for _ in range(jobs):
             given = {"file_path": str(self._file), **self._asked, **asked}
             sent = self._fleet.app.send_task(names.TRANSCRIBE, kwargs=given, queue=names.TRANSCRIBE_QUEUE)
             self._jobs.append(sent.id)
 
     def end(self, seconds: float) -> float:
-        """Send nothing more and wait for what was sent; the seconds it took."""
+        """Stop sending, wait for what was sent, and return the seconds it took."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
         return until("the last jobs", lambda: len(self.look()) == len(self._jobs), seconds)
 
     def look(self) -> dict[str, JobRecord]:
-        """The jobs that have ended by now."""
+        """Return the jobs that have ended by now."""
         for job in self._jobs:
             if job in self._ended or not self._fleet.redis.exists(keys.job(job)):
                 continue  # or no intake has drawn it yet
@@ -96,16 +96,16 @@ class Load:
 
     @property
     def known(self) -> list[JobRecord]:
-        """The jobs that intake has drawn, as of the last look."""
+        """Return the jobs that intake has taken, as of the last poll."""
         return [*self._ended.values(), *self._open.values()]
 
     @property
     def segments_done(self) -> int:
-        """As of the last look."""
+        """Return the value as of the last poll."""
         return sum(one.segments_done for one in self.known)
 
     def outcome(self) -> Outcome:
-        """The ledger's account, and what the clients were told."""
+        """Return the ledger's counts, and the results that clients received."""
         self.look()
         records = self.known
         results = [result.gpu for job in self._jobs for result in self._fleet.ledger.results(job)]
@@ -115,7 +115,7 @@ class Load:
             done=ended[JobState.DONE],
             failed=ended[JobState.FAILED] + ended[JobState.CANCELLED],
             open=len(self._jobs) - len(self._ended),
-            told_success=sum(AsyncResult(job, app=self._fleet.app).state == "SUCCESS" for job in self._jobs),
+            received_success=sum(AsyncResult(job, app=self._fleet.app).state == "SUCCESS" for job in self._jobs),
             segments=sum(record.segments_total or 0 for record in records),
             segments_done=sum(record.segments_done for record in records),
             attempts_lost=sum(attempt - 1 for job in self._jobs for attempt in self.attempts(job)),
@@ -125,7 +125,7 @@ class Load:
         )
 
     def attempts(self, job: str) -> list[int]:
-        """The number of the last attempt at each segment of a job that was ever handed out."""
+        """Return the number of the last attempt at each segment of every job."""
         known = cast("list[bytes]", self._fleet.redis.hvals(keys.segments(job)))
         return [int(json.loads(one)["attempt"]) for one in known]
 
@@ -135,5 +135,5 @@ class Load:
 
 
 def wait(seconds: float) -> None:
-    """Let a phase last."""
+    """Wait until a phase is over."""
     time.sleep(seconds)

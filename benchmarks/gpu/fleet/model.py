@@ -1,4 +1,4 @@
-"""What the benchmark of the scheduler transcribes with and from: a checkpoint of random weights, an hour of clips."""
+"""The checkpoint of random weights and the hour of audio that the benchmark of the scheduler uses."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def save_random_checkpoint(shape: str, path: Path, device: str) -> None:
 
 
 def write_speech(path: Path, seconds: float) -> None:
-    """The shipped clips one after the other, over and over, with half a second of silence between them."""
+    """Write the shipped clips in a loop, with half a second of silence between them."""
     clips = [_frames(clip) for clip in sorted(_SPEECH.glob("*.wav"))]
     round_trip = b"".join(clip + bytes(_RATE) for clip in clips)
     wanted = int(seconds * _RATE) * 2
@@ -44,7 +44,7 @@ def _frames(clip: Path) -> bytes:
 
 
 def main() -> None:
-    """By itself, so that the benchmark's own process never has a context on the GPU."""
+    """Run in a separate process, so that the benchmark itself never holds a CUDA context."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("shape")
     parser.add_argument("path", type=Path)

@@ -21,10 +21,10 @@ _OUT_OF_MEMORY = r"EngineOutOfMemory|OutOfMemoryError|out of memory"
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How much and how long; sizes in bytes, lengths in seconds."""
+    """The sizes (bytes) and durations (seconds) of a run."""
 
     jobs: int  # kept going on
-    card: int  # what the GPU shall have: a third process holds the rest of its memory all the time
+    card: int  # memory of the GPU to simulate: a third process holds the rest of its memory all the time
     takes: int  # the neighbour of part a, at once
     step: int  # the neighbour of part b, again and again
     leaves: int  # until so much is left
@@ -39,7 +39,7 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One line of the table."""
+    """One row of the table."""
 
     what: str
     wanted: str
@@ -49,7 +49,7 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """What a part works with."""
+    """What every part needs: the fleet, the plan and the samples."""
 
     fleet: LiveFleet
     file: Path
@@ -63,7 +63,7 @@ class Bench:
 
 
 class Part:
-    """One neighbour on the first GPU beside a fleet that has more to do than it can."""
+    """One neighbour on the first GPU next to an overloaded fleet."""
 
     def __init__(self, bench: Bench) -> None:
         self.plan, self.load = bench.plan, bench.load()
@@ -76,36 +76,36 @@ class Part:
         self._said = self._bad_news()
 
     def close(self) -> None:
-        """The memory is free again."""
+        """Return whether the memory is free again."""
         self.tenant.close()
         self.third.close()
 
     def warm_up(self) -> None:
-        """Jobs, the model and every slot that is wanted; then a quiet time."""
+        """Wait for jobs, the model and every wanted slot, and then for a quiet period."""
         self.load.keep(self.plan.jobs)
         self.moments["full"] = until("full slots", lambda: _is_full(self.watch.last), self.plan.warm)
         wait(self.plan.quiet)
         self.keep("before")
 
     def keep(self, name: str) -> None:
-        """The last sample is one of those that the table is about."""
+        """Mark the last sample as one that the table shows."""
         if self.watch.last is None:
             raise RuntimeError("nothing was sampled")
         self.samples[name] = self.watch.last
 
     def mark(self, name: str, event: str = "") -> None:
-        """Something happens now; with words it is shown in the picture."""
+        """Record an event at this moment; an event with a label is drawn in the plot."""
         self.moments[name] = self.watch.note(event)
 
     def finish(self) -> None:
-        """No more jobs; those that are open end."""
+        """Submit no more jobs and wait for the open ones."""
         self.mark("no_more_jobs", "no more jobs")
         self.moments["drained_after"] = self.load.end(self.plan.drain)
         wait(2.0)
         self.keep("end")
 
     def report(self, *checks: Check) -> dict[str, Any]:
-        """The checks of this part and those of every part."""
+        """Return the checks of this part and those that every part makes."""
         outcome = self.load.outcome()
         everything = [*checks, _fewer(self.samples["before"], self.samples["during"]), *self._harmless(outcome)]
         return {
@@ -117,26 +117,26 @@ class Part:
         }
 
     def _harmless(self, outcome: Outcome) -> list[Check]:
-        """Nothing was lost, and the engine is the one that it was."""
+        """Check that nothing was lost and the engine was not restarted."""
         pids = {sample.engine_pid for sample in self.watch.samples if sample.engine_pid is not None}
         ended, short = (now - then for now, then in zip(self._bad_news(), self._said, strict=True))
         restarts = max(len(pids) - 1, ended)
-        lost, told = outcome.attempts_lost, outcome.told_success
+        lost, received = outcome.attempts_lost, outcome.received_success
         return [
             Check(what="done, by the ledger", wanted="all", seen=outcome.account, holds=outcome.is_whole),
-            Check(what="told SUCCESS", wanted=f"{outcome.jobs}", seen=f"{told}", holds=told == outcome.jobs),
+            Check(what="SUCCESS", wanted=f"{outcome.jobs}", seen=f"{received}", holds=received == outcome.jobs),
             Check(what="attempts lost", wanted="0", seen=f"{lost}", holds=lost == 0),
             Check(what="engine restarts", wanted="0", seen=f"{restarts}", holds=len(pids) == 1 and not ended),
             Check(what="log lines of memory running out", wanted="0", seen=f"{short}", holds=short == 0),
         ]
 
     def _bad_news(self) -> tuple[int, int]:
-        """Log lines of engines that ended, and of memory that ran out."""
+        """Return the log lines about engines that ended and memory that ran out."""
         return self._fleet.mentions("the engine ended after"), self._fleet.mentions(_OUT_OF_MEMORY)
 
 
 def sixty_gib(bench: Bench) -> dict[str, Any]:
-    """Part a: a neighbour takes much at once and later frees it."""
+    """Part a: a neighbour takes much memory at once and frees it later."""
     part, plan = Part(bench), bench.plan
     with closing(part), part.watch:
         part.warm_up()
@@ -154,7 +154,7 @@ def sixty_gib(bench: Bench) -> dict[str, Any]:
 
 
 def until_little_is_left(bench: Bench) -> dict[str, Any]:
-    """Part b: a neighbour takes a little again and again, until next to nothing is left."""
+    """Part b: a neighbour takes a little memory at a time until almost nothing is left."""
     part, plan = Part(bench), bench.plan
     with closing(part), part.watch:
         part.warm_up()
@@ -171,7 +171,7 @@ def until_little_is_left(bench: Bench) -> dict[str, Any]:
 
 
 def _followed(part: Part) -> list[Check]:
-    """Slots went down and up with the memory."""
+    """Check that the slots followed the memory down and up."""
     before, during, after = (part.samples[name] for name in ("before", "during", "after"))
     shrinks = _ticks_until("shrink", part.watch.decided_since(part.moments["taken"]))
     grows = _ticks_until("grow", part.watch.decided_since(part.moments["freed"]))
@@ -192,7 +192,7 @@ def _is_full(sample: Sample | None) -> bool:
 
 
 def _squeeze(tenant: Tenant, plan: Plan) -> int:
-    """Take step by step until so little is left; the least that was."""
+    """Allocate step by step until this little is left; return the least that was free."""
     while tenant.free > plan.leaves + _NEXT_TO_NOTHING:
         before = tenant.held
         tenant.take(min(plan.step, tenant.free - plan.leaves))
@@ -203,7 +203,7 @@ def _squeeze(tenant: Tenant, plan: Plan) -> int:
 
 
 def _squeeze_more(tenant: Tenant, plan: Plan) -> int:
-    """While it stays it takes at once what the engine gives back; the least that was left."""
+    """Keep allocating what the engine frees while the phase lasts; return the least that was free."""
     least = tenant.free
     for _ in range(int(plan.stays / plan.step_seconds)):
         wait(plan.step_seconds)
@@ -213,7 +213,7 @@ def _squeeze_more(tenant: Tenant, plan: Plan) -> int:
 
 
 def _ticks_until(action: str, decisions: list[SlotDecision]) -> int | None:
-    """The number of the first tick that resized the pool so; None: none did."""
+    """Return the number of the first tick that resized the pool in this direction, or None."""
     for number, one in enumerate(decisions, 1):
         if one.action == action and one.outcome == "resized":
             return number

@@ -33,7 +33,7 @@ class Panel:
         return self.bottom - min(value / self.most, 1.0) * (self.bottom - self.top)
 
     def line(self, samples: Sequence[Sample], value: Value, colour: str, *, stepped: bool = True) -> str:
-        """What is not known is left out."""
+        """Return the known values only."""
         points: list[str] = []
         for sample in samples:
             seen = value(sample)
@@ -90,7 +90,7 @@ def _most_slots(sample: Sample) -> int:
 
 
 def _rounded(most: float) -> int:
-    """A scale whose quarters are whole."""
+    """Return an upper end of the scale whose quarters are integers."""
     unit = 4 if most < 40 else 40
     return math.ceil(most / unit) * unit
 
@@ -133,7 +133,7 @@ def _legend(*, has_third: bool) -> list[str]:
 
 
 def main() -> None:
-    """From the JSON file to the picture."""
+    """Draw the JSON file as a picture."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("report", type=Path)
     parser.add_argument("picture", type=Path)

@@ -25,7 +25,7 @@ if "whisper_fleet.workers.engine" in sys.orig_argv and "cuda" in sys.argv:
 
 
 class StubHost:
-    """GPUs of which NVML tells what their engines report and what their tenants hold."""
+    """GPUs whose NVML memory is what their engines report plus what their tenants hold."""
 
     def __init__(self, folder: Path, *, gpus: int, total: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -46,10 +46,10 @@ class StubHost:
             "WHISPER_FLEET_DEVICE": "cuda",
             "OMP_WAIT_POLICY": "PASSIVE",
         }
-        self.tell()
+        self.publish()
 
-    def tell(self) -> None:
-        """The memory as it is now, for whoever next initialises NVML."""
+    def publish(self) -> None:
+        """Write the current memory to where the next process that initialises NVML reads it."""
         gpus = [
             Gpu(uuid=f"GPU-stub-{index}", name="NVIDIA-stub", total=self.total, free=self.free(index))
             for index in range(len(self.tenants))
@@ -62,17 +62,17 @@ class StubHost:
         return max(0, self.total - self.tenants[index] - self.engines[index])
 
     def watch(self, redis: Redis) -> None:
-        """From now on what the engines report counts as taken."""
+        """Count the memory that engines report as taken from now on."""
         self._watcher = threading.Thread(target=self._follow, args=(redis,), daemon=True)
         self._watcher.start()
 
     def close(self) -> None:
-        """The engines have ended."""
+        """Return whether all engines have ended."""
         self._stop.set()
         if self._watcher is not None:
             self._watcher.join()
         self.engines = [0] * len(self.engines)
-        self.tell()
+        self.publish()
 
     def _follow(self, redis: Redis) -> None:
         while not self._stop.wait(_LOOK_SECONDS):
@@ -82,23 +82,23 @@ class StubHost:
                 continue
             for status in statuses:
                 self.engines[status.index] = status.engine_bytes or 0
-            self.tell()
+            self.publish()
 
 
 def _before(name: str, folder: Path) -> str:
-    """A variable that lists folders, with this one in front."""
+    """Return an environment variable that lists folders, with this folder first."""
     return ":".join([str(folder), *filter(None, [os.environ.get(name)])])
 
 
 class StubTenant:
-    """Holds numbers."""
+    """Holds a number of bytes without allocating them."""
 
     def __init__(self, host: StubHost, index: int) -> None:
         self._host, self._index = host, index
         self.held, self.free = 0, host.free(index)
 
     def take(self, size: int) -> None:
-        """Hold so many bytes more; nothing more where the stub has no room."""
+        """Hold this many more bytes; nothing if the stub has no room."""
         if size <= self._host.free(self._index):
             self._hold(self.held + size)
         self.free = self._host.free(self._index)
@@ -112,5 +112,5 @@ class StubTenant:
     def _hold(self, size: int) -> None:
         self._host.tenants[self._index] += size - self.held
         self.held = size
-        self._host.tell()
+        self._host.publish()
         self.free = self._host.free(self._index)

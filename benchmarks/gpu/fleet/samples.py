@@ -1,4 +1,4 @@
-"""What is seen while the benchmark of the scheduler runs: two samples a second, every decision of the autoscaler."""
+"""Samples during the benchmark of the scheduler: two per second, and every decision of the autoscaler."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _EVERY_SECONDS = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One GPU at one moment; None: nobody could say."""
+    """One GPU at one moment; None where the value is unknown."""
 
     at: float  # seconds since sampling began
     total: int | None  # bytes, by NVML, as are the next two
@@ -81,7 +81,7 @@ class Watch:
         return self.samples[-1] if self.samples else None
 
     def note(self, event: str) -> float:
-        """Something happens now; when that is."""
+        """Record an event and return its moment."""
         self.events.append((self.now, event))
         return self.now
 
@@ -92,7 +92,7 @@ class Watch:
         return [decision for decision in self.decisions if decision.at >= self.began + moment]
 
     def as_dict(self) -> dict[str, Any]:
-        """For the JSON file."""
+        """Return the samples for the JSON file."""
         decisions = [{**one.model_dump(), "at": round(one.at - self.began, 3)} for one in self.decisions]
         return {"samples": [asdict(one) for one in self.samples], "decisions": decisions, "events": self.events}
 

@@ -1,4 +1,4 @@
-"""A neighbour on the GPU: a process that takes memory when it is told to, and gives it back.
+"""A neighbour on the GPU: a process that allocates and frees memory on command.
 
 `python -m benchmarks.gpu.fleet.tenant` reads `take BYTES` and `free` from its standard input and answers each with
 the bytes that it holds and the bytes that are free on the GPU.
@@ -16,7 +16,7 @@ REPOSITORY = Path(__file__).parents[3]
 
 
 class Tenant(Protocol):
-    """Bytes held by somebody else, on one GPU."""
+    """Memory that another process holds on one GPU."""
 
     held: int
     free: int  # on the GPU, after the last answer
@@ -43,11 +43,11 @@ class ProcessTenant:
         self.held, self.free = self._answer()
 
     def take(self, size: int) -> None:
-        """Hold so many bytes more; nothing more where the GPU has no room."""
+        """Allocate this many more bytes; nothing if the GPU has no room."""
         self._ask(f"take {size}")
 
     def release(self) -> None:
-        """Give everything back but the context."""
+        """Free everything except the CUDA context."""
         self._ask("free")
 
     def close(self) -> None:
@@ -78,7 +78,7 @@ def _pipe(pipe: IO[str] | None) -> IO[str]:
 
 
 def serve() -> None:
-    """Obey the orders on standard input until it ends."""
+    """Execute the commands on standard input until it ends."""
     import torch  # only here: the parent must not have a context on the GPU
 
     blocks = [torch.empty(1, device="cuda")]

@@ -21,7 +21,7 @@ _SPREAD = 0.1
 
 
 def two_gpus(bench: Bench, jobs: int) -> dict[str, Any]:
-    """Spread, `gpu_ids=["1"]`, and the end of the work of a node that was killed."""
+    """Measure the spread over two GPUs, `gpu_ids=["1"]`, and how the work of a killed node ends."""
     fleet = bench.fleet
     warm = bench.load()
     warm.add(jobs)
@@ -39,11 +39,11 @@ def two_gpus(bench: Bench, jobs: int) -> dict[str, Any]:
 
 
 def _own_queues(fleet: LiveFleet) -> Check:
-    """Each node draws from its own queue alone."""
-    told = fleet.app.control.inspect(timeout=2.0).active_queues() or {}
+    """Check that each node reads its own queue only."""
+    active = fleet.app.control.inspect(timeout=2.0).active_queues() or {}
     host = fleet.settings.host
     nodes = {str(names.GpuName(host, index).node()): names.GpuName(host, index).queue for index in (0, 1)}
-    read = {node: [queue["name"] for queue in told.get(node, [])] for node in nodes}
+    read = {node: [queue["name"] for queue in active.get(node, [])] for node in nodes}
     pinned = all(read[node] == [queue] for node, queue in nodes.items())
     return Check(what="queues of the nodes", wanted="one each", seen=json.dumps(list(read.values())), holds=pinned)
 
@@ -68,7 +68,7 @@ def _pinned(bench: Bench, load: Load, jobs: int) -> list[Check]:
 
 
 def _killed(bench: Bench, load: Load, jobs: int) -> list[Check]:
-    """Node 1 is killed with its hands full, and again whenever its supervisor brings it back."""
+    """Kill node 1 while it works, and again whenever its supervisor restarts it."""
     fleet, victim = bench.fleet, str(names.GpuName(bench.fleet.settings.host, 1))
     load.add(jobs)
     until("work on the node to be killed", lambda: fleet.redis.zcard(keys.active(victim)) >= 2, bench.plan.warm)
@@ -88,7 +88,7 @@ def _killed(bench: Bench, load: Load, jobs: int) -> list[Check]:
 
 
 def _keep_dead(fleet: LiveFleet, over: threading.Event) -> None:
-    """kill -9 as often as it takes."""
+    """Send SIGKILL until the process is gone."""
     while not over.wait(0.05):
         node = fleet.node(1)
         if node is not None:
@@ -97,7 +97,7 @@ def _keep_dead(fleet: LiveFleet, over: threading.Event) -> None:
 
 
 def _both_are_full(fleet: LiveFleet) -> bool:
-    """Both have the slots that they should have, and the model."""
+    """Return whether both GPUs have their slots and the model."""
     for index in (0, 1):
         status, decision = fleet.gpu(index), fleet.decision(index)
         if status is None or decision is None or not status.models or status.slots != decision.wanted:

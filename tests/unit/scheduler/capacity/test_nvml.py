@@ -13,7 +13,7 @@ from pathlib import Path
 import pynvml
 import pytest
 
-from tests.support.nvml_stub import GIB, Gpu, ReplacedLibrary, Scenario, build, tell
+from tests.support.nvml_stub import GIB, Gpu, ReplacedLibrary, Scenario, build, write_scenario
 from whisper_fleet.scheduler.capacity.nvml import read_gpus
 
 Tell = Callable[[Scenario], None]
@@ -43,7 +43,7 @@ def nvml(
     if library is None:
         pytest.skip("no C compiler here; the same scenarios run with replaced functions")
     monkeypatch.setattr(pynvml, "nvmlLib", ctypes.CDLL(str(library)))
-    yield lambda scenario: tell(scenario, tmp_path)
+    yield lambda scenario: write_scenario(scenario, tmp_path)
 
 
 def test_two_idle_cards_are_read_whole(nvml: Tell) -> None:
@@ -104,7 +104,7 @@ def test_a_process_finds_the_library_as_it_finds_the_drivers(
     monkeypatch.setitem(os.environ, "NVML_STUB", "")
     if library is None:
         pytest.skip("no C compiler here")
-    tell(TWO_CARDS, tmp_path)
+    write_scenario(TWO_CARDS, tmp_path)
     environment = {**os.environ, "LD_LIBRARY_PATH": str(library.parent), "CUDA_VISIBLE_DEVICES": "1"}
     code = (
         "from whisper_fleet.scheduler.capacity.devices import read_devices;"
