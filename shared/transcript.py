@@ -6,7 +6,7 @@ Names, order and numbers of the fields are those of `whisper.transcribe()`, so t
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import SerializerFunctionWrapHandler, model_serializer
 
@@ -16,10 +16,15 @@ from whisper_fleet.shared.serialization import Wire
 class _Span(Wire):
     """A stretch of speech. A field that whisper always gives is serialised also when it is None (NaN in whisper)."""
 
+    _required: ClassVar[dict[str, None]] = {}
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        cls._required = dict.fromkeys(name for name, field in cls.model_fields.items() if field.is_required())
+
     @model_serializer(mode="wrap")
-    def _without_what_is_absent(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        required = [name for name, field in type(self).model_fields.items() if field.is_required()]
-        return {**dict.fromkeys(required), **serialize(self)}
+    def _with_every_required_field(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {**self._required, **serialize(self)}
 
 
 class Word(_Span):
