@@ -8,7 +8,6 @@ from whisper_fleet.scheduler.dispatch.demand import demand_of, why_unplaceable
 from whisper_fleet.scheduler.intake.callbacks import check_callback
 from whisper_fleet.scheduler.intake.writers import target_of
 from whisper_fleet.shared.audio.sources import source_of
-from whisper_fleet.shared.audio.sources.local import real_path_below
 from whisper_fleet.shared.errors import BadOption
 from whisper_fleet.shared.ledger.records import lane_of
 from whisper_fleet.shared.ledger.registry import GpuRegistry
@@ -29,8 +28,7 @@ def admit(request: TranscribeRequest, settings: Settings, gpus: GpuRegistry) -> 
 
 def check_output(request: TranscribeRequest, settings: Settings) -> None:
     """Raise PathNotAllowed or OutputNotWritable if the output files cannot be written."""
-    if target := target_of(request):
-        real_path_below(str(target.directory), settings.media_roots, option="output_path")
+    if target := target_of(request, settings.media_roots):
         target.check()
 
 

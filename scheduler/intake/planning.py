@@ -60,7 +60,7 @@ class Planner:
         """Admit the request and enter its segments in the ledger; False if another process was faster."""
         self._services.show(job, JobProgress(stage="planning"))
         admit(request, self._settings, self._services.fleet)
-        if target := target_of(request):
+        if target := target_of(request, self._settings.media_roots):
             target.prepare()  # now, because it can fail for reasons that no check finds
         plan = plan_audio(request.file_path, job, request.segment_duration, self._settings)
         if not self._ledger.plan(job, plan, time.time(), request):

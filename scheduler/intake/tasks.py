@@ -96,7 +96,7 @@ def _assembled(fleet: Services, record: JobRecord) -> dict[str, Any]:
                 raise Ignore
             plans, results = fleet.ledger.plans(record.job), fleet.ledger.results(record.job)
             transcript = post_process(merge(plans, results), _context(fleet, record))
-            target = target_of(record.request)
+            target = target_of(record.request, fleet.settings.media_roots)
             files = target.write(transcript) if target else []
     except (Ignore, *UNREACHABLE):
         raise

@@ -15,6 +15,7 @@ from typing import IO
 
 from whisper_fleet.shared import binaries
 from whisper_fleet.shared.errors import CorruptAudio, NoAudioStream, RequestError
+from whisper_fleet.shared.files.opening import path_of
 from whisper_fleet.shared.settings import Settings
 
 #: s16le, mono, SAMPLE_RATE, in chunks of any length; closing it ends its ffmpeg.
@@ -42,16 +43,27 @@ def stream_pcm(path: Path, settings: Settings, *, called: str | None = None) -> 
     if nothing could be decoded or ffmpeg failed; they name the file as its client `called` it.
     """
     name = called or str(path)
-    child = _start(_command(path, binaries.ffmpeg(settings.ffmpeg)))
-    complaints = _Complaints(child)
-    try:
+    ffmpeg = binaries.ffmpeg(settings.ffmpeg)
+    with contextlib.ExitStack() as stack:
+        descriptor = stack.enter_context(_opened(path))
+        child = _start(_command(stack.enter_context(path_of(descriptor, path.suffix)), ffmpeg), descriptor)
+        complaints = _Complaints(child)
+        stack.callback(complaints.close)
+        stack.callback(_end, child)
         yield from _chunks(child, name)
         code = child.wait()
         if code != 0:
             raise _error(name, code, complaints.text())
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    """Open the file here, for ffmpeg to inherit: a path may lead elsewhere by the time at which ffmpeg opens it."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield descriptor
     finally:
-        _end(child)
-        complaints.close()
+        os.close(descriptor)
 
 
 def _command(path: Path, ffmpeg: Path) -> list[str]:
@@ -63,7 +75,7 @@ def _command(path: Path, ffmpeg: Path) -> list[str]:
     return ["/bin/sh", "-c", _LIMITED, "decode", str(ffmpeg), *quiet, *closed, *source, *sink]
 
 
-def _start(command: list[str]) -> subprocess.Popen[bytes]:
+def _start(command: list[str], descriptor: int) -> subprocess.Popen[bytes]:
     """Start ffmpeg in its own process group, with an empty environment: it must not see the fleet's passwords."""
     return subprocess.Popen(
         command,
@@ -73,6 +85,7 @@ def _start(command: list[str]) -> subprocess.Popen[bytes]:
         stderr=subprocess.PIPE,
         env={"PATH": os.defpath, "MALLOC_ARENA_MAX": "2"},
         start_new_session=True,
+        pass_fds=(descriptor,),
     )
 
 

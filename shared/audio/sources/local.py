@@ -1,10 +1,9 @@
-"""Local files: below the media roots, regular, readable, not empty."""
+"""Local files: below the media roots, regular, readable, not empty; opened once."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +13,10 @@ from whisper_fleet.shared.errors import (
     FileMissing,
     NotAFile,
     PathNotAllowed,
+    RequestError,
     UnreadableFile,
 )
+from whisper_fleet.shared.files.opening import NotRegularFile, OutsideRoots, open_regular_file, path_of
 from whisper_fleet.shared.settings import Settings
 
 
@@ -26,40 +27,52 @@ class LocalSource:
 
     def check(self, address: str, settings: Settings) -> None:
         """Raise the RequestError of a path that may not be read, or that is not a readable file."""
-        check_file(address, settings)
+        with _opened(address, settings):
+            pass
 
     @contextlib.contextmanager
     def opened(self, address: str, settings: Settings) -> Iterator[Path]:
-        """Provide the path with every link followed."""
-        yield check_file(address, settings)
+        """Provide a path of the file that was checked, even if another one has taken its place."""
+        with (
+            _opened(address, settings) as descriptor,
+            path_of(descriptor, Path(address).suffix, owner=os.getpid()) as path,
+        ):
+            yield path
 
 
-def check_file(file_path: str, settings: Settings) -> Path:
-    """Return the path, with every link followed, of a file that may be decoded; raises a RequestError."""
-    path = real_path_below(file_path, settings.media_roots, option="file_path")
+@contextlib.contextmanager
+def _opened(file_path: str, settings: Settings) -> Iterator[int]:
+    check_absolute(file_path, option="file_path")
     try:
-        status = path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        raise FileMissing(path=file_path, host=settings.host) from None
-    except OSError:
-        raise UnreadableFile(path=file_path) from None
-    if not stat.S_ISREG(status.st_mode):
-        raise NotAFile(path=file_path)
-    if status.st_size == 0:
-        raise EmptyFile(path=file_path)
-    if not os.access(path, os.R_OK):
-        raise UnreadableFile(path=file_path)
-    return path
+        descriptor = open_regular_file(file_path, settings.media_roots)
+    except OSError as error:
+        raise _request_error(file_path, error, settings) from None
+    try:
+        if os.fstat(descriptor).st_size == 0:
+            raise EmptyFile(path=file_path)
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
-def real_path_below(given: str, roots: tuple[Path, ...], *, option: str) -> Path:
-    """Return the path with every link followed; PathNotAllowed if it leads outside `roots` (none: anywhere)."""
+def _request_error(file_path: str, error: OSError, settings: Settings) -> RequestError:
+    """Return the error for a client; outside the media roots it is the same whether something exists or not."""
+    match error:
+        case OutsideRoots():
+            return path_not_allowed(file_path, settings.media_roots)
+        case NotRegularFile():
+            return NotAFile(path=file_path)
+        case FileNotFoundError() | NotADirectoryError():
+            return FileMissing(path=file_path, host=settings.host)
+    return UnreadableFile(path=file_path)
+
+
+def check_absolute(given: str, *, option: str) -> None:
+    """Raise BadOption unless it is an absolute path."""
     if not given.startswith("/") or "\0" in given:
         raise BadOption(name=option, reason=f"{given!r} is no absolute path on the fleet's machines")
-    try:
-        path = Path(given).resolve()
-    except (OSError, RuntimeError):  # a loop of links, or no permission on the way
-        raise UnreadableFile(path=given) from None
-    if roots and not any(path.is_relative_to(root.resolve()) for root in roots):
-        raise PathNotAllowed(path=given, roots=", ".join(map(str, roots)))
-    return path
+
+
+def path_not_allowed(given: str, roots: tuple[Path, ...]) -> PathNotAllowed:
+    """Return the error for a path outside the media roots."""
+    return PathNotAllowed(path=given, roots=", ".join(map(str, roots)))

@@ -16,6 +16,7 @@ from whisper_fleet.shared import binaries, errors
 from whisper_fleet.shared.audio import decode
 from whisper_fleet.shared.audio.decode import stream_pcm
 from whisper_fleet.shared.audio.segments import read_segment
+from whisper_fleet.shared.audio.sources import LOCAL
 from whisper_fleet.shared.audio.spool import Spool
 from whisper_fleet.shared.settings import Settings
 
@@ -216,6 +217,21 @@ def test_a_path_outside_the_media_roots_is_refused_even_through_a_link(tmp_path:
             plan_audio(outside, "job", 300.0, walled)
 
 
+def test_a_file_that_is_replaced_after_it_was_opened_is_not_decoded(tmp_path: Path, settings: Settings) -> None:
+    allowed, secret = tmp_path / "media", tmp_path / "secret"
+    for folder in (allowed, secret):
+        folder.mkdir()
+    (allowed / "a.mp3").write_bytes(CLIP.read_bytes())
+    ffmpeg("-i", CLIP, "-t", "2", secret / "a.mp3")
+    with LOCAL.opened(str(allowed / "a.mp3"), Settings(media_roots=(allowed,))) as path:
+        allowed.rename(tmp_path / "before")
+        allowed.symlink_to(secret)
+        seconds = len(b"".join(stream_pcm(path, settings))) / 32_000
+    assert seconds == pytest.approx(7.1, abs=0.01)
+    with pytest.raises(errors.PathNotAllowed):
+        plan_audio(str(secret / "a.mp3"), "job", 300.0, Settings(media_roots=(tmp_path / "before",)))
+
+
 def children() -> set[psutil.Process]:
     """Ours; other tests' fleets may be among them."""
     return set(psutil.Process().children(recursive=True))
@@ -246,8 +262,9 @@ def test_ffmpeg_is_limited_and_sees_no_environment(tmp_path: Path, monkeypatch: 
     spying.write_text("#!/bin/sh\n(env; ulimit -v; ulimit -t; ulimit -f) >&2\nexit 1\n")
     spying.chmod(0o755)
     monkeypatch.setenv("WHISPER_FLEET_REDIS_URL", "redis://:password@host/0")
-    child = decode._start(decode._command(CLIP, spying))
-    said = child.communicate()[1].decode()
+    with CLIP.open("rb") as clip:
+        child = decode._start(decode._command(CLIP, spying), clip.fileno())
+        said = child.communicate()[1].decode()
     assert "password" not in said
     assert said.splitlines()[-3:] == ["4194304", "3600", "0"]
 

@@ -18,6 +18,7 @@ import pytest
 from kombu.utils.json import dumps
 
 from whisper_fleet.scheduler.intake import tasks
+from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.wire import SegmentPlan, SegmentResult, TranscribeRequest
 
 CASES = sorted((Path(__file__).parents[3] / "data" / "golden").iterdir())
@@ -57,7 +58,7 @@ def test_a_result_and_its_files_are_the_same_bytes(case: Path, tmp_path: Path, m
     record = SimpleNamespace(
         job="j", request=request, duration=job["duration"], accepted=NOW - 20.125, started=NOW - 12.5
     )
-    result = tasks._assembled(SimpleNamespace(ledger=ledger, settings=None), record)  # type: ignore[arg-type]
+    result = tasks._assembled(SimpleNamespace(ledger=ledger, settings=Settings()), record)  # type: ignore[arg-type]
     written = {f"output{Path(file).suffix}": Path(file).read_bytes() for file in result["output_files"]}
     result["output_files"] = [Path(file).name for file in result["output_files"]]
     assert dumps(result) == (case / "result.json").read_text()
