@@ -1,6 +1,6 @@
 """Measure how much of a fast engine one node keeps busy: a real node and scheduler, and a stand-in engine.
 
-    python -m benchmarks.node [--slots 64] [--speed 2800] [--seconds 300] [--waves 4]
+    python -m benchmarks.cpu.node [--slots 64] [--speed 2800] [--seconds 300] [--waves 4]
 
 The stand-in answers a window after the time that an engine of that speed (times realtime) takes for one with all slots
 busy. Segments lie in the spool, so that no ffmpeg runs; reading, spectrograms, whisper's transcribe(), the ledger and

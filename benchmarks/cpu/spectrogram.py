@@ -1,6 +1,6 @@
 """Measure log-mel spectrograms in many threads of one process: whisper's function next to ours, in pieces.
 
-    python -m benchmarks.spectrogram [--threads 1 2 16 64] [--seconds 300] [--rounds 5]
+    python -m benchmarks.cpu.spectrogram [--threads 1 2 16 64] [--seconds 300] [--rounds 5]
 
 Each figure is the median of short runs, each in a process of its own, the two ways by turns. Memory is what the process
 held at most beyond what it held before, audio included, a thread. Needs Linux.

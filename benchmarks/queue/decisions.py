@@ -1,6 +1,6 @@
 """Measure decisions: a look of the dispatcher at a large fleet, and an autoscaler's tick on one host.
 
-python -m benchmarks.decisions [--gpus 1000] [--nodes 8]
+python -m benchmarks.queue.decisions [--gpus 1000] [--nodes 8]
 """
 
 from __future__ import annotations

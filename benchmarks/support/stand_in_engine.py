@@ -1,6 +1,6 @@
 """An engine that computes nothing and answers every window after a fixed time, so that `node` measures the rest.
 
-python -m benchmarks.stand_in_engine SOCKET SECONDS
+python -m benchmarks.support.stand_in_engine SOCKET SECONDS
 """
 
 from __future__ import annotations

@@ -50,7 +50,11 @@ def headings(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=named_in)
+#: Benchmarks name their own commands in their docstrings.
+BENCHMARK_FILES = sorted((REPOSITORY / "benchmarks").rglob("*.py"))
+
+
+@pytest.mark.parametrize("page", [*PAGES, *BENCHMARK_FILES], ids=named_in)
 def test_modules_exist(page: Path) -> None:
     text = page.read_text()
     run = re.findall(r"python -m ([\w.]+)", text) + re.findall(r"(?:celery -A|from) (whisper_fleet[\w.]*)", text)
