@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from whisper.model import AudioEncoder, ModelDimensions, TextDecoder
+from whisper.model import AudioEncoder, TextDecoder
+
+from whisper_fleet.shared.models import ModelDims
 
 #: The last tokens of every vocabulary, 0.00 to 30.00 s.
 _TIMESTAMPS = 1501
 
 
-def random_weights(d: ModelDimensions, device: str) -> dict[str, Tensor]:
+def random_weights(d: ModelDims, device: str) -> dict[str, Tensor]:
     """Return float16 weights by their names in a checkpoint, the same on every call.
 
     Free to choose, the model never says a timestamp: of every two together whisper makes a segment, and goes on from

@@ -28,5 +28,5 @@ def base_size(gpu: torch.device, tmp_path_factory: pytest.TempPathFactory) -> Pa
 @pytest.fixture
 def no_triton(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a machine without Triton: torch's own operations alone."""
-    for module in ("cuda.path", "engine", "runner"):
+    for module in ("device_model", "engine", "runner"):
         monkeypatch.setattr(f"whisper_fleet.workers.engine.{module}.capability", lambda _: None)

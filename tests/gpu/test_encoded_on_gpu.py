@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from whisper.model import ModelDimensions, Whisper
+from whisper.model import Whisper
 
+from tests.support.small_models import small_dims
 from whisper_fleet.workers.engine.cache.kv_cache import KvCache
 from whisper_fleet.workers.engine.cuda.graphs import Graphs
 from whisper_fleet.workers.engine.model.checkpoint import Checkpoint
@@ -23,13 +25,14 @@ pytestmark = [
 GPU = torch.device("cuda", 0)
 LAYER, STATE, HEADS = 1, 1280, 20
 SLOTS = [2, 0]
+MAX_ROWS = 512
 
 
 @pytest.fixture(scope="module")
 def model() -> Any:
     """Two layers of large-v3's width with random weights that float16 holds exactly; scores reach far from zero."""
     torch.manual_seed(0)
-    model = Whisper(ModelDimensions(80, 1500, STATE, HEADS, 1, 51865, 448, STATE, HEADS, 2))
+    model = Whisper(replace(small_dims(state=STATE, heads=HEADS), n_text_layer=2))
     for weights in model.parameters():
         torch.nn.init.normal_(weights, std=STATE**-0.5)
     return model.half().float()
@@ -47,7 +50,7 @@ def kept(request: pytest.FixtureRequest, model: Any, features: Tensor) -> Iterat
 
     checkpoint = Checkpoint(name="random", dims=model.dims, weights=model.state_dict(), alignment_heads=())
     weights = place_weights(checkpoint, torch.float16, GPU)
-    cache = KvCache(weights.dims, torch.float16, GPU, request.param)
+    cache = KvCache(weights.dims, torch.float16, GPU, request.param, MAX_ROWS)
     cache.resize(3, 1)
     audio = FUSED_FORMS[request.param](weights, cache)
     with torch.inference_mode():
@@ -81,7 +84,7 @@ def test_a_captured_step_follows_its_rows_to_other_slots(kept: Any, model: Any, 
     from whisper_fleet.workers.engine.cuda.text import FusedStepAttention
 
     cache, audio = kept
-    state = RowState(model.dims, GPU)
+    state = RowState(model.dims, GPU, MAX_ROWS)
     state.active[:4] = torch.tensor([1, 0, 1, 1], dtype=torch.int32, device=GPU)
     query = torch.zeros(4, STATE, dtype=torch.float16, device=GPU)
     graphs, attention = Graphs(), FusedStepAttention(cache, audio, state, 4)

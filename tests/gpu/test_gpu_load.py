@@ -119,7 +119,7 @@ def test_windows_wait_where_memory_runs_out(base_size: Path, caplog: pytest.LogC
         torch.cuda.empty_cache()
         allowed = before + (peak - before) // 2
         torch.cuda.set_per_process_memory_fraction(allowed / torch.cuda.mem_get_info()[1])
-        with caplog.at_level(logging.WARNING, logger="whisper_fleet.workers.engine.loaded_model"):
+        with caplog.at_level(logging.WARNING, logger="whisper_fleet.workers.engine.capacity"):
             assert [one.tokens for one in engine.decode_all(range(8))] == undisturbed
         engine.engine.forget(session)
     assert "out of memory in a step" in caplog.text

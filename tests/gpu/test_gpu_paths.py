@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -13,9 +13,13 @@ from torch import Tensor
 
 from tests.support.in_process_engine import END_OF_TEXT, mel_of
 from whisper_fleet.shared.models import CrossAttention, Precision
-from whisper_fleet.workers.engine.batch.decode_plan import plan_decode
+from whisper_fleet.workers.engine.batch.policy import GPU_POLICY
+from whisper_fleet.workers.engine.batch.result import Decoding
 from whisper_fleet.workers.engine.batch.window import Session, Window
+from whisper_fleet.workers.engine.device_path import GroupLogits
 from whisper_fleet.workers.engine.model.checkpoint import open_checkpoint
+from whisper_fleet.workers.engine.plain_path import PlainPath
+from whisper_fleet.workers.engine.requests import plan_decode
 from whisper_fleet.workers.engine.runner import Runner
 from whisper_fleet.workers.engine.sampling.row_state import IntColumn
 from whisper_fleet.workers.link.protocol import DetectLanguage
@@ -45,18 +49,18 @@ def forced_logits(checkpoint: Path, precision: Precision, form: CrossAttention, 
     """Logits [tokens, vocabulary] of decode steps that read TOKENS, whatever the model chose."""
     dtype = getattr(torch, precision)
     opened = open_checkpoint(str(checkpoint), checkpoint.parent)
-    runner = Runner(opened, dtype, DEVICE, reproducible=False, cross_attention=form)
-    assert (runner._fast is not None) is fused
+    runner = Runner(opened, dtype, DEVICE, GPU_POLICY, cross_attention=form)
+    assert isinstance(runner.path, PlainPath) is not fused
     seen: list[Tensor] = []
     _spy(runner, seen)
     with runner.stream:
-        window = _window(runner, mel_of(0))
-        runner.encode((window,))
+        window = _window(runner)
+        runner.encode([(window, mel_of(0).to(dtype))])
         runner.finish_encoding(wait=True)
         runner.start((window,))
         seen.clear()
         for token in TOKENS:
-            runner.state.ints[0, IntColumn.TOKEN] = token
+            runner.model.state.ints[0, IntColumn.TOKEN] = token
             runner.decode()
         kept = torch.stack(seen).cpu()
     runner.release()
@@ -65,29 +69,25 @@ def forced_logits(checkpoint: Path, precision: Precision, form: CrossAttention, 
 
 def _spy(runner: Runner, seen: list[Tensor]) -> None:
     """Keep row 0's logits of every step."""
-    owner: Any = runner._fast or runner.network
-    name = "step" if runner._fast else "logits"
-    work = getattr(owner, name)
+    step = runner.path.step
 
-    def work_and_tell(*arguments: Any) -> Tensor:
-        logits: Tensor = work(*arguments)
-        seen.append(logits[0].float().clone())
-        return logits
+    def step_and_keep(live: list[Decoding]) -> Iterator[GroupLogits]:
+        for computed in step(live):
+            seen.append(computed.logits[0].float().clone())
+            yield computed
 
-    setattr(owner, name, work_and_tell)
+    runner.path.step = step_and_keep  # type: ignore[method-assign]  # to look at it
 
 
-def _window(runner: Runner, mel: Tensor) -> Window:
+def _window(runner: Runner) -> Window:
     options = whisper.DecodingOptions(language="en", sample_len=len(TOKENS) + 5, suppress_tokens=[END_OF_TEXT])
-    window = Window(
+    return Window(
         session=Session(number=1, cache_slot=0),
         request=DetectLanguage(),
         future=Future(),
-        mel=mel.to(runner.network.weights.dtype),
-        plan=plan_decode(options, runner.dims),
+        plan=plan_decode(options, runner.model.dims),
+        rows=(0,),
     )
-    window.rows = [0]
-    return window
 
 
 def distance(logits: Tensor, truth: Tensor) -> float:

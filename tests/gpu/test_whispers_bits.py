@@ -12,9 +12,11 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
-from whisper.model import ModelDimensions, Whisper
+from whisper.model import Whisper
 
+from tests.support.small_models import small_dims
 from whisper_fleet.shared.memory import ENCODER_ROWS
+from whisper_fleet.workers.engine.batch.policy import GPU_POLICY
 from whisper_fleet.workers.engine.model.checkpoint import Checkpoint
 from whisper_fleet.workers.engine.model.weights import Norm
 from whisper_fleet.workers.engine.runner import Runner
@@ -31,7 +33,7 @@ def model(request: pytest.FixtureRequest) -> Any:
     """Two layers of random weights that float16 holds exactly."""
     n_mels, state, heads = request.param
     torch.manual_seed(0)
-    model = Whisper(ModelDimensions(n_mels, 1500, state, heads, 2, 51865, 448, state, heads, 2))
+    model = Whisper(small_dims(mels=n_mels, state=state, heads=heads, layers=2))
     for name, weights in model.named_parameters():
         if name.endswith(("ln.weight", "ln_post.weight")):
             torch.nn.init.normal_(weights, mean=1.0, std=0.2)
@@ -45,8 +47,8 @@ def runner(request: pytest.FixtureRequest, model: Any) -> Iterator[Runner]:
     """A runner with as many slots as windows are encoded at once."""
     weights = {name: weights.half().cpu() for name, weights in model.state_dict().items()}
     checkpoint = Checkpoint(name="random", dims=model.dims, weights=weights, alignment_heads=())
-    runner = Runner(checkpoint, torch.float16, GPU, reproducible=False, cross_attention=request.param)
-    runner.cache.resize(ENCODER_ROWS, ENCODER_ROWS)
+    runner = Runner(checkpoint, torch.float16, GPU, GPU_POLICY, cross_attention=request.param)
+    runner.model.cache.resize(ENCODER_ROWS, ENCODER_ROWS)
     yield runner
     runner.release()
 
@@ -59,15 +61,17 @@ def mels(model: Any, count: int) -> list[Tensor]:
 @pytest.mark.parametrize("count", [1, 5, ENCODER_ROWS])
 @torch.inference_mode()
 def test_encoded_windows_are_whispers(model: Any, runner: Runner, count: int) -> None:
-    fast = runner._fast
-    assert fast is not None
+    from whisper_fleet.workers.engine.cuda.path import FusedPath
+
+    assert isinstance(runner.path, FusedPath)
     slots = list(range(count))
     for _ in range(2):  # as it is, and captured
-        fast.encode(mels(model, count), slots, torch.float16).synchronize()
+        runner.path.encode(mels(model, count), slots)
+        runner.finish_encoding(wait=True)
     for slot, mel in enumerate(mels(model, count)):
         features = model.encoder(mel[None].to(GPU))
         for layer, block in enumerate(model.decoder.blocks):
-            keys, values = runner.audio.keys_values(torch.tensor([slot], device=GPU), layer)
+            keys, values = runner.path.audio.keys_values(torch.tensor([slot], device=GPU), layer)
             assert torch.equal(keys.transpose(1, 2).flatten(2), block.cross_attn.key(features))
             assert torch.equal(values.transpose(1, 2).flatten(2), block.cross_attn.value(features))
 

@@ -20,7 +20,7 @@ def main() -> int:
         steps.append(1)
         if len(steps) == 3 and not lost.exists():
             lost.write_text("the device was lost")
-            lose(runner.device)
+            lose(runner.model.device)
         return decode(runner)
 
     Runner.decode = decode_and_break  # type: ignore[assignment, method-assign]  # that is the fault

@@ -50,8 +50,8 @@ def check_form(engine: InProcessEngine) -> Form:
     """Check that the next model gets the reported form of cross-attention, and return it."""
     told = engine.stats().forms[engine.precision]
     engine.open()
-    (loaded,) = engine.engine._models.values()
-    assert loaded.runner.cache.form == told
+    (loaded,) = engine.engine._models
+    assert loaded.runner.model.cache.form == told
     return told
 
 

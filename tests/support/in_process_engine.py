@@ -13,20 +13,22 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
-from whisper.model import ModelDimensions, Whisper
+from whisper.model import Whisper
 
-from whisper_fleet.shared.models import Precision
-from whisper_fleet.workers.engine.engine import Answer, Engine, Options
+from tests.support.small_models import small_dims
+from whisper_fleet.shared.models import MODELS, ModelDims, Precision
+from whisper_fleet.workers.engine.engine import Answer, Engine
+from whisper_fleet.workers.engine.options import Options
 from whisper_fleet.workers.link.client import EngineClient
 from whisper_fleet.workers.link.protocol import AskStats, Decode, Decoded, EngineStats, Open, Resize
 from whisper_fleet.workers.link.server import Server
 
-TINY = ModelDimensions(80, 1500, 64, 1, 2, 51865, 448, 64, 1, 2)
-BASE = ModelDimensions(80, 1500, 512, 8, 6, 51865, 448, 512, 8, 6)
+TINY = small_dims(layers=2)
+BASE = MODELS["base"]
 END_OF_TEXT = 50257
 
 
-def random_model(path: Path, dims: ModelDimensions, *, seed: int = 0, std: float = 0.1) -> Path:
+def random_model(path: Path, dims: ModelDims, *, seed: int = 0, std: float = 0.1) -> Path:
     """Write a checkpoint with random weights, and return its path."""
     torch.manual_seed(seed)
     model = Whisper(dims)

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from whisper.model import ModelDimensions
 from whisper.tokenizer import Tokenizer
 
+from tests.support.small_models import small_dims
 from whisper_fleet.workers.engine.sampling.row_state import NEVER, RowState
 from whisper_fleet.workers.engine.sampling.rules import Vocabulary, push, vocabulary_of
 
 CPU = torch.device("cpu")
 ROWS = 16
-
-
-def dims(vocabulary: int) -> ModelDimensions:
-    """Return the dimensions of a small model with a vocabulary of this size."""
-    return ModelDimensions(80, 1500, 64, 1, 1, vocabulary, 448, 64, 1, 1)
 
 
 def random_rows(tokenizer: Tokenizer, vocabulary: int, seed: int, sampled: int) -> tuple[Tensor, Tensor]:
@@ -52,7 +47,7 @@ def state_after(
     masked = suppressed(tokenizer)
     if timed and tokenizer.no_timestamps is not None:
         masked = (*masked, tokenizer.no_timestamps)
-    state = RowState(dims(vocabulary), CPU)
+    state = RowState(small_dims(vocabulary=vocabulary), CPU, max_rows=ROWS)
     mask = state.mask_number(masked, set())
     first = NEVER if initial is None else tokenizer.timestamp_begin + initial
     row = [0, 2, 0, 0, 1, -1, 224, 0, mask or 0, int(blank), int(timed), first, 0, 0]

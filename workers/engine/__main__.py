@@ -38,7 +38,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    from whisper_fleet.workers.engine.engine import Engine, Options
+    from whisper_fleet.workers.engine.engine import Engine
+    from whisper_fleet.workers.engine.options import Options
     from whisper_fleet.workers.link.protocol import Open
     from whisper_fleet.workers.link.server import Server
 

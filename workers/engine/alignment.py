@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from whisper.model import ModelDimensions
 from whisper.timing import median_filter
 
-from whisper_fleet.shared.errors import EngineRequestInvalid
-from whisper_fleet.workers.engine.batch.decode_plan import model_tokenizer
 from whisper_fleet.workers.engine.cache.cross_attention import EncodedAudio
 from whisper_fleet.workers.engine.cache.kv_cache import KvCache
 from whisper_fleet.workers.engine.network.attention import AlignmentAttention
 from whisper_fleet.workers.engine.network.network import Network
+from whisper_fleet.workers.engine.requests import alignment_tokens
 from whisper_fleet.workers.link.framing import spec_of
 from whisper_fleet.workers.link.protocol import Align, Aligned
 
@@ -27,7 +25,7 @@ def align(
 ) -> tuple[Aligned, Tensor]:
     """Read the text once over the slot's audio; the reply's tensor is `matrix` [tokens + 1, frames]."""
     device = network.weights.embedding.device
-    read, end_of_text = tokens_of(request, network.dims)
+    read, end_of_text = alignment_tokens(request, network.dims)
     start = len(read) - len(request.text_tokens) - 2
     tokens = torch.tensor(read, device=device)
     attention = AlignmentAttention(cache, encoded, torch.tensor([slot], device=device), len(read), heads)
@@ -39,20 +37,3 @@ def align(
     filtered = median_filter(((weights - mean) / std).cpu(), request.medfilt_width)
     matrix = filtered.mean(dim=0)[start:-1].contiguous()
     return Aligned(text_token_probs=chances.tolist(), tensor=spec_of(matrix)), matrix
-
-
-def tokens_of(request: Align, dims: ModelDimensions) -> tuple[list[int], int]:
-    """What is read to align a text, and the end of text; EngineRequestInvalid where the model cannot read it.
-
-    A GPU would be lost to a position or a token that is not there. Whisper itself fails on a text of so many tokens.
-    """
-    try:
-        tokenizer = model_tokenizer(dims, request.language, request.task)
-    except ValueError as error:
-        raise EngineRequestInvalid(reason=str(error)) from error
-    read = [*tokenizer.sot_sequence, tokenizer.no_timestamps, *request.text_tokens, tokenizer.eot]
-    if len(read) > dims.n_text_ctx:
-        raise EngineRequestInvalid(reason=f"{len(request.text_tokens)} tokens of text are too many for word times")
-    if not all(0 <= token < tokenizer.eot for token in request.text_tokens):
-        raise EngineRequestInvalid(reason="a token is no text")
-    return read, tokenizer.eot

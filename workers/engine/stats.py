@@ -1,10 +1,13 @@
-"""What the engine did in the last seconds."""
+"""What the engine did in the last ten seconds: its time by kind of work, and its rates."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+Work = Literal["encode", "prefill", "decode"]
 
 _WINDOW_SECONDS = 30.0
 _MEMORY_SECONDS = 10.0
@@ -12,30 +15,31 @@ _MEMORY_SECONDS = 10.0
 
 @dataclass
 class Meter:
-    """Time by kind of work, and what came of it, over the last ten seconds."""
+    """Collects times and replies, and forgets what is older than ten seconds."""
 
     started: float = field(default_factory=time.monotonic)
-    _spent: deque[tuple[float, str, float]] = field(default_factory=deque)
+    _spent: deque[tuple[float, Work, float]] = field(default_factory=deque)
     _answered: deque[tuple[float, int]] = field(default_factory=deque)
 
-    def spent(self, kind: str, seconds: float) -> None:
+    def spent(self, kind: Work, seconds: float) -> None:
+        """Note the time that a step took."""
         self._spent.append((time.monotonic(), kind, seconds))
 
     def answered(self, tokens: int) -> None:
-        """A window is decoded."""
+        """Note that a window is decoded, to this many tokens."""
         self._answered.append((time.monotonic(), tokens))
 
     def shares(self) -> dict[str, float]:
-        """Share of the time by kind of work; the rest is idle."""
+        """Return the share of the time, 0 to 1, by kind of work, and `idle`, the rest."""
         span = self._forget_old()
-        totals = dict.fromkeys(("encode", "prefill", "decode"), 0.0)
+        totals: dict[str, float] = dict.fromkeys(get_args(Work), 0.0)
         for _, kind, seconds in self._spent:
             totals[kind] += seconds
         shares = {kind: min(seconds / span, 1.0) for kind, seconds in totals.items()}
         return {**shares, "idle": max(0.0, 1.0 - sum(shares.values()))}
 
     def rates(self) -> tuple[float, float, float]:
-        """Windows a second, times realtime, tokens a second."""
+        """Return windows per second, times realtime, and tokens per second."""
         span = self._forget_old()
         windows = len(self._answered) / span
         return windows, windows * _WINDOW_SECONDS, sum(tokens for _, tokens in self._answered) / span

@@ -25,6 +25,7 @@ from whisper.decoding import DecodingOptions
 from whisper.model import Whisper
 
 from benchmarks.gpu.engine import setup
+from whisper_fleet.shared.models import MODELS
 
 _PATIENCE_S = 120.0  # until the slowest process has its model
 _SPECIAL = 50257  # end of text of all multilingual models; start of transcript, English and transcribe follow
@@ -123,7 +124,7 @@ def stock_worker(
 def stock_decoder(name: str, device: str) -> Callable[[int], object]:
     """Decodes one window of noise with whisper's own model and rules, so many tokens."""
     with torch.device(device):
-        model = Whisper(setup.dims_of(name)).eval()
+        model = Whisper(MODELS[name]).eval()
         torch.nn.init.normal_(model.decoder.positional_embedding, std=0.01)
     mel = torch.randn(model.dims.n_mels, 2 * model.dims.n_audio_ctx, device=device, dtype=setup.dtype_of(device))
 
@@ -160,7 +161,7 @@ def transformers_model(name: str, device: str) -> Any:
     from transformers import WhisperConfig, WhisperForConditionalGeneration, logging
 
     logging.set_verbosity_error()
-    d = setup.dims_of(name)
+    d = MODELS[name]
     config = WhisperConfig(
         vocab_size=d.n_vocab,
         num_mel_bins=d.n_mels,

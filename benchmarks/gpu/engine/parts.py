@@ -5,17 +5,18 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
-from unittest import mock
 
 import torch
 from torch.profiler import ProfilerActivity
 from torch.profiler import profile as torch_profile
 
 from benchmarks.gpu.engine import setup
-from whisper_fleet.shared.models import CrossAttention
-from whisper_fleet.workers.engine.cuda import path
-from whisper_fleet.workers.engine.loaded_model import ENCODE_BATCH, LoadedModel
+from whisper_fleet.shared.models import MODELS, CrossAttention
+from whisper_fleet.workers.engine.batch.policy import policy_of
+from whisper_fleet.workers.engine.loaded_model import LoadedModel
+from whisper_fleet.workers.engine.plain_path import PlainPath
 from whisper_fleet.workers.engine.sampling.row_state import IntColumn
 
 _LONGEST_NAME = 90  # characters of a kernel that tell it from others
@@ -23,48 +24,51 @@ _LONGEST_NAME = 90  # characters of a kernel that tell it from others
 
 @torch.inference_mode()
 def encode_and_step(loaded: LoadedModel, rows: int) -> tuple[float, float | None]:
-    """Milliseconds a window of an encoder batch with what it keeps, and of a decode step of `rows` rows."""
-    batch = min(rows, ENCODE_BATCH[loaded.runner.device.type])
+    """Milliseconds per window of an encoder batch with what it keeps, and of a decode step of `rows` rows."""
+    batch = min(rows, loaded.policy.encode_width)
     encode = median(encoding(loaded, batch)) / batch
     step = stepping(loaded, rows)
     if step is None:
         return round(encode, 3), None
     with loaded.runner.stream:
         took = median(step, repeats=20)
-    loaded.runner.state.active.zero_()
+    loaded.runner.model.state.active.zero_()
     return round(encode, 3), round(took, 3)
 
 
+def fused_path(loaded: LoadedModel) -> Any:
+    """The path of fused kernels and graphs; None where the model runs in torch's own operations."""
+    return None if isinstance(loaded.runner.path, PlainPath) else loaded.runner.path
+
+
 def encoding(loaded: LoadedModel, windows: int) -> Callable[[], object]:
-    """Encodes so many windows into the first slots."""
-    runner, mels = loaded.runner, setup.noise(loaded.checkpoint.dims, windows)
-    if runner._fast is None:
-        together = torch.stack(mels).to(runner.device, setup.dtype_of(runner.device.type))
-        return lambda: runner.network.encode(together)
-    ready = runner._fast
-    return lambda: ready.encode(mels, list(range(windows)), torch.float16)
+    """Encodes this many windows into the first slots."""
+    path, mels = fused_path(loaded), setup.noise(loaded.checkpoint.dims, windows)
+    if path is not None:
+        return lambda: path.encode(mels, list(range(windows)))
+    weights, device = loaded.runner.model.weights, loaded.runner.model.device
+    together = torch.stack(mels).to(device, weights.dtype)
+    return lambda: loaded.runner.path.network.encode(together)
 
 
 def encoding_alone(loaded: LoadedModel, windows: int) -> Callable[[], object]:
     """As `encoding`, without the copies from the host, which the engine hides behind decode steps."""
-    ready = loaded.runner._fast
-    if ready is None:
-        return encoding(loaded, windows)
-    return lambda: ready._encoder_graphs.run(("encoder", windows, False), lambda: ready._encode(windows))
+    path = fused_path(loaded)
+    return encoding(loaded, windows) if path is None else lambda: path.encode_again(windows)
 
 
 def stepping(loaded: LoadedModel, rows: int) -> Callable[[], object] | None:
     """One decode step of so many rows in the middle of a window's text; None without graphs."""
-    ready = loaded.runner._fast
-    if ready is None:
+    path = fused_path(loaded)
+    if path is None:
         return None
     live(loaded, rows)
-    return lambda: ready.step(rows, False)
+    return lambda: path.step_rows(rows, draw=False)
 
 
 def live(loaded: LoadedModel, rows: int) -> None:
     """Rows in the middle of a window's text."""
-    state = loaded.runner.state
+    state = loaded.runner.model.state
     numbers = torch.arange(rows, device=state.active.device, dtype=torch.int32)
     state.ints[:rows, IntColumn.POSITION] = 50
     state.ints[:rows, IntColumn.COUNT] = 47
@@ -78,17 +82,17 @@ def live(loaded: LoadedModel, rows: int) -> None:
 @torch.inference_mode()
 def encoder_sweep(name: str, form: CrossAttention, sizes: list[int], device: str) -> Iterator[tuple[int, float]]:
     """Milliseconds a window for each size of an encoder batch, captured as the engine captures its own."""
-    with mock.patch.object(path, "ENCODE_BUCKETS", tuple(sorted(sizes))):
-        loaded = setup.load(setup.random_checkpoint(name, device), max(sizes), device=device, form=form)
-        for windows in sizes:
-            encoding(loaded, windows)()
-            yield windows, round(median(encoding_alone(loaded, windows)) / windows, 3)
-        setup.unload(loaded)
+    policy = replace(policy_of(device), encode_buckets=tuple(sorted(sizes)))
+    loaded = setup.load(setup.random_checkpoint(name, device), max(sizes), device=device, form=form, policy=policy)
+    for windows in sizes:
+        encoding(loaded, windows)()
+        yield windows, round(median(encoding_alone(loaded, windows)) / windows, 3)
+    setup.unload(loaded)
 
 
 def encoder_flops(name: str) -> float:
     """Multiplications and additions of one window's encoder, without keys and values for the decoder."""
-    d = setup.dims_of(name)
+    d = MODELS[name]
     frames, a = d.n_audio_ctx, d.n_audio_state
     layer = 2 * frames * 12 * a * a + 4 * frames * frames * a
     return float(d.n_audio_layer * layer + 2 * 2 * frames * 3 * d.n_mels * a + 2 * frames * 3 * a * a)
@@ -97,14 +101,14 @@ def encoder_flops(name: str) -> float:
 @torch.inference_mode()
 def profile(loaded: LoadedModel, rows: int) -> Iterator[tuple[str, list[tuple[object, ...]]]]:
     """The top kernels of an encoder batch and of one decode step: microseconds, calls, name."""
-    device = loaded.runner.device.type
-    windows = min(rows, ENCODE_BATCH[device])
+    device = loaded.runner.model.device.type
+    windows = min(rows, loaded.policy.encode_width)
     yield f"encoding {windows} windows", top_kernels(encoding(loaded, windows), device)
     step = stepping(loaded, rows)
     if step is not None:
         with loaded.runner.stream:
             kernels = top_kernels(step, device)
-        loaded.runner.state.active.zero_()
+        loaded.runner.model.state.active.zero_()
         yield "one decode step", kernels
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import gc
+import itertools
 import json
 import sys
 import time
-import zlib
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
@@ -15,15 +15,14 @@ from typing import Any, get_args
 
 import torch
 from torch import Tensor
-from whisper.model import ModelDimensions
 
 from benchmarks.support.random_weights import random_weights
-from whisper_fleet.shared.models import MODELS, CrossAttention
-from whisper_fleet.workers.engine.batch.batcher import Batcher
-from whisper_fleet.workers.engine.batch.decode_plan import plan_decode
-from whisper_fleet.workers.engine.batch.window import Session, Window
-from whisper_fleet.workers.engine.loaded_model import ENCODE_BATCH, ENCODE_PATIENCE, LoadedModel
+from whisper_fleet.shared.models import MODELS, CrossAttention, ModelDims
+from whisper_fleet.workers.engine.batch.policy import BatchPolicy, policy_of
+from whisper_fleet.workers.engine.batch.window import Window
+from whisper_fleet.workers.engine.loaded_model import LoadedModel
 from whisper_fleet.workers.engine.model.checkpoint import Checkpoint, alignment_heads
+from whisper_fleet.workers.engine.requests import plan_decode
 from whisper_fleet.workers.engine.runner import Runner
 from whisper_fleet.workers.engine.stats import Meter
 from whisper_fleet.workers.link.decode_options import options_of
@@ -31,6 +30,7 @@ from whisper_fleet.workers.link.protocol import Decode
 
 FORMS: tuple[CrossAttention, ...] = get_args(CrossAttention)
 SECONDS_A_WINDOW = 30
+_numbers = itertools.count()
 
 
 def parser_of(doc: str | None) -> argparse.ArgumentParser:
@@ -69,14 +69,9 @@ def table(head: tuple[str, ...], rows: list[tuple[object, ...]]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip(), flush=True)
 
 
-def dims_of(name: str) -> ModelDimensions:
-    """The dimensions of an official model."""
-    return ModelDimensions(**vars(MODELS[name]))
-
-
 def random_checkpoint(name: str, device: str = "cuda") -> Checkpoint:
     """A model of the official size whose weights mean nothing."""
-    dims = dims_of(name)
+    dims = MODELS[name]
     return Checkpoint(
         name=name, dims=dims, weights=random_weights(dims, device), alignment_heads=alignment_heads(name, dims)
     )
@@ -88,20 +83,20 @@ def load(
     *,
     device: str = "cuda",
     form: CrossAttention = "auto",
-    reproducible: bool = False,
+    policy: BatchPolicy | None = None,
 ) -> LoadedModel:
-    """The model as the engine holds it, with memory for so many slots."""
+    """The model as the engine holds it, with memory for this many slots."""
     where = torch.device("cuda", 0) if device == "cuda" else torch.device("cpu")
-    runner = Runner(checkpoint, dtype_of(device), where, reproducible=reproducible, cross_attention=form)
-    batch = Batcher(slots=1, encode_batch=ENCODE_BATCH[device], encode_patience=ENCODE_PATIENCE[device])
-    loaded = LoadedModel(checkpoint.name, checkpoint, runner, batch, Meter())
-    loaded.resize(slots)
+    policy = policy or policy_of(device)
+    runner = Runner(checkpoint, dtype_of(device), where, policy, cross_attention=form)
+    loaded = LoadedModel.create(checkpoint.name, checkpoint, runner, policy, Meter(), make_room=lambda: False)
+    loaded.capacity.resize(slots)
     return loaded
 
 
 def unload(loaded: LoadedModel) -> None:
     """Give the model's memory back."""
-    on_gpu = loaded.runner.device.type == "cuda"
+    on_gpu = loaded.runner.model.device.type == "cuda"
     loaded.runner.release()
     gc.collect()
     if on_gpu:
@@ -113,36 +108,33 @@ def request(loaded: LoadedModel, mel: Tensor, **options: Any) -> Window:
     """A decode request of a session of its own, as it arrives from the border."""
     asked = Decode(**{"task": "transcribe", "temperature": 0.0, "suppress_blank": True, "without_timestamps": False,
                       "language": "en", "suppress_tokens": "-1", "max_initial_timestamp": 1.0, **options})  # fmt: skip
-    session = Session(number=zlib.crc32(str(time.perf_counter_ns()).encode()))
-    session.fingerprint = 1
+    session = loaded.batch.open_session(next(_numbers))
     plan = plan_decode(options_of(asked), loaded.checkpoint.dims)
-    window = Window(session=session, request=asked, future=Future(), mel=mel, plan=plan)
-    session.window = window
-    loaded.batch.add(window)
+    window = Window(session=session, request=asked, future=Future(), audio=mel, fingerprint=1, plan=plan)
+    loaded.admit(window)
     return window
 
 
 def forced(loaded: LoadedModel, tokens: int) -> dict[str, Any]:
     """Options of a request that samples exactly so many tokens."""
-    return {"sample_len": tokens, "suppress_tokens": [-1, loaded.runner.vocabulary.end_of_text]}
+    return {"sample_len": tokens, "suppress_tokens": [-1, loaded.runner.model.vocabulary.end_of_text]}
 
 
 def run(loaded: LoadedModel, windows: list[Window]) -> float:
     """Step until all windows are answered; the seconds it took. A session leaves with its answer."""
     for window in windows:
-        window.future.add_done_callback(partial(_close, window.session))
-    wait(loaded.runner.device.type)
+        window.future.add_done_callback(partial(_forget, loaded, window.session.number))
+    wait(loaded.runner.model.device.type)
     started = time.perf_counter()
     with torch.inference_mode():
         while loaded.step():
-            for session in [one for one in loaded.batch._idle.values() if one.closed]:
-                loaded.batch.drop(session)
-    wait(loaded.runner.device.type)
+            pass
+    wait(loaded.runner.model.device.type)
     return time.perf_counter() - started
 
 
-def _close(session: Session, _: object) -> None:
-    session.closed = True
+def _forget(loaded: LoadedModel, session: int, _: object) -> None:
+    loaded.forget(session)
 
 
 def wait(device: str) -> None:
@@ -151,7 +143,7 @@ def wait(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def noise(dims: ModelDimensions, windows: int) -> list[Tensor]:
+def noise(dims: ModelDims, windows: int) -> list[Tensor]:
     """Mel spectrograms of nothing in particular."""
     generator = torch.Generator().manual_seed(0)
     few = [torch.randn(dims.n_mels, 2 * dims.n_audio_ctx, generator=generator).half() for _ in range(8)]

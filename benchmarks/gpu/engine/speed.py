@@ -18,6 +18,7 @@ import torch
 from benchmarks.gpu.engine import parts, setup
 from whisper_fleet.shared.memory import ELEMENT_BYTES, form_of, memory_of
 from whisper_fleet.shared.models import MODELS, CrossAttention
+from whisper_fleet.workers.engine.batch.policy import policy_of
 from whisper_fleet.workers.engine.loaded_model import LoadedModel
 
 _WAVES = 2  # of windows that are measured, after one that warms up
@@ -69,11 +70,12 @@ def speeds(item: str, form: CrossAttention, arguments: argparse.Namespace) -> An
     before = setup.device_bytes(device)
     started = time.perf_counter()
     checkpoint = setup.random_checkpoint(name, device)
-    loaded = setup.load(checkpoint, 1, device=device, form=form, reproducible=arguments.reproducible)
+    policy = policy_of(device, reproducible=arguments.reproducible)
+    loaded = setup.load(checkpoint, 1, device=device, form=form, policy=policy)
     checkpoint.weights.clear()
     loading = time.perf_counter() - started
     for count in sorted(numbers(rows)):
-        loaded.resize(count)
+        loaded.capacity.resize(count)
         yield {
             "model": name,
             "rows": count,
@@ -94,7 +96,7 @@ def speed(loaded: LoadedModel, rows: int, tokens: int) -> dict[str, Any]:
     first = setup.run(loaded, [setup.request(loaded, mels[0], **options)])
     setup.run(loaded, [setup.request(loaded, mel, **options) for mel in mels])
     seconds = setup.run(loaded, [setup.request(loaded, mel, **options) for _ in range(_WAVES) for mel in mels])
-    if loaded.runner.device.type == "cuda":
+    if loaded.runner.model.device.type == "cuda":
         torch.cuda.empty_cache()
     encode, step = parts.encode_and_step(loaded, rows)
     return {

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import wave
+from dataclasses import replace
 from pathlib import Path
 
 import torch
-from whisper.model import ModelDimensions
 
 from benchmarks.support.random_weights import random_weights
 from whisper_fleet.shared.models import MODELS
@@ -15,12 +15,14 @@ from whisper_fleet.shared.models import MODELS
 _SPEECH = Path(__file__).parents[3] / "whisper_fleet" / "samples"
 _RATE = 16_000
 #: For the rehearsal: as small as a Whisper can be.
-_STUB = ModelDimensions(80, 1500, 64, 1, 2, 51865, 448, 64, 1, 2)
+_STUB = replace(
+    MODELS["tiny"], n_audio_state=64, n_audio_head=1, n_audio_layer=2, n_text_state=64, n_text_head=1, n_text_layer=2
+)
 
 
 def save_random_checkpoint(shape: str, path: Path, device: str) -> None:
     """A checkpoint in float16 of an official model's shape, or of `stub`, whose weights mean nothing."""
-    dims = _STUB if shape == "stub" else ModelDimensions(**vars(MODELS[shape]))
+    dims = _STUB if shape == "stub" else MODELS[shape]
     weights = {name: value.cpu() for name, value in random_weights(dims, device).items()}
     torch.save({"dims": vars(dims), "model_state_dict": weights}, path)
 

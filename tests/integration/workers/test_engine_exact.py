@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from whisper.decoding import DecodingOptions
 
 from whisper_fleet.shared.models import CrossAttention
-from whisper_fleet.workers.engine.engine import Engine, Options
+from whisper_fleet.workers.engine.engine import Engine
 from whisper_fleet.workers.engine.model.checkpoint import alignment_heads
+from whisper_fleet.workers.engine.options import Options
 from whisper_fleet.workers.link.client import EngineClient
 from whisper_fleet.workers.link.server import Server
 from whisper_fleet.workers.whisper import proxy

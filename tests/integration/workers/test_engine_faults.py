@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,14 @@ import torch
 from tests.support.in_process_engine import END_OF_TEXT, TINY, InProcessEngine, decoded, mel_of, random_model
 from tests.support.waiting import wait_until
 from whisper_fleet.shared.errors import EngineRequestInvalid
-from whisper_fleet.workers.engine import loaded_model
+from whisper_fleet.workers.engine import runner
+from whisper_fleet.workers.engine.batch.policy import CPU_POLICY
 from whisper_fleet.workers.engine.runner import Runner
 from whisper_fleet.workers.link.protocol import Align, Decode, DetectLanguage, Open
 
 pytestmark = pytest.mark.integration
+
+FOUR_AT_ONCE = replace(CPU_POLICY, encode_width=4)
 
 
 def alignment(*text_tokens: int) -> Align:
@@ -60,10 +64,9 @@ def test_an_alignment_that_fails_leaves_those_beside_it_their_answers(
             raise RuntimeError("the test says so")
         return aligned(*arguments)
 
-    aligned = vars(loaded_model)["align"]
-    monkeypatch.setattr(loaded_model, "align", align)
-    monkeypatch.setitem(loaded_model.ENCODE_BATCH, "cpu", 4)
-    with InProcessEngine(tiny_model, slots=4) as engine:
+    aligned = vars(runner)["align"]
+    monkeypatch.setattr(runner, "align", align)
+    with InProcessEngine(tiny_model, slots=4, policy=FOUR_AT_ONCE) as engine:
         sessions = [engine.open() for _ in range(3)]
         for session in sessions:
             decoded(engine.decode(session, session, sample_len=4))
@@ -83,8 +86,7 @@ def test_a_prompt_that_fails_leaves_languages_their_answers(tiny_model: Path, mo
     def fail(*_: Any) -> None:
         raise RuntimeError("the test says so")
 
-    monkeypatch.setitem(loaded_model.ENCODE_BATCH, "cpu", 4)
-    with InProcessEngine(tiny_model, slots=4) as engine:
+    with InProcessEngine(tiny_model, slots=4, policy=FOUR_AT_ONCE) as engine:
         sessions = [engine.open() for _ in range(2)]
 
         def ask() -> Any:
@@ -128,7 +130,7 @@ def test_a_session_opens_one_model_only(tiny_model: Path, tmp_path: Path) -> Non
             engine.engine.submit(session, Open(model=str(other), precision="float32"), None).result(60)
         engine.engine.forget(session)
         assert engine.stats().models == (f"{tiny_model}/float32",)
-        assert not any(model.sessions for model in engine.engine._models.values())
+        assert not any(model.batch.sessions for model in engine.engine._models)
 
 
 def test_fewer_candidates_than_one_are_refused(tiny_model: Path) -> None:

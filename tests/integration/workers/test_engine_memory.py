@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 
 from tests.support.in_process_engine import TINY, InProcessEngine, decoded, random_model
 from whisper_fleet.shared.errors import EngineOutOfMemory
-from whisper_fleet.workers.engine import loaded_model
+from whisper_fleet.workers.engine.batch.policy import CPU_POLICY
 from whisper_fleet.workers.engine.cache import virtual_memory
 from whisper_fleet.workers.engine.runner import Runner
 
@@ -55,11 +56,10 @@ def test_rows_beyond_memory_wait_and_run_again(
 def test_encodings_and_prompts_run_narrower(
     step: str, tiny_model: Path, undisturbed: list[list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(loaded_model.ENCODE_BATCH, "cpu", 4)
-    monkeypatch.setitem(loaded_model.ENCODE_PATIENCE, "cpu", 6)
+    policy = replace(CPU_POLICY, encode_width=4, encode_patience=6)
     method, times = failing(getattr(Runner, step), lambda _, windows: len(windows) > 1)
     monkeypatch.setattr(Runner, step, method)
-    with InProcessEngine(tiny_model, slots=8) as engine:
+    with InProcessEngine(tiny_model, slots=8, policy=policy) as engine:
         assert [one.tokens for one in engine.decode_all(SEEDS)] == undisturbed
     assert times
 

@@ -17,7 +17,8 @@ from tests.support.in_process_engine import served
 from tests.support.stub_pool import StubPool
 from tests.support.waiting import wait_until
 from whisper_fleet.shared.settings import Settings
-from whisper_fleet.workers.engine.engine import Engine, Options
+from whisper_fleet.workers.engine.engine import Engine
+from whisper_fleet.workers.engine.options import Options
 from whisper_fleet.workers.node.engine_command import engine_socket
 from whisper_fleet.workers.node.engine_process import EngineProcess
 from whisper_fleet.workers.node.node import Node

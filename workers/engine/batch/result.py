@@ -1,16 +1,14 @@
-"""A window whose rows are in the batch, from its first sampled token to its result."""
+"""The windows whose rows are in the batch, and the best of the sequences that they sampled."""
 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
-
-from whisper.utils import compression_ratio
 
 from whisper_fleet.workers.engine.batch.beam import BeamSearch, rank
 from whisper_fleet.workers.engine.batch.decode_plan import DecodePlan
 from whisper_fleet.workers.engine.batch.window import Window
-from whisper_fleet.workers.link.protocol import Decoded
 
 
 @dataclass(eq=False)
@@ -19,35 +17,52 @@ class Decoding:
 
     window: Window
     plan: DecodePlan
-    mask: int
+    mask: int  # number of its static logit mask
     joined: int  # number of the first decode step that moves its rows
     beam: BeamSearch | None = None
 
 
-def result_of(decoding: Decoding, fetched: dict[int, tuple[list[int], float, float]]) -> Decoded:
-    """The best of the window's sequences, from what its rows held at the end: tokens, log-probability, silence."""
-    plan, window = decoding.plan, decoding.window
-    found = [fetched[row] for row in window.rows]
+@dataclass(frozen=True, kw_only=True)
+class SampledRow:
+    """What a row held at its end."""
+
+    tokens: list[int]
+    sum_logprob: float
+    no_speech_prob: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class BestSequence:
+    """The sequence that a window is decoded to."""
+
+    tokens: list[int]  # without the end of text
+    avg_logprob: float
+    no_speech_prob: float
+
+
+def best_sequence(decoding: Decoding, sampled: Mapping[int, SampledRow]) -> BestSequence:
+    """Return the best of a window's sequences, as whisper ranks them; `sampled` holds its rows."""
+    plan = decoding.plan
+    rows = [sampled[row] for row in decoding.window.rows]
     if decoding.beam is not None:
         candidates, logprobs = decoding.beam.candidates()
     else:
-        end = plan.tokenizer.eot
-        candidates = [tokens[: tokens.index(end)] if end in tokens else tokens for tokens, _, _ in found]
-        logprobs = [logprob for _, logprob, _ in found]
-    best = rank(candidates, logprobs, plan.options.length_penalty)
-    text = plan.tokenizer.decode(candidates[best]).strip()
-    return Decoded(
-        language=plan.language or "en",
-        tokens=candidates[best],
-        text=text,
-        avg_logprob=logprobs[best] / (len(candidates[best]) + 1),
-        no_speech_prob=found[0][2],
-        temperature=plan.options.temperature,
-        compression_ratio=compression_ratio(text),
-    )
+        candidates = [_before_end(row.tokens, plan.end_of_text) for row in rows]
+        logprobs = [row.sum_logprob for row in rows]
+    best = rank(candidates, logprobs, plan.length_penalty)
+    tokens = candidates[best]
+    average = logprobs[best] / (len(tokens) + 1)
+    return BestSequence(tokens=tokens, avg_logprob=average, no_speech_prob=rows[0].no_speech_prob)
 
 
 def seed_of(fingerprint: int, plan: DecodePlan, member: int) -> int:
-    """The same for the same audio, prompt, temperature and member of the group, whatever else is running."""
-    drawn_from = (fingerprint, plan.initial_tokens, plan.options.temperature, member)
+    """Return the seed of a row's random stream, 0 to 2^31 - 1.
+
+    It depends on the audio, the prompt, the temperature and the row's place in its group, not on other windows.
+    """
+    drawn_from = (fingerprint, plan.initial_tokens, plan.temperature, member)
     return zlib.crc32(repr(drawn_from).encode()) & 0x7FFFFFFF
+
+
+def _before_end(tokens: list[int], end_of_text: int) -> list[int]:
+    return tokens[: tokens.index(end_of_text)] if end_of_text in tokens else tokens

@@ -1,47 +1,54 @@
-"""Numbers to give out: rows of the batch, slots of the cache. Always the lowest free ones, so that few graphs fit."""
+"""Numbers to give out, rows or slots. The lowest free ones come first, so that the smallest graphs fit."""
 
 from __future__ import annotations
 
 import heapq
+from collections.abc import Sequence
 
 
 class RowPool:
-    """Hands out the numbers below `limit`; the limit may move while numbers are out."""
+    """Gives out the numbers below a limit, which may change while numbers are out."""
 
     def __init__(self, limit: int) -> None:
-        self.limit = limit
+        self._limit = limit
         self._taken: set[int] = set()
         self._free: list[int] = list(range(limit))
 
     @property
+    def limit(self) -> int:
+        """How many numbers there are to give out."""
+        return self._limit
+
+    @property
     def free(self) -> int:
         """How many numbers can be taken now."""
-        return self.limit - sum(1 for number in self._taken if number < self.limit)
+        return self._limit - sum(1 for number in self._taken if number < self._limit)
 
     @property
     def extent(self) -> int:
-        """One more than the highest number that is out."""
-        return max(self._taken, default=-1) + 1
+        """How many numbers memory must be held for: those below the limit, and those that are still out."""
+        return max(self._limit, max(self._taken, default=-1) + 1)
 
     def take(self, count: int = 1) -> list[int] | None:
-        """So many numbers, or None when there are not enough."""
+        """Take the `count` lowest free numbers; None if there are fewer."""
         if self.free < count:
             return None
         numbers: list[int] = []
         while len(numbers) < count:
             number = heapq.heappop(self._free)
-            if number < self.limit:
+            if number < self._limit:
                 numbers.append(number)
         self._taken.update(numbers)
         return numbers
 
-    def give_back(self, numbers: list[int]) -> None:
+    def give_back(self, numbers: Sequence[int]) -> None:
+        """Return numbers that were taken."""
         self._taken.difference_update(numbers)
         for number in numbers:
-            if number < self.limit:
+            if number < self._limit:
                 heapq.heappush(self._free, number)
 
-    def move_limit(self, limit: int) -> None:
-        """From now on only numbers below `limit` are given out; those that are out stay valid."""
-        self.limit = limit
+    def set_limit(self, limit: int) -> None:
+        """Give out only numbers below `limit` from now on; those that are out stay valid."""
+        self._limit = limit
         self._free = sorted(set(range(limit)) - self._taken)

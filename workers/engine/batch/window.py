@@ -1,12 +1,11 @@
-"""The host's side of what is in flight: sessions, and the windows that they wait for."""
+"""The requests in flight: sessions, and the windows that they wait for. Only the batcher changes either."""
 
 from __future__ import annotations
 
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
-
-from torch import Tensor
+from typing import Any
 
 from whisper_fleet.workers.engine.batch.decode_plan import DecodePlan
 from whisper_fleet.workers.link.protocol import Align, Decode, DetectLanguage, Reply
@@ -24,32 +23,38 @@ class Stage(Enum):
 
 @dataclass(eq=False, kw_only=True)
 class Session:
-    """One running segment: it has at most one window in flight and keeps the last one's encoding."""
+    """One running segment: it has at most one window in flight and keeps the last window's encoding."""
 
     number: int
-    cache_slot: int | None = None  # where in the cache its last window's encoding is
-    encoded: bool = False  # whether that encoding is there
-    fingerprint: int = 0  # of the last window's mel: seeds the random streams
-    window: Window | None = None  # what it waits for
-    closed: bool = False
+    cache_slot: int | None = None  # of the cache; holds the last window's encoding, or will hold it
+    fingerprint: int = 0  # of the last window's audio
+    window: Window | None = None  # the one in flight
+
+    @property
+    def is_encoded(self) -> bool:
+        """Whether the cache holds the encoding of the session's last window."""
+        if self.window is not None:
+            return self.window.stage in (Stage.READY, Stage.DECODING)
+        return self.cache_slot is not None
 
 
 @dataclass(eq=False, kw_only=True)
 class Window:
-    """One request about 30 s of audio, from its arrival to its answer."""
+    """One request about 30 s of audio, from its arrival to its reply."""
 
     session: Session
     request: Decode | DetectLanguage | Align
-    future: Future[tuple[Reply, Tensor | None]]
-    mel: Tensor | None  # [n_mels, 3000] until it is encoded
+    future: Future[tuple[Reply, Any]]  # the reply and the tensor that goes with it
+    audio: Any = None  # what there is to encode, until its encoding begins; the batch never looks at it
+    fingerprint: int = 0  # of the audio: seeds the random streams
     plan: DecodePlan | None = None  # of a Decode
     stage: Stage = Stage.WAITING
-    rows: list[int] = field(default_factory=list)
-    waited: int = 0  # decode steps that it has watched go by
+    rows: tuple[int, ...] = ()
+    waited: int = 0  # times that an encode step was looked for while it was the first to be encoded
 
     @property
     def rows_wanted(self) -> int:
-        """Rows of the batch that its next step needs."""
+        """Rows of the batch that the next step needs: none to detect a language or to align."""
         return self.plan.rows if self.plan is not None and self.plan.language is not None else 0
 
     @property
@@ -59,4 +64,5 @@ class Window:
 
     @property
     def is_alignment(self) -> bool:
+        """Whether word times are asked for."""
         return isinstance(self.request, Align)

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from whisper.model import ModelDimensions
 
 from whisper_fleet.shared.errors import EngineOutOfMemory
 from whisper_fleet.shared.memory import audio_shape
-from whisper_fleet.shared.models import Form
+from whisper_fleet.shared.models import Form, ModelDims
 from whisper_fleet.workers.engine.cache.virtual_memory import reserve
-
-#: Slots, and rows, for which address space is reserved.
-MOST_ROWS = 512
 
 
 class KvCache:
@@ -20,15 +16,16 @@ class KvCache:
 
     The layout of `audio` depends on the form of cross-attention (see `cross_attention.py`); keys and values are stored
     as their projection returns them. `text` is [row, layer, 2, head, position, width], so that the past of a head is
-    contiguous. Only slots below `slots` and rows below `rows` may be used.
+    contiguous. Address space is reserved for `max_rows` slots and as many rows; only slots below `slots` and rows
+    below `rows` may be used.
     """
 
-    def __init__(self, dims: ModelDimensions, dtype: torch.dtype, device: torch.device, form: Form) -> None:
+    def __init__(self, dims: ModelDims, dtype: torch.dtype, device: torch.device, form: Form, max_rows: int) -> None:
         heads, width = dims.n_text_head, dims.n_text_state // dims.n_text_head
-        audio = (MOST_ROWS, *audio_shape(dims, form))
-        text = (MOST_ROWS, dims.n_text_layer, 2, heads, dims.n_text_ctx, width)
-        self.slot_bytes = _bytes(audio, dtype) // MOST_ROWS
-        self.row_bytes = _bytes(text, dtype) // MOST_ROWS
+        audio = (max_rows, *audio_shape(dims, form))
+        text = (max_rows, dims.n_text_layer, 2, heads, dims.n_text_ctx, width)
+        self.slot_bytes = _bytes(audio, dtype) // max_rows
+        self.row_bytes = _bytes(text, dtype) // max_rows
         self._audio_memory = reserve(_bytes(audio, dtype), device)
         self._text_memory = reserve(_bytes(text, dtype), device)
         self.form: Form = form

@@ -11,13 +11,6 @@ from torch import Tensor
 
 log = logging.getLogger(__name__)
 
-BUCKETS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
-
-
-def bucket_of(count: int, buckets: tuple[int, ...] = BUCKETS) -> int:
-    """The smallest of the buckets, by default of rows, that holds so many."""
-    return next(bucket for bucket in buckets if bucket >= count)
-
 
 class Graphs:
     """Captures work that takes its input from, and leaves its output in, tensors that stay where they are."""

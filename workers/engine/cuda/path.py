@@ -1,145 +1,139 @@
-"""The way through fused kernels and captured graphs, for GPUs that have both."""
+"""The path of fused kernels and captured graphs, for GPUs that have both."""
 
 from __future__ import annotations
 
-import functools
-import importlib.util
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
 
-from whisper_fleet.shared.memory import ENCODER_ROWS
-from whisper_fleet.shared.models import Form
-from whisper_fleet.workers.engine.cache.kv_cache import KvCache
-from whisper_fleet.workers.engine.cuda.graphs import Graphs, bucket_of
-from whisper_fleet.workers.engine.sampling.row_state import IntColumn, RowState
-from whisper_fleet.workers.engine.sampling.rules import Vocabulary
-
-if TYPE_CHECKING:
-    from whisper_fleet.workers.engine.cuda.audio import FusedAudio
-    from whisper_fleet.workers.engine.network.attention import PromptAttention
-    from whisper_fleet.workers.engine.network.network import Arithmetic, Network
-
-#: Windows that the encoder is captured for; the last is what may be encoded at once.
-ENCODE_BUCKETS = (1, 2, 4, 8, 12, ENCODER_ROWS)
-#: Tokens of a prompt without any text before it, padded.
-SHORTEST = 4
+from whisper_fleet.workers.engine.batch.policy import BatchPolicy
+from whisper_fleet.workers.engine.batch.result import Decoding
+from whisper_fleet.workers.engine.cuda.audio import FUSED_FORMS
+from whisper_fleet.workers.engine.cuda.graphs import Graphs
+from whisper_fleet.workers.engine.cuda.norm import FusedArithmetic
+from whisper_fleet.workers.engine.cuda.select import select
+from whisper_fleet.workers.engine.cuda.text import FusedPromptAttention, FusedStepAttention
+from whisper_fleet.workers.engine.device_model import DeviceModel
+from whisper_fleet.workers.engine.device_path import DevicePath, GroupLogits, is_drawing
+from whisper_fleet.workers.engine.network.attention import PromptAttention
+from whisper_fleet.workers.engine.network.network import Network
+from whisper_fleet.workers.engine.sampling.active_rows import DeviceActiveRows
+from whisper_fleet.workers.engine.sampling.row_state import IntColumn
 
 
-def capability(device: torch.device) -> tuple[int, int] | None:
-    """A GPU's compute capability; None for what no kernel of ours serves: a CPU, or without Triton."""
-    if device.type != "cuda" or not _has_triton():
-        return None
-    return torch.cuda.get_device_capability(device)
+class FusedPath(DevicePath):
+    """Decode steps of rows 0..n as one graph each; rows that are not active pass through untouched.
 
+    The graphs read their input from tensors that stay where they are: the rows' state, and those made here.
+    """
 
-@functools.cache
-def _has_triton() -> bool:
-    """Looked up once: the engine's statistics ask at every heartbeat."""
-    return importlib.util.find_spec("triton") is not None
-
-
-def fast_path(device: torch.device, cache: KvCache, state: RowState, vocabulary: Vocabulary) -> FusedPath | None:
-    """The fast path, or None on a CPU, before Ampere (Triton no longer serves Turing) and without Triton."""
-    found = capability(device)
-    return None if found is None or found < (8, 0) else FusedPath(cache, state, vocabulary)
-
-
-class FusedPath:
-    """Decode steps of rows 0..n as one graph each; rows that are not active pass through untouched."""
-
-    def __init__(self, cache: KvCache, state: RowState, vocabulary: Vocabulary) -> None:
-        # imported here: a machine without Triton never gets this far
-        from whisper_fleet.workers.engine.cuda import audio, norm, select, text
-
-        self._kernels, self._select, self._forms = text, select, audio.FUSED_FORMS
-        self._cache, self._state, self._vocabulary = cache, state, vocabulary
-        self._numbers = torch.arange(state.active.shape[0], device=state.active.device)
+    def __init__(self, model: DeviceModel, policy: BatchPolicy) -> None:
+        self._fused_audio = FUSED_FORMS[model.cache.form](model.weights, model.cache)
+        network = Network(model.weights, FusedArithmetic())
+        super().__init__(model, policy, network, self._fused_audio, DeviceActiveRows(model.state))
+        device, windows = model.device, policy.encode_buckets[-1]
+        self._numbers = torch.arange(policy.max_rows, device=device)
         #: Two pools: the encoder and the decode steps run at the same time.
         self._graphs, self._encoder_graphs = Graphs(), Graphs()
         #: Decode steps go before the encoder's wide kernels wherever both wait for a multiprocessor.
-        self.stream = torch.cuda.Stream(priority=-1)
+        self._step_stream = torch.cuda.Stream(priority=-1)
         self._encode_stream = torch.cuda.Stream()
+        self._encoded: torch.cuda.Event | None = None  # of the encoding that is under way
         self._mel: Tensor | None = None  # what the encoder's graphs read, made with the first window
-        self._prompts = torch.zeros(ENCODE_BUCKETS[-1], 2 + SHORTEST, dtype=torch.long, device=state.active.device)
-        self._slots = torch.zeros(ENCODE_BUCKETS[-1], dtype=torch.long, device=state.active.device)
-        self._attached: tuple[Network, FusedAudio] | None = None
-        self.arithmetic: Arithmetic = norm.FusedArithmetic()
+        self._slots = torch.zeros(windows, dtype=torch.long, device=device)
+        #: What the prompts' graphs read: slot, lead and tokens of each window.
+        self._prompts = torch.zeros(windows, 2 + policy.shortest_prompt, dtype=torch.long, device=device)
 
-    def attach(self, network: Network, form: Form) -> FusedAudio:
-        """The network whose steps are run; returns its encoded audio in this form."""
-        encoded = self._forms[form](network.weights, self._cache)
-        self._attached = (network, encoded)
-        return encoded
+    @property
+    def stream(self) -> AbstractContextManager[object]:
+        """The stream of decode steps and prompts."""
+        return torch.cuda.stream(self._step_stream)
 
-    def prompt_attention(self, slots: Tensor, length: int, rows: Tensor | None) -> PromptAttention:
-        """For a prompt of a few tokens: as PromptAttention, but nothing is gathered."""
-        _, encoded = self._network_and_audio()
-        return self._kernels.FusedPromptAttention(self._cache, encoded, slots, length, rows)
-
-    def step(self, rows: int, draw: bool) -> Tensor:
-        """One token for all active rows below `rows`; the logits by row, for beams."""
-        bucket = bucket_of(rows)
-        return self._graphs.run(("decode", bucket, draw), lambda: self._step(bucket, draw))
-
-    def encode(self, mels: list[Tensor], slots: list[int], dtype: torch.dtype) -> torch.cuda.Event:
-        """Begin to encode windows into their slots, beside the decode steps; the event says when it is done.
-
-        The one before must be done. An incomplete bucket is filled with the last window again.
-        """
-        bucket = bucket_of(len(mels), ENCODE_BUCKETS)
+    def encode(self, mels: list[Tensor], slots: list[int]) -> None:
+        """Begin to encode windows beside the decode steps. An incomplete bucket is filled with the last window."""
+        self.finish_encoding(wait=True)
+        bucket = self._policy.encode_bucket(len(mels))
         missing = bucket - len(mels)
         if self._mel is None:
-            shape = (ENCODE_BUCKETS[-1], *mels[0].shape)
-            self._mel = torch.empty(shape, dtype=dtype, device=self._slots.device)
+            shape = (self._policy.encode_buckets[-1], *mels[0].shape)
+            self._mel = torch.empty(shape, dtype=self._model.weights.dtype, device=self._model.device)
         self._encode_stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._encode_stream):
-            for at, mel in enumerate(mels + mels[-1:] * missing):
-                self._mel[at].copy_(mel, non_blocking=True)
-            self._slots[:bucket] = self._state.upload(slots + slots[-1:] * missing, torch.long)
-            self._encoder_graphs.run(("encoder", bucket, False), lambda: self._encode(bucket))
-            done = torch.cuda.Event()
-            done.record()
-        return done
+            for place, mel in enumerate(mels + mels[-1:] * missing):
+                self._mel[place].copy_(mel, non_blocking=True)
+            self._slots[:bucket] = self._model.state.upload(slots + slots[-1:] * missing, torch.long)
+            self.encode_again(bucket)
+            encoded = torch.cuda.Event()
+            encoded.record()
+        self._encoded = encoded
 
-    def prompt(self, tokens: list[list[int]], slots: list[int], leads: list[int]) -> Tensor:
-        """Hidden states of prompts of SHORTEST tokens; an incomplete bucket is filled with the last one again."""
-        bucket = bucket_of(len(tokens), ENCODE_BUCKETS)
-        missing = bucket - len(tokens)
-        lines = [[slot, lead, *line] for slot, lead, line in zip(slots, leads, tokens, strict=True)]
-        self._prompts[:bucket] = self._state.upload(lines + lines[-1:] * missing, torch.long)
-        return self._graphs.run(("prompt", bucket, False), lambda: self._prompt(bucket))
+    def finish_encoding(self, *, wait: bool) -> bool:
+        """Return whether the windows given to `encode` are encoded by now; `wait` for them."""
+        if self._encoded is not None:
+            if not wait and not self._encoded.query():
+                return False
+            self._encoded.synchronize()
+            self._encoded = None
+        return True
 
-    def _prompt(self, windows: int) -> Tensor:
-        network, _ = self._network_and_audio()
-        slots, leads, tokens = self._prompts[:windows].split((1, 1, SHORTEST), dim=1)
-        attention = self.prompt_attention(slots[:, 0].contiguous(), SHORTEST, leads[:, 0])
-        positions = self._numbers[:SHORTEST].repeat(windows)
-        return network.decode(tokens.flatten(), positions, attention)
+    def encode_again(self, windows: int) -> None:
+        """Encode what `encode` brought to the device last, a bucket of windows; for benchmarks, too."""
+        self._encoder_graphs.run(("encoder", windows, False), lambda: self._encode(windows))
+
+    def prompt(self, prompts: list[list[int]], slots: list[int], leads: list[int]) -> Tensor:
+        """Read the shortest prompts as a graph, whose bucket is filled with the last of them, and others plainly."""
+        length = self._policy.shortest_prompt
+        if max(map(len, prompts)) > length:
+            return super().prompt(prompts, slots, leads)
+        bucket = self._policy.encode_bucket(len(prompts))
+        padded = self._padded(prompts, length)
+        lines = [[slot, lead, *tokens] for slot, lead, tokens in zip(slots, leads, padded, strict=True)]
+        lines += lines[-1:] * (bucket - len(prompts))
+        self._prompts[:bucket] = self._model.state.upload(lines, torch.long)
+        hidden = self._graphs.run(("prompt", bucket, False), lambda: self._prompt(bucket))
+        return hidden[: length * len(prompts)]
+
+    def step(self, live: list[Decoding]) -> tuple[GroupLogits]:
+        """Compute all rows up to the highest live one; active ones move, whatever the host takes for live."""
+        top = max(max(decoding.window.rows) for decoding in live) + 1  # not by slots: their number changes
+        return (GroupLogits(live, self.step_rows(top, draw=is_drawing(live)), None),)
+
+    def step_rows(self, rows: int, *, draw: bool) -> Tensor:
+        """Sample one token for all active rows below `rows` that are not beams; return the logits by row."""
+        bucket = self._policy.row_bucket(rows)
+        return self._graphs.run(("decode", bucket, draw), lambda: self._step(bucket, draw=draw))
+
+    def choose(self, logits: Tensor, rows: Tensor, group: Sequence[Decoding]) -> None:
+        """Choose by the fused kernel, which leaves beams alone."""
+        select(logits, self._model.state, rows, self._model.vocabulary, draw=is_drawing(group))
+
+    def _attention(self, slots: Tensor, length: int, leads: Tensor | None) -> PromptAttention:
+        """Attend to the audio in place if the prompt is short: nothing is gathered."""
+        if length > self._policy.short_prompt:
+            return super()._attention(slots, length, leads)
+        return FusedPromptAttention(self._model.cache, self._fused_audio, slots, length, leads)
 
     def _encode(self, windows: int) -> Tensor:
         if self._mel is None:
             raise RuntimeError("there is nothing to encode")
-        network, encoded = self._network_and_audio()
-        features = network.encode(self._mel[:windows])
-        encoded.store(features, self._slots[:windows])
+        features = self.network.encode(self._mel[:windows])
+        self._fused_audio.store(features, self._slots[:windows])
         return features
 
-    def select(self, logits: Tensor, rows: Tensor, draw: bool) -> None:
-        """Choose and note the next tokens of the rows that are no beams."""
-        self._select.select(logits, self._state, rows, self._vocabulary, draw=draw)
+    def _prompt(self, windows: int) -> Tensor:
+        length = self._policy.shortest_prompt
+        slots, leads, tokens = self._prompts[:windows].split((1, 1, length), dim=1)
+        attention = self._attention(slots[:, 0].contiguous(), length, leads[:, 0])
+        positions = self._numbers[:length].repeat(windows)
+        return self.network.decode(tokens.flatten(), positions, attention)
 
-    def _step(self, rows: int, draw: bool) -> Tensor:
-        network, encoded = self._network_and_audio()
-        attention = self._kernels.FusedStepAttention(self._cache, encoded, self._state, rows)
-        tokens = self._state.ints[:rows, IntColumn.TOKEN]
-        positions = self._state.ints[:rows, IntColumn.POSITION].clamp(max=self._state.sampled.shape[1] - 1)
-        logits = network.logits(network.decode(tokens, positions, attention))
-        self._select.select(logits, self._state, self._numbers[:rows], self._vocabulary, draw=draw)
+    def _step(self, rows: int, *, draw: bool) -> Tensor:
+        state = self._model.state
+        attention = FusedStepAttention(self._model.cache, self._fused_audio, state, rows)
+        tokens = state.ints[:rows, IntColumn.TOKEN]
+        positions = state.ints[:rows, IntColumn.POSITION].clamp(max=state.sampled.shape[1] - 1)
+        logits = self.network.logits(self.network.decode(tokens, positions, attention))
+        select(logits, state, self._numbers[:rows], self._model.vocabulary, draw=draw)
         return logits
-
-    def _network_and_audio(self) -> tuple[Network, FusedAudio]:
-        if self._attached is None:
-            raise RuntimeError("no network is attached")
-        return self._attached

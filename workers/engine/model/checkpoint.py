@@ -13,10 +13,10 @@ import numpy as np
 import torch
 import whisper
 from torch import Tensor, nn
-from whisper.model import AudioEncoder, ModelDimensions, TextDecoder
+from whisper.model import AudioEncoder, TextDecoder
 
 from whisper_fleet.shared.errors import ModelUnavailable, UnknownModel
-from whisper_fleet.shared.models import MODELS, checkpoint_path
+from whisper_fleet.shared.models import MODELS, ModelDims, checkpoint_path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class Checkpoint:
     """The content of a checkpoint, in host memory (mapped from its file)."""
 
     name: str
-    dims: ModelDimensions
+    dims: ModelDims
     weights: dict[str, Tensor]  # under the names that whisper gives them
     alignment_heads: tuple[tuple[int, int], ...]  # (layer, head)
 
@@ -42,7 +42,7 @@ def open_checkpoint(model: str, model_dir: Path) -> Checkpoint:
     return Checkpoint(name=model, dims=dims, weights=weights, alignment_heads=alignment_heads(model, dims))
 
 
-def alignment_heads(model: str, dims: ModelDimensions) -> tuple[tuple[int, int], ...]:
+def alignment_heads(model: str, dims: ModelDims) -> tuple[tuple[int, int], ...]:
     """Return the (layer, head) pairs whose attention aligns words with the audio.
 
     Official models have a table (`_ALIGNMENT_HEADS` in whisper/__init__.py). Any other model uses all heads in the
@@ -83,14 +83,14 @@ def _read(model: str, path: Path) -> dict[str, Any]:
     return content
 
 
-def _dims(model: str, content: dict[str, Any]) -> ModelDimensions:
+def _dims(model: str, content: dict[str, Any]) -> ModelDims:
     try:
-        return ModelDimensions(**content["dims"])
+        return ModelDims(**content["dims"])
     except TypeError as error:
         raise ModelUnavailable(model=model, reason=f"its dimensions are not Whisper's ({error})") from error
 
 
-def _check_weights(model: str, dims: ModelDimensions, weights: dict[str, Tensor]) -> None:
+def _check_weights(model: str, dims: ModelDims, weights: dict[str, Tensor]) -> None:
     with torch.device("meta"):
         encoder = AudioEncoder(dims.n_mels, dims.n_audio_ctx, dims.n_audio_state, dims.n_audio_head, dims.n_audio_layer)
         decoder = TextDecoder(dims.n_vocab, dims.n_text_ctx, dims.n_text_state, dims.n_text_head, dims.n_text_layer)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from whisper.model import ModelDimensions
 
+from whisper_fleet.shared.models import ModelDims
 from whisper_fleet.workers.engine.model.checkpoint import Checkpoint
 from whisper_fleet.workers.engine.model.linear import Linear, packed
 
@@ -71,7 +71,7 @@ class DecoderLayer:
 class Weights:
     """All weights of a model."""
 
-    dims: ModelDimensions
+    dims: ModelDims
     dtype: torch.dtype
     conv1: Linear
     conv2: Linear
@@ -98,7 +98,7 @@ class _Placement:
     def __init__(self, source: dict[str, Tensor], dtype: torch.dtype, device: torch.device, pack: bool) -> None:
         self._source, self._dtype, self._device, self._pack = source, dtype, device, pack
 
-    def weights(self, dims: ModelDimensions) -> Weights:
+    def weights(self, dims: ModelDims) -> Weights:
         return Weights(
             dims=dims,
             dtype=self._dtype,

@@ -1,15 +1,16 @@
-"""What the device knows of every row between two steps, as tensors that graphs keep their pointers to."""
+"""The state of every row between two steps, as tensors on the device that never move, since graphs point to them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 
 import torch
 from torch import Tensor
-from whisper.model import ModelDimensions
 
+from whisper_fleet.shared.models import ModelDims
 from whisper_fleet.workers.engine.batch.decode_plan import DecodePlan
-from whisper_fleet.workers.engine.cache.kv_cache import MOST_ROWS
+from whisper_fleet.workers.engine.batch.result import SampledRow
 
 #: Logit masks that may be in use at once.
 MOST_MASKS = 64
@@ -46,23 +47,23 @@ class FloatColumn(IntEnum):
 class RowState:
     """State of all rows of one model."""
 
-    def __init__(self, dims: ModelDimensions, device: torch.device) -> None:
+    def __init__(self, dims: ModelDims, device: torch.device, max_rows: int) -> None:
         self._device = device
         self._numbers = torch.arange(dims.n_text_ctx, device=device, dtype=torch.int32)
-        self.active = torch.zeros(MOST_ROWS, dtype=torch.int32, device=device)
-        self.ints = torch.zeros(MOST_ROWS, len(IntColumn), dtype=torch.int32, device=device)
-        self.floats = torch.zeros(MOST_ROWS, len(FloatColumn), dtype=torch.float32, device=device)
-        self.sampled = torch.zeros(MOST_ROWS, dims.n_text_ctx, dtype=torch.int32, device=device)
+        self.active = torch.zeros(max_rows, dtype=torch.int32, device=device)
+        self.ints = torch.zeros(max_rows, len(IntColumn), dtype=torch.int32, device=device)
+        self.floats = torch.zeros(max_rows, len(FloatColumn), dtype=torch.float32, device=device)
+        self.sampled = torch.zeros(max_rows, dims.n_text_ctx, dtype=torch.int32, device=device)
         #: Which physical row holds a sequence's key and value at a position: beams share their past.
-        self.holder = torch.zeros(MOST_ROWS, dims.n_text_ctx, dtype=torch.int32, device=device)
+        self.holder = torch.zeros(max_rows, dims.n_text_ctx, dtype=torch.int32, device=device)
         self.masks = torch.zeros(MOST_MASKS, dims.n_vocab, dtype=torch.bool, device=device)
         self._mask_of: dict[tuple[int, ...], int] = {}
 
-    def column(self, which: IntColumn) -> Tensor:
-        return self.ints[:, which]
-
     def admit(self, rows: list[int], ints: list[list[int]], floats: list[list[float]], leads: list[int]) -> Tensor:
-        """Rows join: their state, and for each the row that reads its prompt. Returns the rows as a tensor."""
+        """Set the first state of rows that join, and return the rows as a tensor.
+
+        `leads` names for each row the row that reads its prompt, and so holds the prompt's keys and values.
+        """
         at = self.upload(rows, torch.long)
         self.ints[at] = self.upload(ints, torch.int32)
         self.floats[at] = self.upload(floats, torch.float32)
@@ -73,31 +74,35 @@ class RowState:
         return at
 
     def reorder(self, rows: Tensor, sources: Tensor) -> None:
-        """Beams continue from other beams: their history and past keys are the sources', nothing is moved."""
+        """Let beams continue from others: row `rows[i]` takes the history of `rows[sources[i]]`. No key is moved."""
         origin = rows[sources]
         ahead = self._numbers > self.ints[rows, IntColumn.POSITION, None]
         self.holder[rows] = torch.where(ahead, rows[:, None].int(), self.holder[origin])
         for part in (self.ints, self.sampled):
             part[rows] = part[origin]
 
-    def fetch(self, rows: list[int]) -> dict[int, tuple[list[int], float, float]]:
-        """Of each row: the tokens sampled, the sum of their log-probabilities, the chance of no speech."""
+    def fetch(self, rows: list[int]) -> dict[int, SampledRow]:
+        """Return what rows sampled. Waits for the device."""
         at = self.upload(rows, torch.long)
         parts = (self.ints[at, IntColumn.COUNT, None], self.floats[at].view(torch.int32), self.sampled[at])
         packed = torch.cat(parts, 1).cpu()  # one copy, one wait
-        counts, reals = packed[:, 0].tolist(), packed[:, 1 : 1 + len(FloatColumn)].contiguous().view(torch.float32)
+        counts, floats = packed[:, 0].tolist(), packed[:, 1 : 1 + len(FloatColumn)].contiguous().view(torch.float32)
         tokens = packed[:, 1 + len(FloatColumn) :]
         return {
-            row: (own[:count].tolist(), numbers[FloatColumn.SUM_LOGPROB], numbers[FloatColumn.NO_SPEECH])
-            for row, count, numbers, own in zip(rows, counts, reals.tolist(), tokens, strict=True)
+            row: SampledRow(
+                tokens=sampled[:count].tolist(),
+                sum_logprob=values[FloatColumn.SUM_LOGPROB],
+                no_speech_prob=values[FloatColumn.NO_SPEECH],
+            )
+            for row, count, values, sampled in zip(rows, counts, floats.tolist(), tokens, strict=True)
         }
 
-    def drop(self, rows: list[int]) -> None:
-        """Rows whose client is gone take no further step."""
+    def drop(self, rows: Sequence[int]) -> None:
+        """Let rows take no further step."""
         self.active[self.upload(rows, torch.long)] = 0
 
     def mask_number(self, suppressed: tuple[int, ...], in_use: set[int]) -> int | None:
-        """The number of a static logit mask, written on first use; None when all numbers are in use."""
+        """Return the number of a static logit mask, written on first use; None if all numbers are in use."""
         if suppressed not in self._mask_of:
             taken = set(self._mask_of.values())
             number = next((n for n in range(MOST_MASKS) if n not in taken), None)
@@ -108,22 +113,16 @@ class RowState:
                 self._mask_of = {key: n for key, n in self._mask_of.items() if n != number}
             self.masks[number] = False
             if suppressed:
-                self.masks[number, self.upload(list(suppressed), torch.long)] = True
+                self.masks[number, self.upload(suppressed, torch.long)] = True
             self._mask_of[suppressed] = number
         return self._mask_of[suppressed]
 
-    def upload(self, values: list[int] | list[list[int]] | list[list[float]], dtype: torch.dtype) -> Tensor:
-        """Host values to the device without waiting for it."""
+    def upload(self, values: Sequence[int] | Sequence[Sequence[float]], dtype: torch.dtype) -> Tensor:
+        """Return values of the host as a tensor on the device, without waiting for it."""
         tensor = torch.tensor(values, dtype=dtype)
         if self._device.type == "cuda":
             return tensor.pin_memory().to(self._device, non_blocking=True)
         return tensor
-
-    @property
-    def bytes(self) -> int:
-        """Device memory that the state takes."""
-        parts = (self.active, self.ints, self.floats, self.sampled, self.holder, self.masks)
-        return sum(part.numel() * part.element_size() for part in parts)
 
 
 def int_row(plan: DecodePlan, *, slot: int, mask: int, seed: int) -> list[int]:

@@ -29,6 +29,7 @@ from whisper_fleet.workers.engine.sampling.row_state import IntColumn, RowState
 CPU = torch.device("cpu")
 SLOTS = torch.tensor([2, 0])
 LAYER, STATE = 1, 128
+MAX_ROWS = 512
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,7 @@ def features() -> Tensor:
 
 def stored(form: Form, weights: Weights, features: Tensor) -> tuple[KvCache, EncodedAudio]:
     """Return a cache whose SLOTS hold the features, and the encoded audio in it."""
-    cache = KvCache(weights.dims, torch.float32, CPU, form)
+    cache = KvCache(weights.dims, torch.float32, CPU, form, MAX_ROWS)
     cache.resize(3, 1)
     audio = FORMS[form](weights, cache)
     audio.store(features, SLOTS)
@@ -101,8 +102,8 @@ def test_keys_and_values_of_both_forms_are_equal_bit_for_bit(weights: Weights, f
 
 
 def test_absorbed_audio_is_the_encoders_output_alone(weights: Weights) -> None:
-    cached = KvCache(weights.dims, torch.float32, CPU, "cached")
-    absorbed = KvCache(weights.dims, torch.float32, CPU, "absorbed")
+    cached = KvCache(weights.dims, torch.float32, CPU, "cached", MAX_ROWS)
+    absorbed = KvCache(weights.dims, torch.float32, CPU, "absorbed", MAX_ROWS)
     assert absorbed.audio.shape[1:] == (1500, STATE)
     assert cached.slot_bytes == 2 * weights.dims.n_text_layer * absorbed.slot_bytes
     assert isinstance(FORMS["absorbed"](weights, absorbed), AbsorbedAudio)
@@ -183,7 +184,7 @@ def test_a_fused_step_reads_the_slots_of_active_rows(fused: Any, weights: Weight
     from whisper_fleet.workers.engine.cuda.text import FusedStepAttention
 
     cache, kernel, plain = fused
-    state = RowState(weights.dims, CPU)
+    state = RowState(weights.dims, CPU, MAX_ROWS)
     state.ints[:4, IntColumn.SLOT] = torch.tensor([0, 2, 0, 2], dtype=torch.int32)
     state.active[:4] = torch.tensor([1, 1, 0, 1], dtype=torch.int32)
     query = torch.randn(4, STATE)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
-from whisper.model import ModelDimensions
 
 from tests.support.in_process_engine import random_model
+from tests.support.small_models import small_dims
 from whisper_fleet.workers.engine.cache.cross_attention import CachedAudio
 from whisper_fleet.workers.engine.cache.kv_cache import KvCache
 from whisper_fleet.workers.engine.model.checkpoint import open_checkpoint
@@ -21,11 +22,12 @@ from whisper_fleet.workers.engine.sampling.row_state import IntColumn, RowState
 
 CPU = torch.device("cpu")
 STATE, LAYER = 128, 1
+MAX_ROWS = 512
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Weights:
-    dims = ModelDimensions(80, 1500, STATE, 2, 1, 51865, 448, STATE, 2, 2)
+    dims = replace(small_dims(state=STATE, heads=2), n_text_layer=2)
     path = random_model(tmp_path_factory.mktemp("models") / "two-heads.pt", dims)
     return place_weights(open_checkpoint(str(path), path.parent), torch.float32, CPU)
 
@@ -33,7 +35,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Weights:
 @pytest.fixture
 def caches(weights: Weights) -> Iterator[tuple[KvCache, KvCache]]:
     """Two caches with four slots and eight rows, which hold the same past."""
-    caches = [KvCache(weights.dims, torch.float32, CPU, "cached") for _ in range(2)]
+    caches = [KvCache(weights.dims, torch.float32, CPU, "cached", MAX_ROWS) for _ in range(2)]
     past = torch.randn(8, *caches[0].text.shape[1:])
     for cache in caches:
         cache.resize(4, 8)
@@ -84,7 +86,7 @@ def test_a_step_on_a_cpu_equals_a_step_on_any_device(
     slots: list[int],
     shared: list[tuple[int, int, int]],
 ) -> None:
-    state = RowState(weights.dims, CPU)
+    state = RowState(weights.dims, CPU, MAX_ROWS)
     at = torch.tensor(rows)
     state.ints[at, IntColumn.POSITION] = torch.tensor(positions, dtype=torch.int32)
     state.ints[at, IntColumn.SLOT] = torch.tensor(slots, dtype=torch.int32)

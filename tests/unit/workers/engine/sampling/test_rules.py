@@ -12,15 +12,16 @@ from torch import Tensor
 from whisper.decoding import ApplyTimestampRules, SuppressBlank, SuppressTokens
 from whisper.tokenizer import Tokenizer
 
-from tests.support.rule_rows import ROWS, dims, random_rows, state_after, suppressed
-from whisper_fleet.workers.engine.batch.decode_plan import model_tokenizer
+from tests.support.rule_rows import ROWS, random_rows, state_after, suppressed
+from tests.support.small_models import small_dims
+from whisper_fleet.workers.engine.requests import model_tokenizer
 from whisper_fleet.workers.engine.sampling.row_state import IntColumn
 from whisper_fleet.workers.engine.sampling.rules import apply_rules
 
 
 def check(vocabulary: int, seed: int, sampled: int, blank: bool, timed: bool, initial: int | None) -> None:
     """Compare the rules with whisper's filters on random rows that have sampled `sampled` tokens."""
-    tokenizer = model_tokenizer(dims(vocabulary), "en" if vocabulary > 51864 else None, "transcribe")
+    tokenizer = model_tokenizer(small_dims(vocabulary=vocabulary), "en" if vocabulary > 51864 else None, "transcribe")
     logits, history = random_rows(tokenizer, vocabulary, seed, sampled)
     expected = whispers_own(tokenizer, logits, history, suppressed(tokenizer), blank, timed, initial)
     state, rows, tokens = state_after(history, tokenizer, vocabulary, blank, timed, initial)
