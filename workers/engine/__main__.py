@@ -13,7 +13,7 @@ from whisper_fleet.shared.models import CrossAttention
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit status."""
+    """Run the command line and return the exit status."""
     arguments = _parser().parse_args(argv)
     log_format = "%(asctime)s %(levelname)s %(message)s"
     logging.basicConfig(level=arguments.log_level, stream=sys.stderr, format=log_format)
@@ -24,14 +24,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m whisper_fleet.workers.engine", description=__doc__)
     parser.add_argument("--log-level", default="INFO")
     commands = parser.add_subparsers(required=True)
-    serve = commands.add_parser("serve", help="serve a Unix socket until standard input ends")
+    serve = commands.add_parser("serve", help="serve a Unix socket until standard input closes")
     serve.set_defaults(run=_serve)
     serve.add_argument("--socket", type=Path, required=True)
     serve.add_argument("--device", choices=("cuda", "cpu"), required=True)
     serve.add_argument("--slots", type=int, default=1)
     serve.add_argument("--model-dir", type=Path, required=True)
     serve.add_argument("--preload", action="append", default=[], metavar="NAME/PRECISION")
-    serve.add_argument("--reproducible", action="store_true", help="the same bytes whatever else is running")
+    serve.add_argument("--reproducible", action="store_true", help="give the same bytes whatever else is running")
     serve.add_argument("--cross-attention", choices=get_args(CrossAttention), default="auto")
     serve.add_argument("--idle-timeout", type=float, default=900.0, help="seconds until an unused model is unloaded")
     return parser

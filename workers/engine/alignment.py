@@ -1,4 +1,4 @@
-"""Word times: the alignment heads' attention over a window, as whisper.timing.find_alignment prepares it."""
+"""The evidence for word times: the alignment heads' attention over a window, as whisper.timing computes it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ def align(
     request: Align,
     heads: tuple[tuple[int, int], ...],
 ) -> tuple[Aligned, Tensor]:
-    """Read the text once over the slot's audio; the reply's tensor is `matrix` [tokens + 1, frames]."""
+    """Read a text once over a slot's audio, as whisper.timing.find_alignment does before its DTW.
+
+    Returns the reply and its tensor, the matrix [text tokens + 1, frames] in float32. Waits for the device.
+    """
     device = network.weights.embedding.device
     read, end_of_text = alignment_tokens(request, network.dims)
     start = len(read) - len(request.text_tokens) - 2

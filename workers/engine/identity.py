@@ -1,4 +1,4 @@
-"""Which device this is: what the node says of its GPU in the registry."""
+"""The identity of the engine's device, which the node reports in the registry."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import torch
 
 
 def identity(device: torch.device) -> dict[str, Any]:
-    """UUID and name as NVML writes them, and the device's memory in bytes; a CPU has but a name."""
+    """Return UUID and name as NVML writes them, and the device's memory in bytes; of a CPU only its name."""
     if device.type == "cpu":
         return {"name": platform.processor() or platform.machine() or "cpu"}
     properties = torch.cuda.get_device_properties(device)
     free_bytes, total_bytes = torch.cuda.mem_get_info(device)
-    uuid = getattr(properties, "uuid", None)  # torch brings it from 2.5 on
+    uuid = getattr(properties, "uuid", None)  # since torch 2.5
     return {
         "uuid": None if uuid is None else f"GPU-{uuid}",
         "name": properties.name,

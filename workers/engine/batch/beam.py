@@ -1,4 +1,4 @@
-"""Beam search over one window: whisper's BeamSearchDecoder, fed with the best next tokens of each beam."""
+"""Beam search over one window, as whisper's BeamSearchDecoder does it."""
 
 from __future__ import annotations
 
@@ -13,19 +13,23 @@ class BeamSearch:
     """The beams of one window; sequences hold sampled tokens only."""
 
     def __init__(self, *, beams: int, max_candidates: int, end_of_text: int) -> None:
-        self._beams, self._most, self._end = beams, max_candidates, end_of_text
+        self._beams, self._max_candidates, self._end = beams, max_candidates, end_of_text
         self._sequences: list[tuple[int, ...]] = [()] * beams
         self._sums = np.zeros(beams, dtype=np.float32)
         self.finished: Sequences = {}
 
     @property
     def completed(self) -> bool:
-        return len(self.finished) >= self._most
+        """Whether enough sequences are finished."""
+        return len(self.finished) >= self._max_candidates
 
     def advance(
         self, logprobs: Sequence[Sequence[float]], tokens: Sequence[Sequence[int]]
     ) -> tuple[list[int], list[int]]:
-        """Each beam's best next tokens with their log-probabilities -> the new beams' tokens and source beams."""
+        """Choose the next beams, from the best next tokens of each beam and their log-probabilities.
+
+        Returns each new beam's token and the number of the beam that it continues.
+        """
         scores: Sequences = {}
         sources: dict[tuple[int, ...], int] = {}
         for beam, prefix in enumerate(self._sequences):
@@ -50,21 +54,21 @@ class BeamSearch:
         return [sequence[-1] for sequence in kept], [sources[sequence] for sequence in kept]
 
     def candidates(self) -> tuple[list[list[int]], list[float]]:
-        """Finished sequences without their end, topped up with the best unfinished; and their log-probabilities."""
-        found = dict(self.finished)
-        if len(found) < self._beams:
+        """Return the finished sequences without their end, and their log-probabilities; unfinished ones fill up."""
+        sequences = dict(self.finished)
+        if len(sequences) < self._beams:
             for beam in np.argsort(self._sums)[::-1]:
-                found[(*self._sequences[beam], self._end)] = float(self._sums[beam])
-                if len(found) >= self._beams:
+                sequences[(*self._sequences[beam], self._end)] = float(self._sums[beam])
+                if len(sequences) >= self._beams:
                     break
-        return [list(sequence[:-1]) for sequence in found], list(found.values())
+        return [list(sequence[:-1]) for sequence in sequences], list(sequences.values())
 
 
 def rank(tokens: list[list[int]], logprobs: list[float], length_penalty: float | None) -> int:
-    """The best sequence, as whisper's MaximumLikelihoodRanker chooses it."""
+    """Return the index of the best sequence, as whisper's MaximumLikelihoodRanker chooses it."""
 
     def penalty(length: int) -> float:
         # whisper divides by zero for an empty sequence; it counts as one token here
         return max(length, 1) if length_penalty is None else ((5 + length) / 6) ** length_penalty
 
-    return int(np.argmax([total / penalty(len(one)) for one, total in zip(tokens, logprobs, strict=True)]))
+    return int(np.argmax([total / penalty(len(sequence)) for sequence, total in zip(tokens, logprobs, strict=True)]))

@@ -1,4 +1,4 @@
-"""CUDA graphs of the encoder and the decode step, one per bucket, captured when first needed, in one pool."""
+"""CUDA graphs, one per kind and bucket, captured in one memory pool when they are first needed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 class Graphs:
-    """Captures work that takes its input from, and leaves its output in, tensors that stay where they are."""
+    """Captures work whose input and output tensors never move, and replays it."""
 
     def __init__(self) -> None:
         self._pool = torch.cuda.graph_pool_handle()
@@ -21,7 +21,10 @@ class Graphs:
         self._captured: dict[tuple[str, int, bool], tuple[torch.cuda.CUDAGraph, Tensor]] = {}
 
     def run(self, key: tuple[str, int, bool], work: Callable[[], Tensor]) -> Tensor:
-        """Do the work and return its output; the first of its kind runs as it is and is captured for the next."""
+        """Do the work named by `key` and return its output.
+
+        The first run of a key is not captured; after it the work is captured, and every later run replays the graph.
+        """
         if key in self._captured:
             graph, output = self._captured[key]
             graph.replay()
@@ -40,6 +43,6 @@ class Graphs:
                 output = work()
             finally:
                 graph.capture_end()
-        torch.cuda.empty_cache()  # what the first run took is not needed again
+        torch.cuda.empty_cache()  # what the uncaptured run took is not needed again
         log.info("captured %s of %d in %.2f s", *key[:2], time.monotonic() - started)
         return graph, output
