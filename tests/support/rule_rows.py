@@ -7,7 +7,7 @@ from torch import Tensor
 from whisper.tokenizer import Tokenizer
 
 from tests.support.small_models import small_dims
-from whisper_fleet.workers.engine.sampling.row_state import NEVER, RowState
+from whisper_fleet.workers.engine.sampling.row_state import NO_LIMIT, RowState
 from whisper_fleet.workers.engine.sampling.rules import Vocabulary, push, vocabulary_of
 
 CPU = torch.device("cpu")
@@ -49,7 +49,7 @@ def state_after(
         masked = (*masked, tokenizer.no_timestamps)
     state = RowState(small_dims(vocabulary=vocabulary), CPU, max_rows=ROWS)
     mask = state.mask_number(masked, set())
-    first = NEVER if initial is None else tokenizer.timestamp_begin + initial
+    first = NO_LIMIT if initial is None else tokenizer.timestamp_begin + initial
     row = [0, 2, 0, 0, 1, -1, 224, 0, mask or 0, int(blank), int(timed), first, 0, 0]
     rows = state.admit(list(range(ROWS)), [row] * ROWS, [[0.0, 0.0, 0.0]] * ROWS, list(range(ROWS)))
     tokens = vocabulary_of(tokenizer, vocabulary, CPU)

@@ -208,7 +208,12 @@ def path_of(model: DeviceModel, policy: BatchPolicy) -> DevicePath:
 def _beam_search(plan: DecodePlan) -> BeamSearch | None:
     if not plan.is_beam:
         return None
-    return BeamSearch(beams=plan.rows, max_candidates=plan.max_candidates, end_of_text=plan.end_of_text)
+    return BeamSearch(
+        beams=plan.rows,
+        max_candidates=plan.max_candidates,
+        max_sampled=plan.max_sampled,
+        end_of_text=plan.end_of_text,
+    )
 
 
 def _slot(window: Window) -> int:

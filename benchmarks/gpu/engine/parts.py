@@ -72,7 +72,7 @@ def live(loaded: LoadedModel, rows: int) -> None:
     numbers = torch.arange(rows, device=state.active.device, dtype=torch.int32)
     state.ints[:rows, IntColumn.POSITION] = 50
     state.ints[:rows, IntColumn.COUNT] = 47
-    state.ints[:rows, IntColumn.MOST] = 224
+    state.ints[:rows, IntColumn.MAX_SAMPLED] = 224
     state.ints[:rows, IntColumn.SLOT] = numbers
     state.holder[:rows] = numbers[:, None]
     state.active[:rows] = 1

@@ -12,15 +12,23 @@ Sequences = dict[tuple[int, ...], float]
 class BeamSearch:
     """The beams of one window; sequences hold sampled tokens only."""
 
-    def __init__(self, *, beams: int, max_candidates: int, end_of_text: int) -> None:
+    def __init__(self, *, beams: int, max_candidates: int, max_sampled: int, end_of_text: int) -> None:
         self._beams, self._max_candidates, self._end = beams, max_candidates, end_of_text
+        self._max_sampled = max_sampled  # tokens, the end of text included
         self._sequences: list[tuple[int, ...]] = [()] * beams
         self._sums = np.zeros(beams, dtype=np.float32)
         self.finished: Sequences = {}
 
     @property
     def completed(self) -> bool:
-        """Whether enough sequences are finished."""
+        """Whether enough sequences are finished, or all have as many tokens as may be sampled.
+
+        A GPU reports one step late that rows are inactive, so the host must know it by itself.
+        """
+        return self._has_enough or len(self._sequences[0]) >= self._max_sampled
+
+    @property
+    def _has_enough(self) -> bool:
         return len(self.finished) >= self._max_candidates
 
     def advance(
@@ -49,7 +57,7 @@ class BeamSearch:
         self._sequences = kept
         self._sums = np.array([scores[sequence] for sequence in kept], dtype=np.float32)
         for sequence, score in finished.items():  # best first
-            if not self.completed:
+            if not self._has_enough:
                 self.finished[sequence] = score
         return [sequence[-1] for sequence in kept], [sources[sequence] for sequence in kept]
 

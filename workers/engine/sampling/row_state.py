@@ -12,9 +12,10 @@ from whisper_fleet.shared.models import ModelDims
 from whisper_fleet.workers.engine.batch.decode_plan import DecodePlan
 from whisper_fleet.workers.engine.batch.result import SampledRow
 
-#: Logit masks that may be in use at once.
-MOST_MASKS = 64
-NEVER = 1 << 30
+#: Static logit masks that rows may use at once.
+MAX_MASKS = 64
+#: A token id above all others.
+NO_LIMIT = 1 << 30
 
 
 class IntColumn(IntEnum):
@@ -26,12 +27,12 @@ class IntColumn(IntEnum):
     LAST_IS_TIMESTAMP = 3
     BEFORE_IS_TIMESTAMP = 4  # the one before the last; 1 while fewer than two are sampled
     LAST_TIMESTAMP = 5  # token id, -1 before the first
-    MOST = 6  # tokens that may be sampled
+    MAX_SAMPLED = 6  # tokens that may be sampled
     SLOT = 7  # of the encoded window
     MASK = 8  # number of the row's static logit mask
     BLANK_RULE = 9
     TIMESTAMP_RULES = 10
-    MOST_INITIAL = 11  # highest first timestamp, NEVER for any
+    MAX_INITIAL = 11  # highest first timestamp, NO_LIMIT for any
     SEED = 12
     BEAM = 13  # 1: its tokens are chosen together with the other beams'
 
@@ -56,7 +57,7 @@ class RowState:
         self.sampled = torch.zeros(max_rows, dims.n_text_ctx, dtype=torch.int32, device=device)
         #: Which physical row holds a sequence's key and value at a position: beams share their past.
         self.holder = torch.zeros(max_rows, dims.n_text_ctx, dtype=torch.int32, device=device)
-        self.masks = torch.zeros(MOST_MASKS, dims.n_vocab, dtype=torch.bool, device=device)
+        self.masks = torch.zeros(MAX_MASKS, dims.n_vocab, dtype=torch.bool, device=device)
         self._mask_of: dict[tuple[int, ...], int] = {}
 
     def admit(self, rows: list[int], ints: list[list[int]], floats: list[list[float]], leads: list[int]) -> Tensor:
@@ -105,9 +106,9 @@ class RowState:
         """Return the number of a static logit mask, written on first use; None if all numbers are in use."""
         if suppressed not in self._mask_of:
             taken = set(self._mask_of.values())
-            number = next((n for n in range(MOST_MASKS) if n not in taken), None)
+            number = next((n for n in range(MAX_MASKS) if n not in taken), None)
             if number is None:
-                number = next((n for n in range(MOST_MASKS) if n not in in_use), None)
+                number = next((n for n in range(MAX_MASKS) if n not in in_use), None)
                 if number is None:
                     return None
                 self._mask_of = {key: n for key, n in self._mask_of.items() if n != number}
@@ -127,7 +128,7 @@ class RowState:
 
 def int_row(plan: DecodePlan, *, slot: int, mask: int, seed: int) -> list[int]:
     """Return a row's first values of `RowState.ints`, before it has sampled a token."""
-    latest_first = NEVER if plan.max_initial_timestamp is None else plan.max_initial_timestamp
+    latest_first = NO_LIMIT if plan.max_initial_timestamp is None else plan.max_initial_timestamp
     values = {
         IntColumn.TOKEN: 0,
         IntColumn.POSITION: len(plan.initial_tokens) - 1,
@@ -135,12 +136,12 @@ def int_row(plan: DecodePlan, *, slot: int, mask: int, seed: int) -> list[int]:
         IntColumn.LAST_IS_TIMESTAMP: 0,
         IntColumn.BEFORE_IS_TIMESTAMP: 1,
         IntColumn.LAST_TIMESTAMP: -1,
-        IntColumn.MOST: plan.max_sampled,
+        IntColumn.MAX_SAMPLED: plan.max_sampled,
         IntColumn.SLOT: slot,
         IntColumn.MASK: mask,
         IntColumn.BLANK_RULE: int(plan.suppress_blank),
         IntColumn.TIMESTAMP_RULES: int(plan.timestamps),
-        IntColumn.MOST_INITIAL: latest_first,
+        IntColumn.MAX_INITIAL: latest_first,
         IntColumn.SEED: seed,
         IntColumn.BEAM: int(plan.is_beam),
     }

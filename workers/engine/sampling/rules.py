@@ -14,7 +14,7 @@ from whisper.tokenizer import Tokenizer
 
 from whisper_fleet.workers.engine.sampling.row_state import FloatColumn, IntColumn, RowState
 
-_NEVER = float("-inf")
+_FORBIDDEN = float("-inf")
 
 
 @dataclass(frozen=True)
@@ -51,18 +51,18 @@ def apply_rules(logits: Tensor, state: RowState, rows: Tensor, vocabulary: Vocab
     timed = columns[IntColumn.TIMESTAMP_RULES] > 0
     first = columns[IntColumn.COUNT] == 0
     blank = first & (columns[IntColumn.BLANK_RULE] > 0)
-    masked = logits.float().masked_fill(state.masks[ints[:, IntColumn.MASK].long()], _NEVER)
+    masked = logits.float().masked_fill(state.masks[ints[:, IntColumn.MASK].long()], _FORBIDDEN)
     for token in vocabulary.blanks:
-        masked[:, token].masked_fill_(blank[:, 0], _NEVER)
+        masked[:, token].masked_fill_(blank[:, 0], _FORBIDDEN)
     begin = vocabulary.timestamp_begin
     text, times = masked[:, :begin], masked[:, begin:]
-    times.masked_fill_(_forbidden_times(columns, vocabulary) & timed, _NEVER)
+    times.masked_fill_(_forbidden_times(columns, vocabulary) & timed, _FORBIDDEN)
     after_one = (columns[IntColumn.LAST_IS_TIMESTAMP] > 0) & (columns[IntColumn.BEFORE_IS_TIMESTAMP] == 0)
-    text[:, : vocabulary.end_of_text].masked_fill_(after_one & timed, _NEVER)
-    text.masked_fill_(first & timed, _NEVER)
+    text[:, : vocabulary.end_of_text].masked_fill_(after_one & timed, _FORBIDDEN)
+    text.masked_fill_(first & timed, _FORBIDDEN)
     logprobs = masked.log_softmax(-1)
     forced = logprobs[:, begin:].logsumexp(-1) > logprobs[:, :begin].amax(-1)
-    text.masked_fill_(forced[:, None] & timed, _NEVER)
+    text.masked_fill_(forced[:, None] & timed, _FORBIDDEN)
     return masked
 
 
@@ -77,7 +77,7 @@ def _forbidden_times(columns: dict[IntColumn, Tensor], vocabulary: Vocabulary) -
     latest = columns[IntColumn.LAST_TIMESTAMP]
     lowest = torch.where(last & ~before, latest, latest + 1)
     too_early = (latest >= 0) & (times < lowest)
-    too_late = (columns[IntColumn.COUNT] == 0) & (times > columns[IntColumn.MOST_INITIAL])
+    too_late = (columns[IntColumn.COUNT] == 0) & (times > columns[IntColumn.MAX_INITIAL])
     return (last & before) | too_early | too_late
 
 
@@ -132,5 +132,5 @@ def push(tokens: Tensor, logprobs: Tensor, state: RowState, rows: Tensor, vocabu
     new[:, IntColumn.POSITION] += 1
     state.ints[rows] = torch.where(running[:, None], new, ints)
     state.floats[rows, FloatColumn.SUM_LOGPROB] += torch.where(running, logprobs, 0.0)
-    ended = (tokens == vocabulary.end_of_text) | (count + 1 >= ints[:, IntColumn.MOST])
+    ended = (tokens == vocabulary.end_of_text) | (count + 1 >= ints[:, IntColumn.MAX_SAMPLED])
     state.active[rows] = (running & ~ended).int()

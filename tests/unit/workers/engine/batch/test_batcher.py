@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 
-import pytest
-
 from tests.support.windows import batcher_of, encode_all, live_batch, plan_of, start, window
 from whisper_fleet.workers.engine.batch import batcher
-from whisper_fleet.workers.engine.batch.beam import BeamSearch, rank
 from whisper_fleet.workers.engine.batch.row_pool import RowPool
 from whisper_fleet.workers.engine.batch.window import Stage, Window
 
@@ -103,18 +100,6 @@ def test_shrinking_leaves_numbers_that_are_out_alone() -> None:
     assert pool.take() is None
     pool.set_limit(5)
     assert pool.take(2) == [3, 4]
-
-
-def test_beams_end_when_enough_candidates_are_finished() -> None:
-    search = BeamSearch(beams=2, max_candidates=2, end_of_text=9)
-    assert search.advance([[-0.1, -1.0, -2.0]] * 2, [[5, 9, 6]] * 2) == ([5, 6], [1, 1])
-    assert not search.completed
-    search.advance([[-0.1, -0.2, -3.0], [-0.5, -0.6, -0.7]], [[9, 5, 6], [9, 5, 6]])
-    assert search.completed
-    tokens, logprobs = search.candidates()
-    assert tokens == [[], [5]]
-    assert logprobs == pytest.approx([-1.0, -0.2])
-    assert rank(tokens, logprobs, None) == 1
 
 
 def test_live_windows_that_are_put_back_keep_order_and_encoding() -> None:
