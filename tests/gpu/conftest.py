@@ -1,4 +1,4 @@
-"""What the tests on a GPU share; they use one GPU, which nobody else should use meanwhile."""
+"""Fixtures of the tests on a GPU. They use one GPU, which no other process should use meanwhile."""
 
 from __future__ import annotations
 
@@ -28,5 +28,5 @@ def base_size(gpu: torch.device, tmp_path_factory: pytest.TempPathFactory) -> Pa
 @pytest.fixture
 def no_triton(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a machine without Triton: torch's own operations alone."""
-    for module in ("device_model", "engine", "runner"):
+    for module in ("device.device_model", "engine", "runner"):
         monkeypatch.setattr(f"whisper_fleet.workers.engine.{module}.capability", lambda _: None)

@@ -1,4 +1,4 @@
-"""Either form of cross-attention on a GPU: captured steps and prompts give what whisper gives in float32."""
+"""Both forms of cross-attention on a GPU compute what whisper computes in float32, in captured steps and prompts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An engine under load on a GPU: resized, left by clients, out of memory, unloaded, broken, and reproducible."""
+"""An engine under load on a GPU is resized, loses clients, runs out of memory, breaks, and stays reproducible."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def engine_of(model: Path, slots: int, precision: Precision = "float16", **optio
 
 
 def used() -> int:
-    """Bytes of the GPU that are in use, by whomever, as the driver counts them."""
+    """Return the bytes of GPU memory that all processes use, as the driver counts them."""
     free, total = torch.cuda.mem_get_info()
     return total - free
 
@@ -179,6 +179,6 @@ def test_plain_transcripts_of_speech_are_sane(
 
 
 def shared_words(heard: str, spoken: str) -> float:
-    """Share of the spoken words that were heard."""
+    """Return the share of the spoken words that were transcribed."""
     words = [{word.strip(".,;:!?\"'").lower() for word in text.replace("-", " ").split()} for text in (heard, spoken)]
     return len(words[0] & words[1]) / len(words[1])

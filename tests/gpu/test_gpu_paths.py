@@ -1,4 +1,4 @@
-"""Every way in which a GPU can run the model computes what whisper computes, to the precision's noise."""
+"""Every path on which a GPU can run the model computes what whisper computes, to the precision's noise."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from whisper_fleet.shared.models import CrossAttention, Precision
 from whisper_fleet.workers.engine.batch.policy import GPU_POLICY
 from whisper_fleet.workers.engine.batch.result import Decoding
 from whisper_fleet.workers.engine.batch.window import Session, Window
-from whisper_fleet.workers.engine.device_path import GroupLogits
+from whisper_fleet.workers.engine.device.device_path import GroupLogits
+from whisper_fleet.workers.engine.device.plain_path import PlainPath
 from whisper_fleet.workers.engine.model.checkpoint import open_checkpoint
-from whisper_fleet.workers.engine.plain_path import PlainPath
 from whisper_fleet.workers.engine.requests import plan_decode
 from whisper_fleet.workers.engine.runner import Runner
 from whisper_fleet.workers.engine.sampling.row_state import IntColumn
@@ -34,7 +34,7 @@ NOISE: dict[Precision, float] = {"float32": 1e-3, "float16": 5e-3, "bfloat16": 4
 
 @pytest.fixture(scope="session")
 def truth(base_size: Path) -> Tensor:
-    """Whisper's own logits in float32, [tokens, vocabulary]."""
+    """Return whisper's own logits in float32, [tokens, vocabulary]."""
     model = whisper.load_model(str(base_size), device=DEVICE)
     start = whisper.tokenizer.get_tokenizer(True, language="en", task="transcribe").sot_sequence
     with torch.inference_mode():
@@ -46,7 +46,7 @@ def truth(base_size: Path) -> Tensor:
 
 @torch.inference_mode()
 def forced_logits(checkpoint: Path, precision: Precision, form: CrossAttention, *, fused: bool) -> Tensor:
-    """Logits [tokens, vocabulary] of decode steps that read TOKENS, whatever the model chose."""
+    """Return the logits [tokens, vocabulary] of decode steps that read TOKENS, whatever the model chose."""
     dtype = getattr(torch, precision)
     opened = open_checkpoint(str(checkpoint), checkpoint.parent)
     runner = Runner(opened, dtype, DEVICE, GPU_POLICY, cross_attention=form)
@@ -91,7 +91,7 @@ def _window(runner: Runner) -> Window:
 
 
 def distance(logits: Tensor, truth: Tensor) -> float:
-    """Relative, over all tokens and the whole vocabulary."""
+    """Return the relative distance over all tokens and the complete vocabulary."""
     return float((logits[:, : truth.shape[1]] - truth).norm() / truth.norm())
 
 

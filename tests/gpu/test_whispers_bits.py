@@ -1,4 +1,4 @@
-"""In float16 the encoder gives whisper's own numbers to the last bit, however many windows it encodes at once.
+"""In float16 the encoder computes whisper's numbers to the last bit, for any number of windows at once.
 
 Whatever differs by a last bit anywhere is noise everywhere after it: so nothing here is compared but for equality.
 """

@@ -17,7 +17,7 @@ from torch import Tensor
 from whisper_fleet.shared.errors import EngineError, EngineOutOfMemory, EngineRequestInvalid
 from whisper_fleet.shared.memory import forms_of
 from whisper_fleet.workers.engine.batch.window import Window
-from whisper_fleet.workers.engine.cuda.capability import capability
+from whisper_fleet.workers.engine.device.capability import capability
 from whisper_fleet.workers.engine.faults import is_shortage
 from whisper_fleet.workers.engine.identity import identity
 from whisper_fleet.workers.engine.loaded_model import LoadedModel

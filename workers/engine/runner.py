@@ -18,12 +18,12 @@ from whisper_fleet.workers.engine.batch.decode_plan import DecodePlan
 from whisper_fleet.workers.engine.batch.policy import BatchPolicy
 from whisper_fleet.workers.engine.batch.result import BestSequence, Decoding, best_sequence, seed_of
 from whisper_fleet.workers.engine.batch.window import Window
-from whisper_fleet.workers.engine.cuda.capability import capability
-from whisper_fleet.workers.engine.device_model import DeviceModel, place_model
-from whisper_fleet.workers.engine.device_path import DevicePath, GroupLogits
-from whisper_fleet.workers.engine.language import detect_languages
+from whisper_fleet.workers.engine.device.capability import capability
+from whisper_fleet.workers.engine.device.device_model import DeviceModel, place_model
+from whisper_fleet.workers.engine.device.device_path import DevicePath, GroupLogits
+from whisper_fleet.workers.engine.device.language import detect_languages
+from whisper_fleet.workers.engine.device.plain_path import PlainPath
 from whisper_fleet.workers.engine.model.checkpoint import Checkpoint
-from whisper_fleet.workers.engine.plain_path import PlainPath
 from whisper_fleet.workers.engine.sampling import rules
 from whisper_fleet.workers.engine.sampling.row_state import FloatColumn, int_row
 from whisper_fleet.workers.link.protocol import Align, Aligned, Decoded, Language

@@ -1,4 +1,4 @@
-"""Runs all measurements of the engine on this GPU, each in a process of its own with a time limit, in 9 minutes.
+"""Runs all measurements of the engine on this GPU in 9 minutes. Each has a process of its own and a time limit.
 
     python -m benchmarks.gpu.engine --checkpoint base.pt --speech speech --out figures
 
@@ -25,7 +25,7 @@ _SHOWN = 32  # lines of a part that are shown, the last ones: its table
 
 @dataclass(frozen=True)
 class Part:
-    """One measurement: a module's name and arguments, and the seconds after which it is ended."""
+    """One measurement: the name and arguments of a module, and its time limit in seconds."""
 
     name: str
     words: tuple[str, ...]
@@ -53,7 +53,7 @@ def main() -> int:
 
 
 def plan(arguments: argparse.Namespace) -> list[Part]:
-    """All parts, in the order of their worth; the last are the ones that a slow machine may lose."""
+    """Return all parts, the most important first: a slow machine may not reach the last ones."""
     on_gpu = arguments.device == "cuda"
     models = ("base", "turbo", "large-v3") if on_gpu else ("tiny",)
     rows, batches = ("1,64,256", "64,128,256") if on_gpu else ("1,2", "1,2")
@@ -91,7 +91,7 @@ def plan(arguments: argparse.Namespace) -> list[Part]:
 
 
 def run(part: Part, arguments: argparse.Namespace, end: float) -> str:
-    """Run one part within its limit and what is left of the whole; how that went."""
+    """Run one part within its limit and within the time that is left for all; return how it ended."""
     limit = min(part.limit_s, end - time.monotonic())
     if limit < 5:
         return "left out, no time"
@@ -112,7 +112,7 @@ def run(part: Part, arguments: argparse.Namespace, end: float) -> str:
 
 
 def ended(command: list[str], log: Path, limit: float) -> str:
-    """Run the command with all that it starts; none of its processes stays."""
+    """Run the command and return how it ended. All processes that it started are killed."""
     with log.open("wb") as printed:
         child = subprocess.Popen(command, stdout=printed, stderr=subprocess.STDOUT, start_new_session=True)
         try:
@@ -127,7 +127,7 @@ def ended(command: list[str], log: Path, limit: float) -> str:
 
 
 def keep(part: Part, figures: Path, everything: Path) -> None:
-    """Add the part's figures, if there are any, to those of the others."""
+    """Add the figures of a part, if there are any, to those of the others."""
     if figures.exists():
         known = json.loads(everything.read_text()) if everything.exists() else {}
         everything.write_text(json.dumps({**known, part.name: json.loads(figures.read_text())}, indent=1) + "\n")

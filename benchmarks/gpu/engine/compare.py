@@ -1,4 +1,4 @@
-"""Compares two decodings of the same windows: shares of equal ones, near ties where they part, word errors."""
+"""Compares two decodings of the same windows: how many are equal, near ties where they differ, word errors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Stock:
         self._seen: list[Tensor] = []  # of each window: [steps, vocabulary], before any rule
 
     def alone(self, windows: Sequence[Tensor]) -> list[Any]:
-        """One window after the other, as `whisper.transcribe` does."""
+        """Decode one window after the other, as `whisper.transcribe` does."""
         results: list[Any] = []
         for window, language in zip(windows, self._languages, strict=True):
             task, steps = DecodingTask(self._model, self._options[language]), _Recorder()
@@ -41,7 +41,7 @@ class Stock:
         return results
 
     def together(self, windows: Sequence[Tensor], size: int) -> list[Any]:
-        """So many windows of one language in one batch: how much that alone changes."""
+        """Decode windows of one language in batches of `size`: this shows how much the batch size alone changes."""
         results: list[Any] = []
         for language, own in itertools.groupby(zip(self._languages, windows, strict=True), lambda pair: pair[0]):
             for batch in _batches([window for _, window in own], size):
@@ -49,7 +49,7 @@ class Stock:
         return results
 
     def features(self, mels: Sequence[Tensor], size: int) -> list[Tensor]:
-        """Audio features of so many windows encoded at once."""
+        """Return the audio features of windows that are encoded in batches of `size`."""
         return [one for batch in _batches(mels, size) for one in self._model.encoder(batch)]
 
     def margin(self, window: int, plain: list[int], other: list[int]) -> float:
@@ -81,7 +81,7 @@ def _batches(windows: Sequence[Tensor], size: int) -> Iterator[Tensor]:
 
 
 class _Recorder:
-    """Stands first among the filters and keeps what comes."""
+    """A logit filter that runs first and keeps the logits."""
 
     def __init__(self) -> None:
         self.logits: list[Tensor] = []
@@ -91,7 +91,7 @@ class _Recorder:
 
 
 def compare(stock: Stock, plain: list[Any], other: list[Any]) -> dict[str, Any]:
-    """What `other` has in common with `plain`, stock's own results one by one."""
+    """Return how far `other` equals `plain`, which stock whisper decoded one window at a time."""
     pairs = list(zip(plain, other, strict=True))
     margins = [stock.margin(at, a.tokens, b.tokens) for at, (a, b) in enumerate(pairs) if a.tokens != b.tokens]
     return {
@@ -103,7 +103,7 @@ def compare(stock: Stock, plain: list[Any], other: list[Any]) -> dict[str, Any]:
 
 
 def word_errors(texts: list[str], languages: Sequence[str], results: list[Any]) -> float:
-    """Word error rate in percent, after whisper's own normalisers."""
+    """Return the word error rate in percent, after whisper's own normalisers."""
     english, other = EnglishTextNormalizer(), BasicTextNormalizer()
     errors, words = 0, 0
     for text, language, result in zip(texts, languages, results, strict=True):
@@ -115,7 +115,7 @@ def word_errors(texts: list[str], languages: Sequence[str], results: list[Any]) 
 
 
 def distance(one: list[str], other: list[str]) -> int:
-    """Word edits from one text to the other."""
+    """Return the number of word edits between two texts."""
     row = list(range(len(other) + 1))
     for at, word in enumerate(one, 1):
         previous, row[0] = row[0], at

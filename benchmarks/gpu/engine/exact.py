@@ -1,4 +1,4 @@
-"""How equal the engine is to stock `whisper.decode` in fp16 on this GPU, window by window, with a real model.
+"""Compares the engine with stock `whisper.decode` in fp16 on this GPU, window by window, with a real model.
 
 Stock decodes all windows one by one, then in batches against itself (the control: what float16 alone changes), and
 the engine decodes them with many at once. Between them stands stock with one part in batches, encoder or decoder, and
@@ -53,7 +53,7 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class Heard:
-    """A window with what was said in it."""
+    """A window and the text that is spoken in it."""
 
     samples: Samples
     text: str
@@ -61,7 +61,7 @@ class Heard:
 
 
 def heard_windows(folders: list[str], most: int) -> list[Heard]:
-    """At most so many windows of each folder; without folders, the shipped clips."""
+    """Return at most this many windows of each folder; without folders, of the shipped clips."""
     if not folders:
         return [Heard(samples, text, "en") for samples, text in mixed(most)]
     parts = [(Path(name), language or "en") for name, _, language in (one.partition(":") for one in folders)]
@@ -69,7 +69,7 @@ def heard_windows(folders: list[str], most: int) -> list[Heard]:
 
 
 def measure(model: Any, mels: list[Tensor], heard: list[Heard], arguments: argparse.Namespace) -> dict[str, Any]:
-    """Stock alone, stock in batches, whole and by part, and the engine in each form, all on the same windows."""
+    """Decode the same windows with stock whisper, one by one and in batches, and with the engine in each form."""
     texts, languages = [one.text for one in heard], [one.language for one in heard]
     stock = Stock(model, languages, fp16=arguments.device == "cuda")
     stock.features(mels[:1], 1)  # loads libraries
@@ -101,7 +101,7 @@ def measure(model: Any, mels: list[Tensor], heard: list[Heard], arguments: argpa
 
 
 def engine(mels: list[Tensor], languages: list[str], arguments: argparse.Namespace, form: CrossAttention) -> list[Any]:
-    """What the engine decodes the windows to, with as many at once as it has slots."""
+    """Return what the engine decodes the windows to, with as many at once as it has slots."""
     checkpoint = open_checkpoint(str(arguments.checkpoint.absolute()), Path())
     loaded = setup.load(checkpoint, arguments.slots, device=arguments.device, form=form)
     asked = [setup.request(loaded, mel.cpu(), language=language) for mel, language in zip(mels, languages, strict=True)]
@@ -120,13 +120,13 @@ def timed(device: str, work: Callable[[], list[Any]]) -> tuple[list[Any], float]
 
 
 def mel_of(samples: Samples, n_mels: int) -> Tensor:
-    """The spectrogram of one window, computed on the CPU as `transcribe` does for a proxy."""
+    """Return the spectrogram of one window, computed on the CPU as `transcribe` does for a proxy."""
     mel: Tensor = whisper.log_mel_spectrogram(whisper.pad_or_trim(samples), n_mels)
     return mel
 
 
 def mixed(count: int) -> list[tuple[Samples, str]]:
-    """The shipped clips in random order, gain and spacing, some with noise."""
+    """Return the shipped clips in random order, gain and spacing, some with noise."""
     lines = (SHIPPED / "transcripts.tsv").read_text().splitlines()
     clips = [(read(SHIPPED / name), text) for name, text in (line.split("\t") for line in lines)]
     chance, noise = random.Random(0), np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""What others give on this GPU, in the terms of `speed`: windows of 30 s, random weights, forced tokens, fp16.
+"""Measures other implementations on this GPU as `speed` does: windows of 30 s, random weights, forced tokens, fp16.
 
 Stock openai-whisper in one and in several processes that share the GPU, all of whisper's rules on; and `generate` of
 transformers at fixed batch sizes, without any timestamp rule, its features on the GPU beforehand. `static` is its
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def stock_points(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Each model in each number of processes; the processes are started once."""
+    """Measure each model in each number of processes, which are started once."""
     plan = [(name, count) for count in sorted(arguments.processes) for name in arguments.models]
     start = multiprocessing.get_context("spawn")
     most = max(arguments.processes)
@@ -76,7 +76,7 @@ def stock_points(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 
 def together(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """One figure from the parts of all processes: from the first start to the last end."""
+    """Make one figure of the parts of all processes, from the first start to the last end."""
     if failed := [part["error"] for part in parts if "error" in part]:
         return {"error": failed[0]}
     busy = [part for part in parts if part["windows"]]
@@ -92,7 +92,7 @@ def together(parts: list[dict[str, Any]]) -> dict[str, Any]:
 def stock_worker(
     number: int, plan: list[tuple[str, int]], device: str, tokens: int, barrier: Any, results: Any
 ) -> None:
-    """One of the processes: does its part of every point, or waits while others do theirs."""
+    """Run one of the processes: it does its part of every point, and waits for the others."""
     torch.set_num_threads(1)
     for name, count in plan:
         part: dict[str, Any] = {"windows": 0}
@@ -122,7 +122,7 @@ def stock_worker(
 
 
 def stock_decoder(name: str, device: str) -> Callable[[int], object]:
-    """Decodes one window of noise with whisper's own model and rules, so many tokens."""
+    """Return a function that decodes one window of noise to a number of tokens, with whisper's model and rules."""
     with torch.device(device):
         model = Whisper(MODELS[name]).eval()
         torch.nn.init.normal_(model.decoder.positional_embedding, std=0.01)
@@ -140,7 +140,7 @@ def stock_decoder(name: str, device: str) -> Callable[[int], object]:
 
 
 def transformers_points(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Each model at each batch size, with the one kind of cache."""
+    """Measure each model at each batch size, with one kind of cache."""
     for item in arguments.points:
         name, _, batches = item.partition(":")
         model = transformers_model(name, arguments.device)
@@ -157,7 +157,7 @@ def transformers_points(arguments: argparse.Namespace) -> Iterator[dict[str, Any
 
 
 def transformers_model(name: str, device: str) -> Any:
-    """Its Whisper of an official size, with its own random weights."""
+    """Return the Whisper of transformers in an official size, with its own random weights."""
     from transformers import WhisperConfig, WhisperForConditionalGeneration, logging
 
     logging.set_verbosity_error()
@@ -187,7 +187,7 @@ def transformers_model(name: str, device: str) -> Any:
 
 
 def generating(model: Any, batch: int, arguments: argparse.Namespace) -> dict[str, Any]:
-    """One batch after one like it: attention's plans, and compiled steps, are made for each length."""
+    """Measure one batch after a first one like it, which makes attention's plans and compiles the steps."""
     device, tokens, dtype = arguments.device, arguments.tokens, setup.dtype_of(arguments.device)
     mels = torch.randn(batch, model.config.num_mel_bins, 3000, device=device, dtype=dtype)
     start = torch.tensor([[_SPECIAL + 1, _SPECIAL + 2, _SPECIAL + 103]], device=device).repeat(batch, 1)

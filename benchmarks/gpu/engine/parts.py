@@ -1,4 +1,4 @@
-"""The parts of a window by themselves: encoder batches of several sizes, one decode step, the kernels of both."""
+"""Measures the parts of a window: encoder batches of several sizes, one decode step, the kernels of both."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from torch.profiler import profile as torch_profile
 from benchmarks.gpu.engine import setup
 from whisper_fleet.shared.models import MODELS, CrossAttention
 from whisper_fleet.workers.engine.batch.policy import policy_of
+from whisper_fleet.workers.engine.device.plain_path import PlainPath
 from whisper_fleet.workers.engine.loaded_model import LoadedModel
-from whisper_fleet.workers.engine.plain_path import PlainPath
 from whisper_fleet.workers.engine.sampling.row_state import IntColumn
 
-_LONGEST_NAME = 90  # characters of a kernel that tell it from others
+_LONGEST_NAME = 90  # characters of a kernel name that identify it
 
 
 @torch.inference_mode()
 def encode_and_step(loaded: LoadedModel, rows: int) -> tuple[float, float | None]:
-    """Milliseconds per window of an encoder batch with what it keeps, and of a decode step of `rows` rows."""
+    """Return the milliseconds per window of an encoder batch, and those of a decode step of `rows` rows."""
     batch = min(rows, loaded.policy.encode_width)
     encode = median(encoding(loaded, batch)) / batch
     step = stepping(loaded, rows)
@@ -37,12 +37,12 @@ def encode_and_step(loaded: LoadedModel, rows: int) -> tuple[float, float | None
 
 
 def fused_path(loaded: LoadedModel) -> Any:
-    """The path of fused kernels and graphs; None where the model runs in torch's own operations."""
+    """Return the path of fused kernels and graphs, None if the model runs in torch's own operations."""
     return None if isinstance(loaded.runner.path, PlainPath) else loaded.runner.path
 
 
 def encoding(loaded: LoadedModel, windows: int) -> Callable[[], object]:
-    """Encodes this many windows into the first slots."""
+    """Return a function that encodes this many windows into the first slots."""
     path, mels = fused_path(loaded), setup.noise(loaded.checkpoint.dims, windows)
     if path is not None:
         return lambda: path.encode(mels, list(range(windows)))
@@ -52,13 +52,13 @@ def encoding(loaded: LoadedModel, windows: int) -> Callable[[], object]:
 
 
 def encoding_alone(loaded: LoadedModel, windows: int) -> Callable[[], object]:
-    """As `encoding`, without the copies from the host, which the engine hides behind decode steps."""
+    """As `encoding`, but without the copies from the host, which the engine hides behind decode steps."""
     path = fused_path(loaded)
     return encoding(loaded, windows) if path is None else lambda: path.encode_again(windows)
 
 
 def stepping(loaded: LoadedModel, rows: int) -> Callable[[], object] | None:
-    """One decode step of so many rows in the middle of a window's text; None without graphs."""
+    """Return a function that does one decode step of `rows` rows in the middle of a text; None without graphs."""
     path = fused_path(loaded)
     if path is None:
         return None
@@ -67,7 +67,7 @@ def stepping(loaded: LoadedModel, rows: int) -> Callable[[], object] | None:
 
 
 def live(loaded: LoadedModel, rows: int) -> None:
-    """Rows in the middle of a window's text."""
+    """Put rows into the middle of a window's text."""
     state = loaded.runner.model.state
     numbers = torch.arange(rows, device=state.active.device, dtype=torch.int32)
     state.ints[:rows, IntColumn.POSITION] = 50
@@ -81,7 +81,7 @@ def live(loaded: LoadedModel, rows: int) -> None:
 
 @torch.inference_mode()
 def encoder_sweep(name: str, form: CrossAttention, sizes: list[int], device: str) -> Iterator[tuple[int, float]]:
-    """Milliseconds a window for each size of an encoder batch, captured as the engine captures its own."""
+    """Yield each size of an encoder batch and its milliseconds per window, captured as the engine does it."""
     policy = replace(policy_of(device), encode_buckets=tuple(sorted(sizes)))
     loaded = setup.load(setup.random_checkpoint(name, device), max(sizes), device=device, form=form, policy=policy)
     for windows in sizes:
@@ -91,7 +91,7 @@ def encoder_sweep(name: str, form: CrossAttention, sizes: list[int], device: str
 
 
 def encoder_flops(name: str) -> float:
-    """Multiplications and additions of one window's encoder, without keys and values for the decoder."""
+    """Return the floating point operations of encoding one window, without keys and values for the decoder."""
     d = MODELS[name]
     frames, a = d.n_audio_ctx, d.n_audio_state
     layer = 2 * frames * 12 * a * a + 4 * frames * frames * a
@@ -100,7 +100,7 @@ def encoder_flops(name: str) -> float:
 
 @torch.inference_mode()
 def profile(loaded: LoadedModel, rows: int) -> Iterator[tuple[str, list[tuple[object, ...]]]]:
-    """The top kernels of an encoder batch and of one decode step: microseconds, calls, name."""
+    """Yield the top kernels of an encoder batch and of one decode step: microseconds, calls, name."""
     device = loaded.runner.model.device.type
     windows = min(rows, loaded.policy.encode_width)
     yield f"encoding {windows} windows", top_kernels(encoding(loaded, windows), device)
@@ -113,7 +113,7 @@ def profile(loaded: LoadedModel, rows: int) -> Iterator[tuple[str, list[tuple[ob
 
 
 def top_kernels(call: Callable[[], object], device: str, most: int = 14) -> list[tuple[object, ...]]:
-    """Where one call spends its time, after two that warm up; the last line is the sum of all."""
+    """Return where one call spends its time, after two that warm up; the last line is the sum of all."""
     for _ in range(2):
         call()
         setup.wait(device)
@@ -129,7 +129,7 @@ def top_kernels(call: Callable[[], object], device: str, most: int = 14) -> list
 
 
 def median(call: Callable[[], object], repeats: int = 7) -> float:
-    """Milliseconds of one call."""
+    """Return the median milliseconds of one call."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     times = []
     call()

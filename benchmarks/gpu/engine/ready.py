@@ -1,4 +1,4 @@
-"""How long the engine's process takes from its start to the answer of its first window, as a node sees it.
+"""Measures how long an engine process takes from its start to the reply about its first window.
 
 Cold is a start without Triton's cache of compiled kernels, warm is one with it. Weights are random unless
 `--checkpoint` names a real file.
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def random_file(name: str, folder: Path, device: str) -> Path:
-    """A checkpoint file of an official size in float16."""
+    """Write a checkpoint file of an official size in float16, with random weights."""
     checkpoint = setup.random_checkpoint(name, device)
     path = folder / f"random-{name}.pt"
     weights = {key: value.cpu() for key, value in checkpoint.weights.items()}
@@ -59,7 +59,7 @@ def random_file(name: str, folder: Path, device: str) -> Path:
 
 
 def start_to_answer(file: Path, device: str, tokens: int, folder: Path, cache: Path) -> dict[str, float]:
-    """Seconds since the process was started until its socket answers, the model is open, windows are answered."""
+    """Return the seconds from the start of the process to its first reply, to the open model, and to each window."""
     socket = folder / "engine.sock"
     command = serve_command(socket, device)
     environment = {**os.environ, "TRITON_CACHE_DIR": str(cache)}
@@ -82,13 +82,13 @@ def start_to_answer(file: Path, device: str, tokens: int, folder: Path, cache: P
 
 
 def serve_command(socket: Path, device: str, slots: int = 1) -> list[str]:
-    """The engine's command line; models lie beside the socket."""
+    """Return the engine's command line; models lie beside the socket."""
     return [sys.executable, "-m", "whisper_fleet.workers.engine", "--log-level", "WARNING", "serve", "--device", device,
             "--slots", str(slots), "--socket", str(socket), "--model-dir", str(socket.parent)]  # fmt: skip
 
 
 def answering(client: EngineClient, engine: subprocess.Popen[bytes]) -> EngineClient:
-    """The client, once the engine answers it."""
+    """Return the client as soon as the engine replies to it."""
     end = time.monotonic() + _PATIENCE_S
     while time.monotonic() < end and engine.poll() is None:
         try:
@@ -101,7 +101,7 @@ def answering(client: EngineClient, engine: subprocess.Popen[bytes]) -> EngineCl
 
 
 def decode(session: EngineSession, tokens: int) -> None:
-    """One window of noise, with a forced number of tokens."""
+    """Decode one window of noise, with a forced number of tokens."""
     end_of_text = 50257 if session.dims.is_multilingual else 50256
     options = DecodingOptions(language="en", sample_len=tokens, suppress_tokens=[-1, end_of_text])
     session.decode(torch.randn(session.dims.n_mels, 2 * session.dims.n_audio_ctx), options)

@@ -1,4 +1,4 @@
-"""Makes windows for `exact` out of recordings of people: each window holds recordings that no other window holds.
+"""Makes windows for `exact` from recordings of people; no two windows hold the same recording.
 
 The recordings lie in a folder with their texts: `transcripts.tsv`, a name and a text a line. Which they are decides
 how confident Whisper is, and so how often float16 decides between two tokens that are nearly alike.
@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def windows(recordings: list[tuple[Samples, str]]) -> Iterator[tuple[Samples, str]]:
-    """One recording after the other with pauses between them, as many as a window holds; a rest is left out."""
+    """Yield windows of recordings with pauses between them, as many as fit; an incomplete last window is left out."""
     chance = random.Random(0)
     pieces: list[Samples] = []
     texts: list[str] = []

@@ -1,4 +1,4 @@
-"""What of the engine's speed reaches its node: through the socket, and through whisper's own `transcribe()`.
+"""Measures the engine's speed as its node sees it: through the socket, and through whisper's own `transcribe()`.
 
 A process of its own serves the socket, as on a node. Clients are threads of one process, one a slot, also as on a
 node: `windows` asks for windows one after the other, their spectrograms ready; `transcribe` runs
@@ -63,7 +63,7 @@ def main() -> None:
 
 @contextmanager
 def serving(model: Path, slots: int, device: str) -> Iterator[tuple[EngineClient, psutil.Process]]:
-    """An engine process with so many slots."""
+    """Run an engine process with this many slots."""
     socket = model.with_suffix(".sock")
     command = serve_command(socket, device, slots)
     with subprocess.Popen(command, stdin=subprocess.PIPE) as engine:
@@ -74,7 +74,7 @@ def serving(model: Path, slots: int, device: str) -> Iterator[tuple[EngineClient
 
 
 class Clients:
-    """One thread a slot, each with a session of its own."""
+    """One thread per slot, each with a session of its own."""
 
     def __init__(self, client: EngineClient, engine: psutil.Process, model: Path, slots: int, device: str) -> None:
         self._client, self._engine, self._model, self.slots = client, engine, model, slots
@@ -83,7 +83,7 @@ class Clients:
     def timed(
         self, work: Callable[[EngineSession], object], warm_up: Callable[[EngineSession], object]
     ) -> tuple[float, dict[str, float]]:
-        """Seconds of `work` in all threads at once, and how many cores clients and engine had at work meanwhile."""
+        """Return the seconds of `work` in all threads at once, and the cores that clients and engine used."""
         barrier = threading.Barrier(self.slots + 1)
 
         def one() -> None:
@@ -108,7 +108,7 @@ class Clients:
 
 
 def measure(clients: Clients, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Windows that are ready, then whole segments."""
+    """Measure windows that are ready, then complete segments."""
     options = {"language": "en", "sample_len": arguments.tokens, "suppress_tokens": [-1, _END_OF_TEXT]}
     made: list[Tensor] = []
 

@@ -1,4 +1,4 @@
-"""What the GPU benchmarks of the engine share: models with random weights, windows, a loop without a socket."""
+"""Common parts of the engine benchmarks: models with random weights, windows, a loop without a socket."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _numbers = itertools.count()
 
 
 def parser_of(doc: str | None) -> argparse.ArgumentParser:
-    """A command line with what every benchmark takes."""
+    """Return a command line with the options of every benchmark."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: a rehearsal, in float32")
     parser.add_argument("--out", type=Path, help="a JSON file for the figures")
@@ -42,12 +42,12 @@ def parser_of(doc: str | None) -> argparse.ArgumentParser:
 
 
 def dtype_of(device: str) -> torch.dtype:
-    """What is measured on a GPU is float16; a CPU computes in float32."""
+    """Return the precision that is measured: float16 on a GPU, float32 on a CPU."""
     return torch.float16 if device == "cuda" else torch.float32
 
 
 def write(out: Path | None, device: str, report: dict[str, Any]) -> None:
-    """Keep the figures with the machine, the versions, the date and the command that gave them."""
+    """Write the figures with the machine, the versions, the date and the command that measured them."""
     if out is None:
         return
     machine = {
@@ -70,7 +70,7 @@ def table(head: tuple[str, ...], rows: list[tuple[object, ...]]) -> None:
 
 
 def random_checkpoint(name: str, device: str = "cuda") -> Checkpoint:
-    """A model of the official size whose weights mean nothing."""
+    """Return a model of an official size with random weights."""
     dims = MODELS[name]
     return Checkpoint(
         name=name, dims=dims, weights=random_weights(dims, device), alignment_heads=alignment_heads(name, dims)
@@ -85,7 +85,7 @@ def load(
     form: CrossAttention = "auto",
     policy: BatchPolicy | None = None,
 ) -> LoadedModel:
-    """The model as the engine holds it, with memory for this many slots."""
+    """Load a model as the engine does, with memory for this many slots."""
     where = torch.device("cuda", 0) if device == "cuda" else torch.device("cpu")
     policy = policy or policy_of(device)
     runner = Runner(checkpoint, dtype_of(device), where, policy, cross_attention=form)
@@ -105,7 +105,7 @@ def unload(loaded: LoadedModel) -> None:
 
 
 def request(loaded: LoadedModel, mel: Tensor, **options: Any) -> Window:
-    """A decode request of a session of its own, as it arrives from the border."""
+    """Queue a decode request in a session of its own."""
     asked = Decode(**{"task": "transcribe", "temperature": 0.0, "suppress_blank": True, "without_timestamps": False,
                       "language": "en", "suppress_tokens": "-1", "max_initial_timestamp": 1.0, **options})  # fmt: skip
     session = loaded.batch.open_session(next(_numbers))
@@ -116,12 +116,12 @@ def request(loaded: LoadedModel, mel: Tensor, **options: Any) -> Window:
 
 
 def forced(loaded: LoadedModel, tokens: int) -> dict[str, Any]:
-    """Options of a request that samples exactly so many tokens."""
+    """Return the options of a request that samples exactly this many tokens."""
     return {"sample_len": tokens, "suppress_tokens": [-1, loaded.runner.model.vocabulary.end_of_text]}
 
 
 def run(loaded: LoadedModel, windows: list[Window]) -> float:
-    """Step until all windows are answered; the seconds it took. A session leaves with its answer."""
+    """Step until all windows have their reply, and return the seconds that it took. A session ends with its reply."""
     for window in windows:
         window.future.add_done_callback(partial(_forget, loaded, window.session.number))
     wait(loaded.runner.model.device.type)
@@ -138,20 +138,20 @@ def _forget(loaded: LoadedModel, session: int, _: object) -> None:
 
 
 def wait(device: str) -> None:
-    """Until the device has done all that it was given."""
+    """Wait until the device has done all that was issued."""
     if device == "cuda":
         torch.cuda.synchronize()
 
 
 def noise(dims: ModelDims, windows: int) -> list[Tensor]:
-    """Mel spectrograms of nothing in particular."""
+    """Return mel spectrograms of random noise."""
     generator = torch.Generator().manual_seed(0)
     few = [torch.randn(dims.n_mels, 2 * dims.n_audio_ctx, generator=generator).half() for _ in range(8)]
     return [few[at % len(few)] for at in range(windows)]
 
 
 def device_bytes(device: str = "cuda") -> int:
-    """Memory of the GPU that is in use, by whomever."""
+    """Return the bytes of GPU memory that all processes together use."""
     if device != "cuda":
         return 0
     free, total = torch.cuda.mem_get_info()

@@ -1,4 +1,4 @@
-"""Makes distinct speech with its text for `exact`: each window reads sentences that no other window reads.
+"""Makes distinct speech with its text for `exact`; no two windows read the same sentence.
 
 A voice is any command that reads the file {text} aloud into {wav}; windows take turns with the voices, and the first
 ones begin with a shipped clip of a human reader. Needs ffmpeg, and the package soundfile for anything but wav.
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def keep(windows: Iterable[tuple[Samples, str]], folder: Path, kind: str) -> None:
-    """Write the windows and their texts into a folder, as `spoken_windows` reads them."""
+    """Write windows and their texts into a folder, in the format of `spoken_windows`."""
     folder.mkdir(parents=True, exist_ok=True)
     lines, samples_made = [], 0
     for number, (samples, text) in enumerate(windows):
@@ -64,7 +64,7 @@ def keep(windows: Iterable[tuple[Samples, str]], folder: Path, kind: str) -> Non
 
 
 def windows_of(files: list[Path], count: int) -> list[list[str]]:
-    """For each window sentences of its own, more than it can hold."""
+    """Yield sentences for each window, more than it can hold."""
     sentences = [sentence for file in files for sentence in sentences_of(file.read_text())]
     share = len(sentences) // count
     if share < 6:
@@ -73,7 +73,7 @@ def windows_of(files: list[Path], count: int) -> list[list[str]]:
 
 
 def sentences_of(text: str) -> Iterator[str]:
-    """Whole sentences of 6 to 35 words in plain letters; headings and verse are left out."""
+    """Return complete sentences of 6 to 35 words in plain letters; headings and verse are left out."""
     for paragraph in re.split(r"\n\s*\n", text):
         flat = re.sub(r"\s+", " ", paragraph.replace("--", ", ").replace("_", "")).strip()
         for sentence in re.split(r"(?<!Mr)(?<!Mrs)(?<!Dr)(?<!St)[.!?] +", flat):
@@ -84,7 +84,7 @@ def sentences_of(text: str) -> Iterator[str]:
 
 
 def one_window(number: int, sentences: list[str], voices: list[str]) -> tuple[Samples, str]:
-    """18 to 27 seconds of speech, and its text."""
+    """Return 18 to 27 seconds of speech, and its text."""
     chance = random.Random(number)
     pieces, text = shipped(number)
     for sentence in sentences:
@@ -101,7 +101,7 @@ def one_window(number: int, sentences: list[str], voices: list[str]) -> tuple[Sa
 
 
 def as_heard(samples: Samples, number: int) -> Samples:
-    """At some loudness, with some noise or none."""
+    """Return the samples at a random loudness, with or without noise."""
     chance, noise = random.Random(number), np.random.default_rng(number)
     samples = samples * (chance.uniform(0.2, 0.9) / max(float(np.abs(samples).max()), 1e-3))
     samples += noise.normal(0, chance.choice((0.0, 0.0005, 0.002)), len(samples))
@@ -109,7 +109,7 @@ def as_heard(samples: Samples, number: int) -> Samples:
 
 
 def shipped(number: int) -> tuple[list[Samples], list[str]]:
-    """The human reader of one of the first windows; nothing for all others."""
+    """Return the shipped recording for one of the first windows, None for the others."""
     lines = (SHIPPED / "transcripts.tsv").read_text().splitlines()
     if number >= len(lines):
         return [], []
@@ -118,7 +118,7 @@ def shipped(number: int) -> tuple[list[Samples], list[str]]:
 
 
 def say(text: str, voice: str) -> Samples:
-    """The text as this voice reads it."""
+    """Return the text as a voice reads it."""
     with tempfile.TemporaryDirectory() as folder:
         script, spoken = Path(folder) / "text.txt", Path(folder) / "spoken.wav"
         script.write_text(text)
@@ -129,7 +129,7 @@ def say(text: str, voice: str) -> Samples:
 
 
 def write(path: Path, samples: Samples) -> None:
-    """Mono at 16 kHz, in the format that the name says."""
+    """Write mono at 16 kHz, in the format of the name's extension."""
     if path.suffix == ".wav":
         with wave.open(str(path), "wb") as audio:
             audio.setparams((1, 2, RATE, 0, "NONE", ""))
@@ -142,7 +142,7 @@ def write(path: Path, samples: Samples) -> None:
 
 
 def read(path: Path) -> Samples:
-    """Samples of a mono file at 16 kHz: 16-bit wav, or whatever soundfile reads."""
+    """Return the samples of a mono file at 16 kHz: 16-bit wav, or any format that soundfile reads."""
     if path.suffix == ".wav":
         with wave.open(str(path)) as audio:
             return samples_of(audio.readframes(audio.getnframes()))
@@ -159,7 +159,7 @@ def samples_of(pcm: bytes) -> Samples:
 
 
 def spoken_windows(folder: Path, count: int | None = None) -> list[tuple[Samples, str]]:
-    """Samples and text of the first windows, or of all, of a folder that this program made or of any folder like it."""
+    """Return samples and text of the first windows, or of all, of a folder in the format of this program."""
     lines = (folder / "transcripts.tsv").read_text().splitlines()[:count]
     return [(read(folder / name), text) for name, text in (line.split("\t") for line in lines)]
 

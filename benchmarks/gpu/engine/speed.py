@@ -1,4 +1,4 @@
-"""How fast the engine is on this GPU: windows of 30 s, random weights, a forced number of tokens, all rules on.
+"""Measures the engine on this GPU: windows of 30 s, random weights, a forced number of tokens, all rules on.
 
 python -m benchmarks.gpu.engine.speed --models base:1,64,256 turbo:1,64,256 large-v3:1,64,256 --out speed.json
 python -m benchmarks.gpu.engine.speed --models --encoder-rows 8,9,10,11,12,13,14,16,18,20,24 --encoder turbo
@@ -48,7 +48,7 @@ def numbers(text: str) -> list[int]:
 
 
 def attempt(measure: Any, item: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """The measurement of one model in each form; what fails costs only itself."""
+    """Measure one model in each form; a measurement that fails does not end the others."""
     found: list[dict[str, Any]] = []
     for form in arguments.cross_attention:
         try:
@@ -64,7 +64,7 @@ def attempt(measure: Any, item: str, arguments: argparse.Namespace) -> list[dict
 
 
 def speeds(item: str, form: CrossAttention, arguments: argparse.Namespace) -> Any:
-    """One model at growing numbers of rows; slots are added to the running model."""
+    """Measure one model at growing numbers of rows; slots are added to the running model."""
     name, _, rows = item.partition(":")
     device = arguments.device
     before = setup.device_bytes(device)
@@ -90,7 +90,7 @@ def speeds(item: str, form: CrossAttention, arguments: argparse.Namespace) -> An
 
 
 def speed(loaded: LoadedModel, rows: int, tokens: int) -> dict[str, Any]:
-    """Full waves of `rows` windows, and the parts of a window by themselves."""
+    """Measure full waves of `rows` windows, and the parts of a window."""
     mels = setup.noise(loaded.checkpoint.dims, rows)
     options = setup.forced(loaded, tokens)
     first = setup.run(loaded, [setup.request(loaded, mels[0], **options)])
@@ -109,7 +109,7 @@ def speed(loaded: LoadedModel, rows: int, tokens: int) -> dict[str, Any]:
 
 
 def predicted(name: str, rows: int, form: CrossAttention, device: str) -> int:
-    """What whisper_fleet.shared.memory promises, less the context, which is there before we begin to measure."""
+    """Return the bytes that whisper_fleet.shared.memory predicts, without the context, which exists beforehand."""
     capability = torch.cuda.get_device_capability() if device == "cuda" else None
     actual = form_of(form, ELEMENT_BYTES["float16"], capability)
     memory = memory_of(MODELS[name], "float16", device=device, segment_duration=300.0, form=actual)
@@ -117,7 +117,7 @@ def predicted(name: str, rows: int, form: CrossAttention, device: str) -> int:
 
 
 def encoders(name: str, form: CrossAttention, arguments: argparse.Namespace) -> Any:
-    """Milliseconds a window of encoder batches of several sizes."""
+    """Measure the milliseconds per window of encoder batches of several sizes."""
     if not arguments.encoder_rows:
         return
     for windows, took in parts.encoder_sweep(name, form, arguments.encoder_rows, arguments.device):
@@ -126,7 +126,7 @@ def encoders(name: str, form: CrossAttention, arguments: argparse.Namespace) -> 
 
 
 def profiles(item: str, form: CrossAttention, arguments: argparse.Namespace) -> Any:
-    """The kernels that encoding and one decode step spend their time in."""
+    """Measure the kernels that encoding and one decode step spend their time in."""
     name, _, rows = item.partition(":")
     loaded = setup.load(setup.random_checkpoint(name, arguments.device), int(rows), device=arguments.device, form=form)
     for what, kernels in parts.profile(loaded, int(rows)):

@@ -1,4 +1,4 @@
-"""What goes wrong with one window stays with that window: the others, and those that come after, do not notice."""
+"""A fault of one window fails that window alone: others, and later ones, are not affected."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def alignment(*text_tokens: int) -> Align:
 
 
 def together(engine: InProcessEngine, ask: Callable[[], Any]) -> Any:
-    """What `ask` asks for arrives at the engine in one go: it stands still meanwhile."""
+    """Let all requests of `ask` arrive at the engine at once, which is stopped meanwhile."""
     arrived, goes_on = threading.Event(), threading.Event()
 
     def stand_still() -> None:
@@ -144,7 +144,7 @@ def test_fewer_candidates_than_one_are_refused(tiny_model: Path) -> None:
 def test_beams_put_back_after_a_shrink_find_rows_again(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Memory runs out once, under beams that need more rows than there are slots by now, and a model makes room."""
+    """Memory runs out once, with beams that need more rows than there are slots by now; a model makes room."""
     other = random_model(tmp_path / "other.pt", TINY, seed=1)
     with InProcessEngine(tiny_model, slots=2) as engine:
         engine.engine.forget(engine.open(other))

@@ -1,4 +1,4 @@
-"""An engine under load on a CPU: resized, left by clients, unloaded, broken, and reproducible all the while."""
+"""An engine under load on a CPU is resized, loses clients, unloads, breaks, and stays reproducible."""
 
 from __future__ import annotations
 

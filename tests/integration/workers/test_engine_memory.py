@@ -1,4 +1,4 @@
-"""When memory runs out the engine sheds and queues, and goes on: what is transcribed is what it would have been."""
+"""When memory runs out, the engine uses less and queues windows; the transcripts do not change."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def undisturbed(tiny_model: Path) -> list[list[int]]:
 
 
 def failing(work: Callable[..., Any], when: Callable[..., bool]) -> tuple[Callable[..., Any], list[int]]:
-    """The work, but that memory runs out before it or (every other time) after it; and how often it did."""
+    """Return the work, but with memory running out before or, every other time, after it; and a list of these times."""
     times: list[int] = []
 
     def work_or_fail(*arguments: Any) -> Any:
@@ -101,7 +101,7 @@ def test_an_unused_model_makes_room(tiny_model: Path, tmp_path: Path, monkeypatc
 
 @pytest.fixture
 def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Regions of 40 MB, which hold 17 slots of the tiny model or many more of its rows."""
+    """Limit memory to 40 MB per region, which holds 17 slots of the tiny model or many more rows."""
     commit = virtual_memory.HostMemory.commit
 
     def commit_little(self: virtual_memory.HostMemory, size: int) -> None:

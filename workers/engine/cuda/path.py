@@ -15,8 +15,8 @@ from whisper_fleet.workers.engine.cuda.graphs import Graphs
 from whisper_fleet.workers.engine.cuda.norm import FusedArithmetic
 from whisper_fleet.workers.engine.cuda.select import select
 from whisper_fleet.workers.engine.cuda.text import FusedPromptAttention, FusedStepAttention
-from whisper_fleet.workers.engine.device_model import DeviceModel
-from whisper_fleet.workers.engine.device_path import DevicePath, GroupLogits, is_drawing
+from whisper_fleet.workers.engine.device.device_model import DeviceModel
+from whisper_fleet.workers.engine.device.device_path import DevicePath, GroupLogits, is_drawing
 from whisper_fleet.workers.engine.network.attention import PromptAttention
 from whisper_fleet.workers.engine.network.network import Network
 from whisper_fleet.workers.engine.sampling.active_rows import DeviceActiveRows

@@ -11,7 +11,7 @@ from whisper_fleet.shared.memory import form_of
 from whisper_fleet.shared.models import CrossAttention, ModelDims
 from whisper_fleet.workers.engine.batch.policy import BatchPolicy
 from whisper_fleet.workers.engine.cache.kv_cache import KvCache
-from whisper_fleet.workers.engine.cuda.capability import capability
+from whisper_fleet.workers.engine.device.capability import capability
 from whisper_fleet.workers.engine.model.checkpoint import Checkpoint
 from whisper_fleet.workers.engine.model.linear import can_pack
 from whisper_fleet.workers.engine.model.weights import Weights, place_weights

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from whisper_fleet.workers.engine.batch.policy import BatchPolicy
 from whisper_fleet.workers.engine.batch.result import Decoding
-from whisper_fleet.workers.engine.device_model import DeviceModel
-from whisper_fleet.workers.engine.device_path import DevicePath, GroupLogits, is_drawing
+from whisper_fleet.workers.engine.device.device_model import DeviceModel
+from whisper_fleet.workers.engine.device.device_path import DevicePath, GroupLogits, is_drawing
 from whisper_fleet.workers.engine.network.attention import step_attention
 from whisper_fleet.workers.engine.network.host_attention import plain_audio
 from whisper_fleet.workers.engine.network.network import Network, PlainArithmetic

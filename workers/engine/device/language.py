@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from whisper_fleet.workers.engine.device_model import DeviceModel
-from whisper_fleet.workers.engine.device_path import DevicePath
+from whisper_fleet.workers.engine.device.device_model import DeviceModel
+from whisper_fleet.workers.engine.device.device_path import DevicePath
 from whisper_fleet.workers.link.protocol import Language
 
 

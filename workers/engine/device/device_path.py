@@ -13,7 +13,7 @@ from torch import Tensor
 from whisper_fleet.workers.engine.batch.policy import BatchPolicy
 from whisper_fleet.workers.engine.batch.result import Decoding
 from whisper_fleet.workers.engine.cache.cross_attention import EncodedAudio
-from whisper_fleet.workers.engine.device_model import DeviceModel
+from whisper_fleet.workers.engine.device.device_model import DeviceModel
 from whisper_fleet.workers.engine.network.attention import PromptAttention
 from whisper_fleet.workers.engine.network.network import Network
 from whisper_fleet.workers.engine.sampling.active_rows import ActiveRows
