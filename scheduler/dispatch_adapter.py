@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import cast
 
 from whisper_fleet.scheduler.dispatch.dispatcher import Dispatcher
 from whisper_fleet.scheduler.services import Services
 from whisper_fleet.shared import names
 from whisper_fleet.shared.errors import JobNotFound
+from whisper_fleet.shared.files.checkpoints import resolve
 from whisper_fleet.shared.ledger import keys
 from whisper_fleet.shared.ledger.scripts import text
 from whisper_fleet.shared.ledger.wakeup import dispatcher_looks
-from whisper_fleet.shared.wire import Assignment, SegmentMessage
+from whisper_fleet.shared.models import ModelDims
+from whisper_fleet.shared.settings import Settings
+from whisper_fleet.shared.wire import Assignment, Need, SegmentMessage
 
 
 def make_dispatcher(services: Services) -> Dispatcher:
@@ -23,7 +27,13 @@ def make_dispatcher(services: Services) -> Dispatcher:
         registry=services.fleet,
         messages=CeleryMessages(services),
         board=RedisReasonBoard(services),
+        dims_of=partial(_dims_of, services.settings),
     )
+
+
+def _dims_of(settings: Settings, need: Need) -> ModelDims:
+    """Return the dimensions that intake entered; only for a job of an older version, read them from the checkpoint."""
+    return need.dims or resolve(need.model_name, settings.models, settings.model_roots)
 
 
 class CeleryMessages:

@@ -4,7 +4,7 @@ FleetError
 ├── RequestError            the client can fix it; never retried
 │   ├── FileMissing, NotAFile, EmptyFile, UnreadableFile, NoAudioStream, CorruptAudio, AudioTooShort
 │   ├── PathNotAllowed, UrlNotAllowed, CallbackNotAllowed, UrlUnavailable, OutputNotWritable
-│   ├── UnknownModel, UnknownLanguage, UnknownOption, BadOption, BadPriority
+│   ├── UnknownModel, ModelNotAllowed, UnknownLanguage, UnknownOption, BadOption, BadPriority
 │   └── UnknownGpu, ModelDoesNotFit
 ├── JobError
 │   ├── JobNotFound, JobNotFinished, JobCancelled
@@ -95,6 +95,11 @@ class OutputNotWritable(RequestError):
 
 class UnknownModel(RequestError):
     """{name!r} is no Whisper model: use one of {known}, or the absolute path of a checkpoint."""
+
+
+class ModelNotAllowed(RequestError):
+    """{model} is outside the directories of checkpoints that this fleet may use: move it below one of {roots}, or have
+    its directory added to WHISPER_FLEET_MODEL_ROOTS."""
 
 
 class UnknownLanguage(RequestError):

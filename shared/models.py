@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import io
-import pickle
-import zipfile
-from collections import OrderedDict
-from dataclasses import dataclass, fields
-from functools import lru_cache
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from whisper_fleet.shared.errors import ModelUnavailable, UnknownModel
+from whisper_fleet.shared.errors import UnknownModel
 
 #: The number format that a model's weights and activations have.
 Precision = Literal["float16", "bfloat16", "float32"]
@@ -92,10 +87,21 @@ BEST_FIRST = ("large-v3", "turbo", "medium", "small", "base", "tiny")
 
 _FILE_OF_ALIAS = {"large": "large-v3", "turbo": "large-v3-turbo"}
 
-#: A damaged pickle, or one of another program, fails with any of these.
-_PICKLE_ERRORS = (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, LookupError)
-#: The largest official checkpoint's pickle has 0.2 MB; a larger one than this is not a checkpoint.
-_PICKLE_LIMIT_BYTES = 16 * 2**20
+#: The least and the greatest of each dimension: what whisper's code requires, or several times the largest official
+#: model. Whisper knows two spectrograms, and windows of 1,500 frames only.
+_BOUNDS = {
+    "n_vocab": (51_864, 65_536),
+    "n_audio_ctx": (1500, 1500),
+    "n_audio_state": (2, 4096),
+    "n_audio_head": (1, 128),
+    "n_audio_layer": (1, 128),
+    "n_text_ctx": (2, 4096),
+    "n_text_state": (2, 4096),
+    "n_text_head": (1, 128),
+    "n_text_layer": (1, 128),
+}
+_MELS = (80, 128)
+_FEWEST_BYTES = 1  # per weight
 
 
 def canonical(name: str) -> str:
@@ -139,71 +145,20 @@ def checkpoint_path(name: str, model_dir: Path) -> Path:
     return Path(name)
 
 
-def resolve(name: str, model_dir: Path) -> ModelDims:
-    """Return the dimensions of an official model (its file need not exist) or of a checkpoint at an absolute path.
+def problem_with(dims: ModelDims, file_bytes: int) -> str | None:
+    """Return why a checkpoint of this size cannot be a Whisper model of these dimensions; None if it can.
 
-    Raises UnknownModel for any other name and ModelUnavailable for a checkpoint that cannot be used.
+    Nothing is built from dimensions before this check: a file of 1 KB may claim a million layers.
     """
-    if name in MODELS:
-        return MODELS[name]
-    path = checkpoint_path(name, model_dir)
-    try:
-        stat = path.stat()
-    except OSError as error:
-        raise ModelUnavailable(model=name, reason=error.strerror or str(error)) from error
-    return _read_dims(str(path), stat.st_mtime_ns, stat.st_size)
-
-
-@lru_cache(maxsize=64)
-def _read_dims(path: str, _modified_ns: int, _size: int) -> ModelDims:
-    """Read the dimensions of a checkpoint; its time and size are arguments so that the cache misses if it changes."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            pickled = _pickle_of(archive)
-        checkpoint = _TensorFreeUnpickler(io.BytesIO(pickled)).load()
-    except (OSError, zipfile.BadZipFile) as error:
-        raise ModelUnavailable(model=path, reason=f"no torch checkpoint in zip format ({error})") from error
-    except _PICKLE_ERRORS as error:
-        raise ModelUnavailable(model=path, reason=f"it holds more than tensors ({error})") from error
-    return _dims_of(checkpoint, path)
-
-
-def _pickle_of(archive: zipfile.ZipFile) -> bytes:
-    entry = next((entry for entry in archive.infolist() if entry.filename.endswith("data.pkl")), None)
-    if entry is None or entry.file_size > _PICKLE_LIMIT_BYTES:
-        raise zipfile.BadZipFile("no data.pkl of a sensible size in it")
-    return archive.read(entry)
-
-
-def _dims_of(checkpoint: object, path: str) -> ModelDims:
-    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("dims"), dict):
-        raise ModelUnavailable(model=path, reason="it holds no `dims`: save it as openai-whisper does")
-    dims = checkpoint["dims"]
-    wanted = {field.name for field in fields(ModelDims)}
-    if set(dims) != wanted or not all(isinstance(value, int) and value > 0 for value in dims.values()):
-        raise ModelUnavailable(model=path, reason=f"its `dims` are not whole numbers for {sorted(wanted)}")
-    return ModelDims(**dims)
-
-
-class _Inert:
-    """Stand-in for every object that torch would build: accepts any arguments and does nothing."""
-
-    def __init__(self, *_: object, **__: object) -> None:
-        pass
-
-    def __setstate__(self, _: object) -> None:
-        pass
-
-
-class _TensorFreeUnpickler(pickle.Unpickler):
-    """Reads the plain values of a checkpoint; imports and calls nothing that the file names."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("collections", "OrderedDict"):
-            return OrderedDict
-        if module == "torch" or module.startswith("torch."):
-            return _Inert
-        raise pickle.UnpicklingError(f"it wants to run {module}.{name}")
-
-    def persistent_load(self, _: object) -> object:
-        return _Inert()
+    for name, (least, most) in _BOUNDS.items():
+        if not least <= getattr(dims, name) <= most:
+            return f"its {name} is {getattr(dims, name)}, and Whisper's is {least} to {most}"
+    if dims.n_mels not in _MELS:
+        return f"its n_mels is {dims.n_mels}, and Whisper's is one of {_MELS}"
+    if dims.n_audio_state != dims.n_text_state:
+        return "its n_audio_state and n_text_state differ, and its decoder cannot read its encoder"
+    if dims.n_audio_state % dims.n_audio_head or dims.n_text_state % dims.n_text_head or dims.n_audio_state % 2:
+        return "its heads do not divide its state"
+    if file_bytes < parameters(dims) * _FEWEST_BYTES:
+        return f"its {file_bytes:,} bytes cannot hold the {parameters(dims):,} weights that its dims claim"
+    return None

@@ -79,6 +79,11 @@ class Settings(BaseSettings):
         default=Path("~/.cache/whisper"),
         description="Directory of Whisper checkpoints, <name>.pt; the default is openai-whisper's own cache.",
     )
+    model_roots: tuple[_Path, ...] = Field(
+        default=(),
+        description="Directories, besides WHISPER_FLEET_MODEL_DIR, that a checkpoint must be below if a request names"
+        " it by its path.",
+    )
     spool_dir: _Path | None = Field(
         default=None,
         description="Directory of the decoded audio of planned segments; left out, spool in WHISPER_FLEET_VAR_DIR. On"

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from whisper_fleet.shared.models import Form, Precision
+from whisper_fleet.shared.models import Form, ModelDims, Precision
 from whisper_fleet.shared.names import GpuName
 from whisper_fleet.shared.request.options import TranscribeRequest as TranscribeRequest
 from whisper_fleet.shared.serialization import Wire as Wire
@@ -47,6 +47,7 @@ class JobPlan(Wire):
 
     duration: float  # seconds of decoded audio
     segments: tuple[SegmentPlan, ...]  # at least one; in order, without gaps
+    dims: ModelDims | None = None  # of the job's model
 
 
 class SegmentMessage(Wire):
@@ -96,6 +97,7 @@ class Need(Wire):
     segment_duration: float  # seconds
     rows: int = 1  # of the batch, per slot: beam_size, best_of, or 1
     gpu_ids: tuple[str, ...] = ()
+    dims: ModelDims | None = None  # of a checkpoint that was named by its path; None: official, or an older intake
 
 
 class WaitingJob(Wire):
@@ -160,6 +162,7 @@ class DeviceFacts(Wire):
     engine_bytes: int | None = None  # memory that the engine reports as its own
     engine_pid: int | None = None  # in the node's PID namespace; NVML may report another
     models: tuple[str, ...] = ()  # loaded in the engine now, as "name/precision"
+    dims: dict[str, ModelDims] | None = None  # of loaded models that are not official, by name; None: not reported
     forms: dict[Precision, Form] = Field(default_factory=dict)  # of cross-attention in the engine; empty: unknown
     rates: EngineRates | None = None  # None: from a node of a version that does not report them
 

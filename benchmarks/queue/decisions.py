@@ -85,7 +85,7 @@ def _time_deciding(words: str, taken: list[int], lanes: list[Lane], wanted: int)
         loads = [gpu_load(status, count) for status, count in zip(statuses, taken, strict=True)]
         placement = Placement([load for load in loads if load is not None], margin=0.2)
         order = FairOrder(lanes, now=1000.0, ageing=60.0)
-        pairs = match(order, placement, lambda lane: demand_of(lane.need, Path()))
+        pairs = match(order, placement, lambda lane: demand_of(lane.need))
         return sum(not isinstance(place, Refusal) for _, place in pairs)
 
     if look() != wanted:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Final
 
 from whisper_fleet.scheduler.capacity.devices import Devices, budget_of
@@ -14,9 +13,9 @@ from whisper_fleet.scheduler.capacity.policies.memory import MemoryPolicy
 from whisper_fleet.scheduler.capacity.slots import SlotCount, SlotLimits, combined
 from whisper_fleet.scheduler.dispatch.demand import Demand, demand_of
 from whisper_fleet.scheduler.dispatch.gpu_load import GpuLoad
+from whisper_fleet.shared import models
 from whisper_fleet.shared.host import HostReading
 from whisper_fleet.shared.memory import ModelMemory, memory_of
-from whisper_fleet.shared.models import resolve
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.wire import GpuStatus, Need
 
@@ -199,14 +198,14 @@ def demands() -> dict[Need, Demand]:
     for model in MODELS:
         for gpu_ids in ((), ("3",)):
             need = Need(model_name=model, precision="float16", segment_duration=SEGMENT_SECONDS, gpu_ids=gpu_ids)
-            demands[need] = demand_of(need, Path())
+            demands[need] = demand_of(need)
     return demands
 
 
 def model_memories() -> dict[str, ModelMemory]:
     """Return the memory of each model by its loaded name; every card uses the cached form of cross-attention."""
     return {
-        f"{name}/float16": memory_of(resolve(name, Path()), "float16", device="cuda", segment_duration=SEGMENT_SECONDS)
+        f"{name}/float16": memory_of(models.MODELS[name], "float16", device="cuda", segment_duration=SEGMENT_SECONDS)
         for name in MODELS
     }
 

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 from whisper_fleet.shared.errors import FleetError, SetupError
-from whisper_fleet.shared.models import checkpoint_path, resolve
+from whisper_fleet.shared.files.checkpoints import resolve
+from whisper_fleet.shared.models import checkpoint_path
 from whisper_fleet.shared.settings import Settings
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from whisper_fleet.scheduler.capacity.nvml import GpuReading, read_gpus
 from whisper_fleet.scheduler.capacity.policies import SlotPolicy, policy_of
 from whisper_fleet.scheduler.capacity.slots import Budget, SlotCount, combined
-from whisper_fleet.shared.errors import FleetError
+from whisper_fleet.shared.files.checkpoints import resolve
 from whisper_fleet.shared.host import HostReading, read_host
 from whisper_fleet.shared.memory import CUDA_CONTEXT_BYTES, ELEMENT_BYTES, ModelMemory, forms_of, memory_of
-from whisper_fleet.shared.models import Form, Precision, resolve
+from whisper_fleet.shared.models import MODELS, Form, ModelDims, Precision
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.wire import GpuStatus
 
@@ -66,7 +66,7 @@ def slots_of(
     if problem_of(gpu, devices, status) is not None:
         return None
     forms = _forms(gpu, status, settings)
-    memory = combined(_memories(status.models if status else (), forms, devices.device, settings))
+    memory = combined(_memories(status, forms, devices.device, settings))
     return (policy or policy_of(settings)).count(budget_of(gpu, devices, status, memory), memory)
 
 
@@ -115,28 +115,29 @@ def _forms(gpu: GpuReading, status: GpuStatus | None, settings: Settings) -> dic
 
 
 def _memories(
-    loaded: Sequence[str], forms: Mapping[Precision, Form], device: str, settings: Settings
+    status: GpuStatus | None, forms: Mapping[Precision, Form], device: str, settings: Settings
 ) -> list[ModelMemory]:
-    """Return the memory of each loaded model (`name/precision`), or of the default model if there is none."""
-    memories = [memory for name in loaded if (memory := _loaded_memory(name, forms, device, settings)) is not None]
-    return memories or [_memory(settings.default_model, settings.default_precision, forms, device, settings)]
+    """Return the memory of each loaded model (`name/precision`), or of the default model if there is none.
 
-
-def _loaded_memory(loaded: str, forms: Mapping[Precision, Form], device: str, settings: Settings) -> ModelMemory | None:
-    name, _, written = loaded.rpartition("/")
-    precision = next((precision for precision in ELEMENT_BYTES if precision == written), None)
-    if precision is None:
-        return None
-    try:
-        return _memory(name, precision, forms, device, settings)
-    except FleetError:  # its checkpoint was removed after it was loaded
-        return None
+    The engine reports the dimensions of checkpoints that clients named: their files are not opened here.
+    """
+    reported = (status.dims if status else None) or {}
+    memories = []
+    for loaded in status.models if status else ():
+        name, _, written = loaded.rpartition("/")
+        precision = next((precision for precision in ELEMENT_BYTES if precision == written), None)
+        dims = MODELS.get(name) or reported.get(name)
+        if precision is not None and dims is not None:
+            memories.append(_memory(dims, precision, forms, device, settings))
+    if memories:
+        return memories
+    default = resolve(settings.default_model, settings.models, settings.model_roots)
+    return [_memory(default, settings.default_precision, forms, device, settings)]
 
 
 def _memory(
-    model: str, wanted: Precision, forms: Mapping[Precision, Form], device: str, settings: Settings
+    dims: ModelDims, wanted: Precision, forms: Mapping[Precision, Form], device: str, settings: Settings
 ) -> ModelMemory:
-    dims = resolve(model, settings.models)
     precision: Precision = "float32" if device == "cpu" else wanted
     duration, form = settings.segment_duration, forms[precision]
     return memory_of(dims, precision, device=device, segment_duration=duration, form=form)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import get_args
 
 from whisper_fleet.scheduler.dispatch.gpu_load import GpuLoad
-from whisper_fleet.shared.errors import ModelDoesNotFit, RequestError, UnknownGpu
+from whisper_fleet.shared.errors import ModelDoesNotFit, ModelUnavailable, RequestError, UnknownGpu
 from whisper_fleet.shared.memory import memory_of
-from whisper_fleet.shared.models import BEST_FIRST, Form, Precision, canonical, resolve
+from whisper_fleet.shared.models import BEST_FIRST, MODELS, Form, ModelDims, Precision, canonical
 from whisper_fleet.shared.units import readable_bytes
 from whisper_fleet.shared.wire import GpuStatus, Need
 
@@ -43,12 +42,18 @@ class Demand:
         return f"{self.model}/{'float32' if device == 'cpu' else self.precision}"
 
 
-def demand_of(need: Need, model_dir: Path) -> Demand:
-    """Translate a need into bytes.
+def known_dims(need: Need) -> ModelDims:
+    """Return the dimensions of the model of a need, which intake entered; raises ModelUnavailable if it did not."""
+    dims = MODELS.get(need.model_name) or need.dims
+    if dims is None:
+        reason = "its job was planned by a version that did not record the model's dimensions: submit the job again"
+        raise ModelUnavailable(model=need.model_name, reason=reason)
+    return dims
 
-    Raises UnknownModel or ModelUnavailable if the dimensions of the model cannot be determined.
-    """
-    dims = resolve(need.model_name, model_dir)
+
+def demand_of(need: Need, dims: ModelDims | None = None) -> Demand:
+    """Translate a need into bytes, for a model of these dimensions; None: those of the need, see `known_dims`."""
+    dims = dims or known_dims(need)
 
     def smallest(precision: Precision, device: str) -> dict[Form, int]:
         duration, rows = need.segment_duration, need.rows
@@ -114,7 +119,7 @@ def why_unplaceable(demand: Demand, gpus: Sequence[GpuStatus], margin: float) ->
 def _fitting_models(demand: Demand, gpu: GpuStatus, margin: float) -> str:
     """Return what the error suggests: the best models that would fit this GPU, or a larger GPU."""
     needs = [Need(model_name=name, precision=demand.precision, segment_duration=0.0) for name in BEST_FIRST]
-    fitting = [need.model_name for need in needs if _fits_empty(demand_of(need, Path()), gpu, margin)]
+    fitting = [need.model_name for need in needs if _fits_empty(demand_of(need), gpu, margin)]
     return " or ".join(fitting[:_SUGGESTIONS]) or "a larger GPU"
 
 

@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Callable
 
-from whisper_fleet.scheduler.dispatch.demand import Demand, demand_of
+from whisper_fleet.scheduler.dispatch.demand import Demand, demand_of, known_dims
 from whisper_fleet.scheduler.dispatch.fairness import FairOrder, Turn
 from whisper_fleet.scheduler.dispatch.gpu_load import gpu_load
 from whisper_fleet.scheduler.dispatch.matching import match
@@ -14,8 +14,9 @@ from whisper_fleet.scheduler.dispatch.placement import Placement, Refusal, Refus
 from whisper_fleet.scheduler.dispatch.ports import Backlog, Messages, ReasonBoard, Registry
 from whisper_fleet.scheduler.dispatch.wait_reasons import report_refusal
 from whisper_fleet.shared.errors import FleetError
+from whisper_fleet.shared.models import ModelDims
 from whisper_fleet.shared.settings import Settings
-from whisper_fleet.shared.wire import Assignment, GpuStatus, Lane
+from whisper_fleet.shared.wire import Assignment, GpuStatus, Lane, Need
 
 #: The number of lane heads that a round reads at most, so that a round stays short whatever the size of the fleet.
 _HEADS = 128
@@ -34,6 +35,7 @@ class Dispatcher:
         registry: Registry,
         messages: Messages,
         board: ReasonBoard,
+        dims_of: Callable[[Need], ModelDims] = known_dims,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -42,6 +44,7 @@ class Dispatcher:
         self._registry = registry
         self._messages = messages
         self._board = board
+        self._dims_of = dims_of
         self._clock = clock
         self._sleep = sleep
         self._last_pass_seconds = 0.0
@@ -98,8 +101,8 @@ class Dispatcher:
 
     def _demand(self, lane: Lane) -> Demand | Refusal:
         try:
-            return demand_of(lane.need, self._settings.models)
-        except FleetError as error:  # the checkpoint disappeared after intake had checked it
+            return demand_of(lane.need, self._dims_of(lane.need))
+        except FleetError as error:  # of a job that an older version planned, without the dimensions
             return Refusal(RefusalKind.MODEL_UNAVAILABLE, str(error))
 
     def _send(self, assignments: list[Assignment], now: float) -> int:

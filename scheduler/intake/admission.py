@@ -9,21 +9,27 @@ from whisper_fleet.scheduler.intake.callbacks import check_callback
 from whisper_fleet.scheduler.intake.writers import target_of
 from whisper_fleet.shared.audio.sources import source_of
 from whisper_fleet.shared.errors import BadOption
+from whisper_fleet.shared.files.checkpoints import resolve
 from whisper_fleet.shared.ledger.records import lane_of
 from whisper_fleet.shared.ledger.registry import GpuRegistry
-from whisper_fleet.shared.models import resolve
+from whisper_fleet.shared.models import ModelDims
 from whisper_fleet.shared.request.languages import LANGUAGES
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.wire import Need, TranscribeRequest
 
 
-def admit(request: TranscribeRequest, settings: Settings, gpus: GpuRegistry) -> None:
-    """Return if the fleet can carry out the request; else raise the RequestError of the first check that fails."""
+def admit(request: TranscribeRequest, settings: Settings, gpus: GpuRegistry) -> ModelDims:
+    """Return the model's dimensions if the fleet can carry out the request.
+
+    Else raises the RequestError of the first check that fails, or ModelUnavailable.
+    """
     check_callback(request.callback_url, settings)
     check_output(request, settings)
-    check_language(request.language, request.model_name, settings)
-    check_fit(lane_of(request).need, settings, gpus)
+    dims = resolve(request.model_name, settings.models, settings.model_roots)
+    check_language(request.language, request.model_name, dims)
+    check_fit(lane_of(request, dims).need, settings, gpus)
     source_of(request.file_path).check(request.file_path, settings)
+    return dims
 
 
 def check_output(request: TranscribeRequest, settings: Settings) -> None:
@@ -32,12 +38,11 @@ def check_output(request: TranscribeRequest, settings: Settings) -> None:
         target.check()
 
 
-def check_language(language: str | None, model_name: str, settings: Settings) -> None:
+def check_language(language: str | None, model_name: str, dims: ModelDims) -> None:
     """Raise BadOption for a language that whisper learnt after the model, and would fail on with a Python error.
 
     An English-only model takes every language for English, as in whisper.
     """
-    dims = resolve(model_name, settings.models)
     if language and dims.is_multilingual and language not in list(LANGUAGES)[: dims.num_languages]:
         reason = f"the model {model_name} does not know {language!r}, but large-v3 and turbo do"
         raise BadOption(name="language", reason=reason)
@@ -49,7 +54,7 @@ def check_fit(need: Need, settings: Settings, gpus: GpuRegistry) -> None:
     A fleet without any GPU up may still grow, so only one that has GPUs up refuses. A GPU whose heartbeat stopped, or
     that left recently, may come back, as in a restart host by host.
     """
-    demand, now = demand_of(need, settings.models), time.time()
+    demand, now = demand_of(need), time.time()
     up = gpus.gpus(now, settings.heartbeat_timeout)
     margin = settings.memory_safety_margin
     if not up or why_unplaceable(demand, up, margin) is None:

@@ -59,10 +59,11 @@ class Planner:
     def _entered(self, job: str, request: TranscribeRequest) -> bool:
         """Admit the request and enter its segments in the ledger; False if another process was faster."""
         self._services.show(job, JobProgress(stage="planning"))
-        admit(request, self._settings, self._services.fleet)
+        dims = admit(request, self._settings, self._services.fleet)
         if target := target_of(request, self._settings.media_roots):
             target.prepare()  # now, because it can fail for reasons that no check finds
         plan = plan_audio(request.file_path, job, request.segment_duration, self._settings)
+        plan = plan.model_copy(update={"dims": dims})
         if not self._ledger.plan(job, plan, time.time(), request):
             if self._ledger.job(job).state.is_final:  # else another was faster, and its plan names the same audio
                 Spool(self._settings).drop(job)

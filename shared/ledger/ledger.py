@@ -95,7 +95,7 @@ class Ledger:
         """
         record = self.job(job)
         request = request or record.request
-        lane = lane_of(request)
+        lane = lane_of(request, plan.dims)
         queued_as = f"{record.accepted:017.6f}:{job}"
         segments = [segment.to_json() for segment in plan.segments]
         place = (lane.priority, lane.tenant, lane.lane, queued_as, lane.to_json())

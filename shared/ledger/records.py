@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from whisper_fleet.shared.ledger.scripts import text
+from whisper_fleet.shared.models import MODELS, ModelDims
 from whisper_fleet.shared.wire import JobProgress, JobState, Need, TranscribeRequest, Wire
 
 _STAGES = {JobState.RUNNING: "transcribing"}
@@ -68,11 +69,12 @@ class LaneNeeds(Wire):
 
     @property
     def lane(self) -> str:
-        """The lane's id."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+        """The lane's id. It does not depend on `dims`: whoever has the request can compute it."""
+        known_to_clients = self.model_copy(update={"need": self.need.model_copy(update={"dims": None})})
+        return hashlib.sha256(known_to_clients.to_json().encode()).hexdigest()[:16]
 
 
-def lane_of(request: TranscribeRequest) -> LaneNeeds:
+def lane_of(request: TranscribeRequest, dims: ModelDims | None = None) -> LaneNeeds:
     """Return the needs that decide in which lane a job waits."""
     need = Need(
         model_name=request.model_name,
@@ -80,6 +82,7 @@ def lane_of(request: TranscribeRequest) -> LaneNeeds:
         segment_duration=request.segment_duration,
         rows=rows_per_slot(request.options),
         gpu_ids=request.gpu_ids,
+        dims=None if request.model_name in MODELS else dims,
     )
     return LaneNeeds(priority=request.priority, tenant=request.tenant, need=need)
 

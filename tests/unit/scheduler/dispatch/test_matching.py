@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from tests.support.gpu_status import gpu_status
 from whisper_fleet.scheduler.dispatch.demand import Demand, demand_of
 from whisper_fleet.scheduler.dispatch.fairness import FairOrder
@@ -23,7 +21,7 @@ def lane(model: str, segments: int, *, since: float = NOW) -> Lane:
 
 
 def demand(lane: Lane) -> Demand:
-    return demand_of(lane.need, Path())
+    return demand_of(lane.need)
 
 
 def gpus(free_gib: float) -> Placement:

@@ -8,6 +8,7 @@ import pytest
 
 from whisper_fleet.scheduler.intake.admission import check_language, check_output
 from whisper_fleet.shared.errors import BadOption, OutputNotWritable, PathNotAllowed
+from whisper_fleet.shared.models import MODELS
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.wire import TranscribeRequest
 
@@ -15,14 +16,14 @@ from whisper_fleet.shared.wire import TranscribeRequest
 @pytest.mark.parametrize("model", ["tiny", "base", "large-v2"])
 def test_a_language_that_came_after_the_model_is_refused(model: str) -> None:
     with pytest.raises(BadOption, match=f"the model {model} does not know 'yue'"):
-        check_language("yue", model, Settings())
+        check_language("yue", model, MODELS[model])
 
 
 @pytest.mark.parametrize(
     ("language", "model"), [("yue", "large-v3"), ("yue", "turbo"), ("su", "base"), ("en", "base"), ("fr", "base.en")]
 )
 def test_a_language_that_whisper_takes_with_the_model_is_none_of_intakes_business(language: str, model: str) -> None:
-    check_language(language, model, Settings())
+    check_language(language, model, MODELS[model])
 
 
 def request(output_path: Path, name: str = "talk") -> TranscribeRequest:
