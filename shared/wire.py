@@ -64,6 +64,12 @@ class SegmentWork(Wire):
     request: TranscribeRequest
     plan: SegmentPlan
     attempt: int  # 1 is the first
+    language: str | None = None  # that was detected for the job; None: it was not, or the request names one
+
+    @property
+    def finds_language(self) -> bool:
+        """Whether this segment decides the language of its job."""
+        return self.request.language_is_detected and self.language is None and self.plan.index == 0
 
 
 class SegmentResult(Wire):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -22,7 +21,7 @@ def merge(plans: Sequence[SegmentPlan], results: Sequence[SegmentResult]) -> Tra
 
     Whisper pads a window that is not full with silence and may place the end of a segment in that silence, seconds
     late. Between two pieces of a file there is no silence, and the next piece would begin before that end, so no time
-    is later than its piece's cut.
+    is later than its piece's cut. The language is that of the first piece, in which whisper detects it, too.
     """
     segments: list[Segment] = []
     for plan, result in zip(plans, results, strict=True):
@@ -30,24 +29,17 @@ def merge(plans: Sequence[SegmentPlan], results: Sequence[SegmentResult]) -> Tra
         for segment in result.segments:
             segments.append(_moved(segment, plan.start, latest, len(segments)))
     text = "".join(result.text for result in results)
-    return Transcript(text=text, segments=tuple(segments), language=spoken_language(plans, results))
-
-
-def spoken_language(plans: Sequence[SegmentPlan], results: Sequence[SegmentResult]) -> str:
-    """Return the language of most of the audio in which anything was said."""
-    seconds: dict[str, float] = defaultdict(float)
-    for plan, result in zip(plans, results, strict=True):
-        # Silence counts a little: its language is returned where nothing is said at all.
-        seconds[result.language] += plan.end - plan.start if result.text.strip() else 1e-6
-    return max(seconds, key=seconds.__getitem__)
+    return Transcript(text=text, segments=tuple(segments), language=results[0].language)
 
 
 def result_of(
     record: JobRecord, transcript: Transcript, results: Sequence[SegmentResult], files: Sequence[str], now: float
 ) -> dict[str, Any]:
     """Return what the client receives: whisper's result, and how the fleet made it. `now` is Unix seconds."""
+    detected = {} if record.language_probability is None else {"language_probability": record.language_probability}
     return {
         **transcript.to_dict(),
+        **detected,
         "duration_s": record.duration,
         "model": record.request.model_name,
         "segment_gpus": [result.gpu for result in results],

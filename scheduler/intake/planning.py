@@ -64,7 +64,9 @@ class Planner:
             target.prepare()  # now, because it can fail for reasons that no check finds
         plan = plan_audio(request.file_path, job, request.segment_duration, self._settings)
         plan = plan.model_copy(update={"dims": dims})
-        if not self._ledger.plan(job, plan, time.time(), request):
+        # An English-only model detects nothing, so its segments must not wait for a language.
+        holds = request.language_is_detected and dims.is_multilingual and len(plan.segments) > 1
+        if not self._ledger.plan(job, plan, time.time(), request, holds=holds):
             if self._ledger.job(job).state.is_final:  # else another was faster, and its plan names the same audio
                 Spool(self._settings).drop(job)
             return False

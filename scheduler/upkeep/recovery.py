@@ -30,7 +30,7 @@ class Recovery:
 
     def tick(self, now: float) -> int:
         """Recover everything that is overdue; return how much that was."""
-        recovered = self._recover_segments(now) + self._resend_steps(now)
+        recovered = self._recover_segments(now) + self._release_held(now) + self._resend_steps(now)
         if recovered:
             self._services.wake_dispatcher()
         return recovered
@@ -47,6 +47,13 @@ class Recovery:
         if is_returned:
             _log.warning("segment %d of job %s waits again: %s", message.segment, message.job, reason)
         return is_returned
+
+    def _release_held(self, now: float) -> int:
+        """Release segments whose job's first segment ran on a node of a version that reports no language."""
+        released = self._ledger.release_undetected(now)
+        for job in released:
+            _log.warning("the first segment of job %s ended without reporting a language: its own is taken", job)
+        return len(released)
 
     def _resend_steps(self, now: float) -> int:
         resent = 0

@@ -46,6 +46,9 @@ JOBS = f"{PREFIX}:jobs"
 COUNTS = f"{PREFIX}:counts"
 #: zset job -> when recovery checks whether its next step (planning, assembling) was lost.
 DUE = f"{PREFIX}:due"
+#: zset job -> when it was planned or last looked at: all segments but its first are held until that one has found
+#: the job's language.
+UNDETECTED = f"{PREFIX}:undetected"
 
 
 def job(job_id: str) -> str:
@@ -126,6 +129,7 @@ def ledger_names() -> dict[str, str]:
         "jobs": JOBS,
         "counts": COUNTS,
         "due": DUE,
+        "undetected": UNDETECTED,
         "job": job(""),
         "lanes": LANES,
         "lane_needs": LANE_NEEDS,

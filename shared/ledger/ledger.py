@@ -21,8 +21,8 @@ from whisper_fleet.shared.ledger.records import (
     Finish,
     GivenBack,
     JobRecord,
-    LaneNeeds,
     job_record,
+    lane_from,
     lane_of,
     progress_from,
 )
@@ -39,7 +39,6 @@ from whisper_fleet.shared.wire import (
     SegmentResult,
     SegmentWork,
     TranscribeRequest,
-    WaitingJob,
 )
 
 #: Seconds until recovery checks whether the message for a job's next step was lost.
@@ -88,10 +87,13 @@ class Ledger:
             raise _FAILED_STEPS[step](job=job, processes=self._max_attempts)
         return self._known(job, answer)
 
-    def plan(self, job: str, plan: JobPlan, now: float, request: TranscribeRequest | None = None) -> bool:
+    def plan(
+        self, job: str, plan: JobPlan, now: float, request: TranscribeRequest | None = None, *, holds: bool = False
+    ) -> bool:
         """Let a job's segments wait for GPUs; return False if it ended or was already planned.
 
-        `request` replaces the client's, which is checked less than intake's.
+        `request` replaces the client's, which is checked less than intake's. `holds` makes all segments but the first
+        wait until that one has found the job's language.
         """
         record = self.job(job)
         request = request or record.request
@@ -99,14 +101,14 @@ class Ledger:
         queued_as = f"{record.accepted:017.6f}:{job}"
         segments = [segment.to_json() for segment in plan.segments]
         place = (lane.priority, lane.tenant, lane.lane, queued_as, lane.to_json())
-        fields = (plan.duration, request.to_json())
+        fields = (plan.duration, request.to_json(), int(holds))
         return self._known(job, run(self._redis, "plan", job, now, *place, *fields, *segments))
 
     # --- dispatcher ---
 
     def lanes(self, heads: int) -> list[Lane]:
         """Return every lane with its first `heads` waiting jobs and their first waiting segments."""
-        return [_lane(*lane) for lane in run(self._redis, "lanes", heads)]
+        return [lane_from(*lane) for lane in run(self._redis, "lanes", heads)]
 
     def assign(self, assignments: Sequence[Assignment], deadline: float, now: float) -> list[bool]:
         """Assign waiting segments, to be started by `deadline`; return for each whether it was.
@@ -123,9 +125,16 @@ class Ledger:
 
     def start(self, message: SegmentMessage, gpu: str, lease: float, now: float) -> SegmentWork:
         """Start a segment, which must report progress every `lease` seconds; raises StaleAttempt or JobCancelled."""
-        request_json, plan_json, attempt = self._step("start", message, gpu, now, now + lease)
+        request_json, plan_json, attempt, language = self._step("start", message, gpu, now, now + lease)
         request, plan = TranscribeRequest.from_json(request_json), SegmentPlan.from_json(plan_json)
-        return SegmentWork(request=request, plan=plan, attempt=int(attempt))
+        return SegmentWork(request=request, plan=plan, attempt=int(attempt), language=text(language) or None)
+
+    def set_language(self, message: SegmentMessage, language: str, probability: float, now: float) -> str:
+        """Store the language that a segment detected, and return the job's: the first one stored counts.
+
+        Segments that were held for it wait for GPUs from now on. Raises StaleAttempt or JobCancelled.
+        """
+        return text(self._step("language", message, language, probability, now)[0])
 
     def progress(self, message: SegmentMessage, seconds_done: float, lease: float, now: float) -> JobProgress | None:
         """Renew the lease; return the job's progress if it is time to show it. Raises StaleAttempt or JobCancelled."""
@@ -188,6 +197,10 @@ class Ledger:
         """
         found = run(self._redis, "due", now, again, most)
         return [(text(job), JobState(text(state)), bool(begun)) for job, state, begun in found]
+
+    def release_undetected(self, now: float) -> list[str]:
+        """Release the held segments of jobs whose first segment ended and reported no language; return the jobs."""
+        return [text(job) for job in run(self._redis, "undetected", now)]
 
     # --- readers ---
 
@@ -267,27 +280,3 @@ class Ledger:
     def not_found(self, job: str) -> JobNotFound:
         """Return the error for a job that is not known, or no longer."""
         return JobNotFound(job=job, days=self._retention / 86400)
-
-
-def _lane(lane: bytes, since: bytes, needs: bytes, tenant_served: bytes, jobs: list[Any]) -> Lane:
-    known = LaneNeeds.from_json(needs)
-    return Lane(
-        id=text(lane),
-        priority=known.priority,
-        tenant=known.tenant,
-        need=known.need,
-        since=float(since),
-        tenant_served=float(tenant_served),
-        jobs=tuple(_waiting(*job) for job in jobs),
-    )
-
-
-def _waiting(queued_as: bytes, served: bytes, seconds: bytes, segments: list[bytes]) -> WaitingJob:
-    accepted, _, job = text(queued_as).partition(":")
-    return WaitingJob(
-        job=job,
-        accepted=float(accepted),
-        served=float(served),
-        seconds=float(seconds),
-        segments=tuple(int(segment) for segment in segments),
-    )

@@ -9,7 +9,7 @@ from typing import Any
 
 from whisper_fleet.shared.ledger.scripts import text
 from whisper_fleet.shared.models import MODELS, ModelDims
-from whisper_fleet.shared.wire import JobProgress, JobState, Need, TranscribeRequest, Wire
+from whisper_fleet.shared.wire import JobProgress, JobState, Lane, Need, TranscribeRequest, WaitingJob, Wire
 
 _STAGES = {JobState.RUNNING: "transcribing"}
 
@@ -46,6 +46,8 @@ class JobRecord:
     seconds_done: float
     error_type: str | None
     error: str | None
+    language: str | None = None  # that was detected for the job; None: not yet, or the request names it
+    language_probability: float | None = None
 
     def progress(self, now: float) -> JobProgress:
         """Return the job's progress at `now`, as its client sees it."""
@@ -87,6 +89,31 @@ def lane_of(request: TranscribeRequest, dims: ModelDims | None = None) -> LaneNe
     return LaneNeeds(priority=request.priority, tenant=request.tenant, need=need)
 
 
+def lane_from(lane: bytes, since: bytes, needs: bytes, tenant_served: bytes, jobs: list[Any]) -> Lane:
+    """Return a lane from what the script `lanes` returns."""
+    known = LaneNeeds.from_json(needs)
+    return Lane(
+        id=text(lane),
+        priority=known.priority,
+        tenant=known.tenant,
+        need=known.need,
+        since=float(since),
+        tenant_served=float(tenant_served),
+        jobs=tuple(_waiting(*job) for job in jobs),
+    )
+
+
+def _waiting(queued_as: bytes, served: bytes, seconds: bytes, segments: list[bytes]) -> WaitingJob:
+    accepted, _, job = text(queued_as).partition(":")
+    return WaitingJob(
+        job=job,
+        accepted=float(accepted),
+        served=float(served),
+        seconds=float(seconds),
+        segments=tuple(int(segment) for segment in segments),
+    )
+
+
 def rows_per_slot(options: dict[str, Any]) -> int:
     """Return the most rows of the batch that one window takes: the number of its beams or samples."""
     return max(int(options.get(name) or 1) for name in ("beam_size", "best_of"))
@@ -122,6 +149,8 @@ def job_record(job: str, fields: dict[str, str]) -> JobRecord:
         seconds_done=_float(fields.get("seconds_done")) or 0.0,
         error_type=fields.get("error_type") or None,
         error=fields.get("error") or None,
+        language=fields.get("language"),
+        language_probability=_float(fields.get("language_probability")),
     )
 
 

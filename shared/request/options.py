@@ -111,6 +111,10 @@ class TranscribeRequest(Wire):
     language: Annotated[_Text | None, BeforeValidator(_WhenSent(_language))] = Field(
         default=None, description="Language code such as en, or its English name; left out, it is detected."
     )
+    language_detection: Literal["job", "segment"] = Field(
+        default="job",
+        description="Detect the language once per file, as whisper does, or for each segment, if a file changes it.",
+    )
     output_path: Annotated[_Text | None, AfterValidator(_WhenSent(_absolute_path))] = Field(
         default=None,
         description="Absolute path of the directory for the transcripts, or of one file that ends in a format's name;"
@@ -137,6 +141,11 @@ class TranscribeRequest(Wire):
     callback_url: Annotated[_Text | None, AfterValidator(_WhenSent(_web_address))] = Field(
         default=None, description="Address that receives a POST when the job has ended; it must be allowed."
     )
+
+    @property
+    def language_is_detected(self) -> bool:
+        """Whether the job has one language, which a GPU has to detect."""
+        return self.language is None and self.language_detection == "job"
 
 
 _Rows = Annotated[int, Field(strict=True, ge=1, le=16)]

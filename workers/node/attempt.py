@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from redis.exceptions import RedisError
 
@@ -17,6 +17,8 @@ from whisper_fleet.workers.node.outcomes import Action, JobRevoked, SegmentRevok
 from whisper_fleet.workers.pool.slots import Slot
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 #: Seconds between two progress reports of a segment; a window that takes longer is still reported when it ends.
 REPORT_INTERVAL = 0.5
@@ -37,6 +39,8 @@ class AttemptContext(Protocol):
     def start(self, message: SegmentMessage) -> SegmentWork: ...
 
     def report(self, message: SegmentMessage, seconds_done: float) -> bool: ...
+
+    def set_language(self, message: SegmentMessage, language: str, probability: float) -> str: ...
 
     def finish(self, message: SegmentMessage, result: SegmentResult) -> None: ...
 
@@ -73,12 +77,11 @@ class Attempt:
 
     def finish(self, result: SegmentResult) -> None:
         """Store the result in the ledger, waiting for Redis for as long as the node may stay up."""
-        while True:
-            try:
-                return self._context.finish(self._message, result)
-            except (RedisError, OSError) as error:
-                log.warning("the result of %s waits for Redis: %s", self._message, error)
-                self._slot.check()
+        self._stored("result", lambda: self._context.finish(self._message, result))
+
+    def set_language(self, language: str, probability: float) -> str:
+        """Store the language that this segment detected and return the job's, waiting for Redis as `finish` does."""
+        return self._stored("language", lambda: self._context.set_language(self._message, language, probability))
 
     @contextmanager
     def settled(self) -> Iterator[None]:
@@ -89,6 +92,14 @@ class Attempt:
             self._settle(self._cause(error))
         finally:
             self._context.wake_dispatcher()
+
+    def _stored(self, what: str, store: Callable[[], T]) -> T:
+        while True:
+            try:
+                return store()
+            except (RedisError, OSError) as error:
+                log.warning("the %s of %s waits for Redis: %s", what, self._message, error)
+                self._slot.check()
 
     def _await_engine(self) -> None:
         """An engine that is known to be down must not cost the segment an attempt."""

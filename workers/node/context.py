@@ -58,6 +58,15 @@ class NodeContext:
             return False
         return True
 
+    def set_language(self, message: SegmentMessage, language: str, probability: float) -> str:
+        """Store the language of the job and return it: an earlier attempt's counts. May be repeated.
+
+        Raises StaleAttempt, JobCancelled, JobNotFound, and Redis errors.
+        """
+        stored = self._ledger.set_language(message, language, probability, time.time())
+        self._connections.wake_dispatcher()  # for the segments that were held for it
+        return stored
+
     def finish(self, message: SegmentMessage, result: SegmentResult) -> None:
         """Store the result; may be repeated. Raises StaleAttempt, JobCancelled, JobNotFound, and Redis errors."""
         finish = self._actions.finish(message, result, time.time())

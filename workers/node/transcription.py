@@ -17,7 +17,7 @@ from whisper_fleet.workers.link.client import EngineSession
 from whisper_fleet.workers.link.protocol import EngineStats
 from whisper_fleet.workers.node.admission import Admission, runs_alone
 from whisper_fleet.workers.whisper import proxy
-from whisper_fleet.workers.whisper.proxy import OnWindow
+from whisper_fleet.workers.whisper.proxy import OnLanguage, OnWindow
 
 
 class Engine(Protocol):
@@ -37,13 +37,14 @@ class Transcriber:
     engine: Engine
     admission: Admission  # to the engine, shared by all that use it
 
-    def transcribe(self, work: SegmentWork, on_window: OnWindow) -> SegmentResult:
+    def transcribe(self, work: SegmentWork, on_window: OnWindow, on_language: OnLanguage) -> SegmentResult:
         """Return what `whisper.transcribe()` gives for a segment, with the engine as its model.
 
         `on_window` is called before every window, and every two seconds while the segment waits for admission, with
-        the seconds of audio that are done. What it raises ends the transcription and passes through, as do a
-        RequestError for a file that cannot be read and an EngineError. EngineDown is raised if the engine ended
-        before it received anything of this segment.
+        the seconds of audio that are done. `on_language` is called with the language of the job and its probability if
+        this segment decides it, and returns the language to use. What they raise ends the transcription and passes
+        through, as do a RequestError for a file that cannot be read and an EngineError. EngineDown is raised if the
+        engine ended before it received anything of this segment.
         """
         request = work.request
         began = time.monotonic()
@@ -56,8 +57,9 @@ class Transcriber:
                 session,
                 audio,
                 on_window,
+                on_language if work.finds_language else None,
                 **request.options,
-                language=request.language,
+                language=request.language or work.language,
                 task=request.task,
                 word_timestamps=request.word_timestamps,
             )

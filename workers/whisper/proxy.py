@@ -32,6 +32,8 @@ from whisper_fleet.workers.whisper.dtw import dtw
 
 #: Called before every window with the seconds of audio that are done; an exception ends the transcription.
 OnWindow = Callable[[float], None]
+#: Called with the language that was detected and its probability; returns the language to transcribe in.
+OnLanguage = Callable[[str, float], str]
 
 
 class ProxyModel:
@@ -40,12 +42,13 @@ class ProxyModel:
     #: Not torch.device("cpu"), for which whisper warns about fp16, computes in fp32 and looks for CUDA.
     device = torch.device("cpu", 0)
 
-    def __init__(self, session: EngineSession, on_window: OnWindow) -> None:
+    def __init__(self, session: EngineSession, on_window: OnWindow, on_language: OnLanguage | None = None) -> None:
         self.session = session
         self.dims = session.dims
         self.is_multilingual = session.dims.is_multilingual
         self.num_languages = session.dims.num_languages
         self._on_window = on_window
+        self._on_language = on_language
         self._seconds_done = 0.0
 
     def decode(self, mel: Tensor, options: DecodingOptions) -> DecodingResult:
@@ -56,7 +59,12 @@ class ProxyModel:
     def detect_language(self, mel: Tensor) -> tuple[Tensor, dict[str, float]]:
         """Detect the language of the first window, mel [n_mels, 3000]; see `EngineSession.detect_language`."""
         self._on_window(self._seconds_done)
-        return self.session.detect_language(mel)
+        token, probabilities = self.session.detect_language(mel)
+        if self._on_language is None:
+            return token, probabilities
+        detected = max(probabilities, key=probabilities.__getitem__)  # as whisper chooses
+        language = self._on_language(detected, probabilities[detected])
+        return token, probabilities if language == detected else {language: 1.0}
 
     def advance(self, frames: int) -> None:
         """Record that whisper has advanced by this many mel frames of 10 ms."""
@@ -64,14 +72,19 @@ class ProxyModel:
 
 
 def transcribe(
-    session: EngineSession, audio: NDArray[np.float32], on_window: OnWindow, **options: Any
+    session: EngineSession,
+    audio: NDArray[np.float32],
+    on_window: OnWindow,
+    on_language: OnLanguage | None = None,
+    **options: Any,
 ) -> dict[str, Any]:
     """Transcribe audio, float32 samples [n] at 16 kHz, as `whisper.transcribe()` does, with its options and its result.
 
-    Raises what the session and `on_window` raise.
+    `on_language` is called if whisper detects the language, and returns the one that it goes on with. Raises what the
+    session, `on_window` and `on_language` raise.
     """
     _install()
-    model = ProxyModel(session, on_window)
+    model = ProxyModel(session, on_window, on_language)
     fixed: dict[str, Any] = {"verbose": None, "fp16": session.precision == "float16"}
     token = _transcribing.set(model)
     try:

@@ -75,6 +75,32 @@ local function count(what, by)
   redis.call('HINCRBYFLOAT', K.counts, what, by)
 end
 
+-- Where the first segment has to find the job's language, the others are held until it is known.
+local function hold_segments(job, now)
+  redis.call('HSET', of_job(job), 'held', 1)
+  redis.call('ZADD', K.undetected, now, job)
+end
+
+-- The first language counts. Segments that were held for it wait for GPUs from now on.
+local function set_language(job, language, probability, now)
+  if redis.call('HSETNX', of_job(job), 'language', language) == 1 and probability then
+    redis.call('HSET', of_job(job), 'language_probability', probability)
+  end
+  redis.call('ZREM', K.undetected, job)
+  if redis.call('HDEL', of_job(job), 'held') == 0 then return 0 end
+  local total = tonumber(redis.call('HGET', of_job(job), 'total'))
+  for first = 1, total - 1, 1000 do
+    local waiting = {}
+    for index = first, math.min(first + 1000, total) - 1 do
+      waiting[#waiting + 1] = index
+      waiting[#waiting + 1] = index
+    end
+    redis.call('ZADD', of_job(job, 'waiting'), unpack(waiting))
+  end
+  join_lane(job, now)
+  return 1
+end
+
 -- Slots that still run a segment of the job are refused at their next report.
 local function end_job(job, state, now, due, error_type, message)
   count('jobs/' .. state, 1)
@@ -82,6 +108,7 @@ local function end_job(job, state, now, due, error_type, message)
   local lane = redis.call('HMGET', of_job(job), 'lane', 'queued_as')
   if lane[1] then leave_lane(job, lane[1], lane[2]) end
   redis.call('DEL', of_job(job, 'waiting'))
+  redis.call('ZREM', K.undetected, job)
   redis.call('ZADD', K.due, due, job)
 end
 

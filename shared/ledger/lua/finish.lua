@@ -14,6 +14,9 @@ fields[5] = sum_of_seconds(tonumber(fields[5]) + tonumber(record.length) - tonum
 record.state, record.seconds = 'done', record.length
 write_segment(job, segment, record)
 redis.call('HSET', of_job(job, 'results'), segment, result)
+if segment == '0' and redis.call('HEXISTS', of_job(job), 'held') == 1 then  -- it ended without reporting the language
+  set_language(job, cjson.decode(result).language, nil, now)
+end
 count('segments_done/' .. record.gpu, 1)
 count('audio_seconds/' .. record.gpu, record.length)
 local last = fields[3] == tonumber(fields[2])

@@ -1,7 +1,9 @@
--- job, now, priority, tenant, lane, queued_as, need, duration, request, segment plans ...
+-- job, now, priority, tenant, lane, queued_as, need, duration, request, holds (1: all segments but the first wait for
+-- the language that the first one finds), segment plans ...
 -- -> 1: planned; 0: ended or already planned; -1: unknown.
-local job, now, priority, tenant, lane, queued_as, need, duration, request = unpack(ARGV, 1, 9)
-local total = #ARGV - 9
+local job, now, priority, tenant, lane, queued_as, need, duration, request, holds = unpack(ARGV, 1, 10)
+local total = #ARGV - 10
+local last_waiting = holds == '1' and 0 or total - 1
 local state, planned = unpack(redis.call('HMGET', of_job(job), 'state', 'planned'))
 if not state then return -1 end
 if planned then return planned == now and 1 or 0 end
@@ -10,16 +12,19 @@ for first = 0, total - 1, 1000 do
   local plans, waiting = {}, {}
   for index = first, math.min(first + 1000, total) - 1 do
     plans[#plans + 1] = index
-    plans[#plans + 1] = ARGV[10 + index]
-    waiting[#waiting + 1] = index
-    waiting[#waiting + 1] = index
+    plans[#plans + 1] = ARGV[11 + index]
+    if index <= last_waiting then
+      waiting[#waiting + 1] = index
+      waiting[#waiting + 1] = index
+    end
   end
   redis.call('HSET', of_job(job, 'plan'), unpack(plans))
-  redis.call('ZADD', of_job(job, 'waiting'), unpack(waiting))
+  if #waiting > 0 then redis.call('ZADD', of_job(job, 'waiting'), unpack(waiting)) end
 end
 redis.call('HSET', of_job(job), 'state', 'running', 'request', request, 'planned', now, 'duration', duration, 'total', total,
   'done', 0, 'seconds_done', 0, 'seconds', exact(tonumber(duration) / total), 'priority', priority,
   'tenant', tenant, 'lane', lane, 'queued_as', queued_as, 'need', need)
+if holds == '1' then hold_segments(job, now) end
 join_lane(job, now)
 redis.call('ZREM', K.due, job)
 return 1

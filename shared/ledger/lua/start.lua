@@ -1,7 +1,8 @@
--- job, segment, token, gpu, now, deadline -> {'ok', request, plan, attempt} or {refusal}.
+-- job, segment, token, gpu, now, deadline -> {'ok', request, plan, attempt, the job's language or ''} or {refusal}.
 -- A second delivery of the message is stale; a repetition of the same call, with the same `now`, is not.
 local job, segment, token, gpu, now, deadline = unpack(ARGV)
-local state, request, started = unpack(redis.call('HMGET', of_job(job), 'state', 'request', 'started'))
+local state, request, started, language =
+  unpack(redis.call('HMGET', of_job(job), 'state', 'request', 'started', 'language'))
 local record = read_segment(job, segment)
 local no = refused(job, segment, token, state, record)
 if no then return {no} end
@@ -19,4 +20,4 @@ record.length, record.seconds = exact(cut['end'] - cut.start), '0'
 write_segment(job, segment, record)
 redis.call('ZADD', K.active .. gpu, deadline, segment .. ':' .. job)
 if not started then redis.call('HSET', of_job(job), 'started', now) end
-return {'ok', request, plan, record.attempt}
+return {'ok', request, plan, record.attempt, language or ''}

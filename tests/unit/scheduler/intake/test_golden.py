@@ -56,7 +56,12 @@ def test_a_result_and_its_files_are_the_same_bytes(case: Path, tmp_path: Path, m
     )
     request = TranscribeRequest(**job["request"], output_path=str(tmp_path))
     record = SimpleNamespace(
-        job="j", request=request, duration=job["duration"], accepted=NOW - 20.125, started=NOW - 12.5
+        job="j",
+        request=request,
+        duration=job["duration"],
+        accepted=NOW - 20.125,
+        started=NOW - 12.5,
+        language_probability=job.get("language_probability"),
     )
     result = tasks._assembled(SimpleNamespace(ledger=ledger, settings=Settings()), record)  # type: ignore[arg-type]
     written = {f"output{Path(file).suffix}": Path(file).read_bytes() for file in result["output_files"]}

@@ -57,6 +57,13 @@ class FakeContext:
         self.calls.append(seconds_done)
         return self.redis_is_up
 
+    def set_language(self, message: SegmentMessage, language: str, probability: float) -> str:
+        if self.outages:
+            self.outages -= 1
+            raise RedisConnectionError("just now")
+        self.calls.append((language, probability))
+        return language
+
     def finish(self, message: SegmentMessage, result: SegmentResult) -> None:
         if self.outages:
             self.outages -= 1
@@ -186,3 +193,9 @@ def test_a_stopped_slot_ends_at_the_next_window() -> None:
     slot.stop(JobCancelled(job="job"))  # type: ignore[arg-type]  # any error will do
     with pytest.raises(JobCancelled):
         attempt(FakeContext(), slot).checkpoint(0.0)
+
+
+def test_a_language_waits_for_redis_as_a_result_does() -> None:
+    context = FakeContext(outages=2)
+    assert attempt(context).set_language("de", 0.75) == "de"
+    assert context.calls == [("de", 0.75)]

@@ -48,6 +48,9 @@ class FakeSession:
     ) -> None:
         self.is_closed = True
 
+    def detect_language(self, mel: Tensor) -> tuple[Tensor, dict[str, float]]:
+        return torch.empty(0), {"en": 0.25, "de": 0.75}
+
     def decode(self, mel: Tensor, options: DecodingOptions) -> DecodingResult:
         self.windows.append(tuple(mel.shape))
         tokenizer = get_tokenizer(True, num_languages=99, language="en", task="transcribe")
@@ -100,10 +103,52 @@ def transcriber(settings: Settings, engine: FakeEngine) -> Transcriber:
     return Transcriber(gpu="h.0", settings=settings, engine=cast("Any", engine), admission=Admission())
 
 
+def unasked(language: str, probability: float) -> str:
+    raise AssertionError("the request names the language")
+
+
+def in_no_language(work: SegmentWork, **fields: Any) -> SegmentWork:
+    request = work.request.model_copy(update={"language": None, **fields.pop("request", {})})
+    return work.model_copy(update={"request": request, **fields})
+
+
+def test_the_first_segment_reports_the_language_and_goes_on_with_that_of_the_job(
+    settings: Settings, work: SegmentWork
+) -> None:
+    found: list[tuple[str, float]] = []
+
+    def stored(language: str, probability: float) -> str:
+        found.append((language, probability))
+        return "fr"  # an earlier attempt found it
+
+    result = transcriber(settings, FakeEngine(FakeSession())).transcribe(in_no_language(work), lambda _: None, stored)
+    assert found == [("de", 0.75)]
+    assert result.language == "fr"
+
+
+@pytest.mark.parametrize(
+    ("fields", "language"),
+    [
+        ({"language": "es"}, "es"),  # known from an earlier segment or attempt
+        ({"plan": {"index": 1}}, "de"),  # planned by an intake of a version that holds no segments
+        ({"request": {"language_detection": "segment"}}, "de"),
+    ],
+)
+def test_no_other_segment_decides_the_language(
+    settings: Settings, work: SegmentWork, fields: dict[str, Any], language: str
+) -> None:
+    if "plan" in fields:
+        fields = {"plan": work.plan.model_copy(update=fields["plan"])}
+    result = transcriber(settings, FakeEngine(FakeSession())).transcribe(
+        in_no_language(work, **fields), lambda _: None, unasked
+    )
+    assert result.language == language
+
+
 def test_a_segment_goes_window_after_window_through_the_session(settings: Settings, work: SegmentWork) -> None:
     session = FakeSession()
     done: list[float] = []
-    result = transcriber(settings, FakeEngine(session)).transcribe(work, done.append)
+    result = transcriber(settings, FakeEngine(session)).transcribe(work, done.append, unasked)
     assert result.text.split() == ["Hello", "there."] * len(session.windows)
     assert (result.language, result.gpu) == ("en", "h.0")
     assert session.windows == [(80, 3000)] * 2
@@ -121,7 +166,7 @@ def test_what_a_window_raises_ends_the_transcription_and_closes_the_session(
             raise JobCancelled(job="j")
 
     with pytest.raises(JobCancelled):
-        transcriber(settings, FakeEngine(session)).transcribe(work, cancelled)
+        transcriber(settings, FakeEngine(session)).transcribe(work, cancelled, unasked)
     assert session.is_closed
 
 
@@ -130,18 +175,18 @@ def test_an_engine_that_received_nothing_was_down(settings: Settings, work: Segm
     died = EngineDied()
     died.__cause__ = cause
     with pytest.raises(EngineDown):
-        transcriber(settings, FakeEngine(FakeSession(), died)).transcribe(work, lambda _: None)
+        transcriber(settings, FakeEngine(FakeSession(), died)).transcribe(work, lambda _: None, unasked)
 
 
 def test_an_engine_that_ended_with_the_segment_died(settings: Settings, work: SegmentWork) -> None:
     with pytest.raises(EngineDied):
-        transcriber(settings, FakeEngine(FakeSession(), EngineDied())).transcribe(work, lambda _: None)
+        transcriber(settings, FakeEngine(FakeSession(), EngineDied())).transcribe(work, lambda _: None, unasked)
 
 
 def test_the_last_attempt_looks_first_whether_the_engine_is_still_up(settings: Settings, work: SegmentWork) -> None:
     last = work.model_copy(update={"attempt": 3})
     with pytest.raises(EngineDown):
-        transcriber(settings, FakeEngine(FakeSession())).transcribe(last, lambda _: None)
+        transcriber(settings, FakeEngine(FakeSession())).transcribe(last, lambda _: None, unasked)
 
 
 def test_it_can_run_where_there_is_neither_celery_nor_redis() -> None:
