@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from whisper_fleet.shared.errors import FleetError, SetupError
-from whisper_fleet.shared.files.checkpoints import resolve
+from whisper_fleet.shared.files.checkpoints import dims_in
 from whisper_fleet.shared.models import checkpoint_path
 from whisper_fleet.shared.settings import Settings
 
@@ -20,7 +20,7 @@ def bring_weights(model: str, settings: Settings) -> Path:
     """
     path = checkpoint_path(model, settings.models).absolute()
     try:
-        resolve(str(path), path.parent)
+        dims_in(path)
     except FleetError:
         environment = {**os.environ, "WHISPER_FLEET_MODEL_DIR": str(settings.models.absolute())}
         command = [sys.executable, "-m", "whisper_fleet.workers.weights", model]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import pickle
 import zipfile
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -32,41 +32,61 @@ def resolve(name: str, model_dir: Path, more_roots: Sequence[Path] = ()) -> Mode
     if name in MODELS:
         return MODELS[name]
     path = str(checkpoint_path(name, model_dir))
-    roots = (model_dir, *more_roots)
-    descriptor = open_checkpoint_file(name, path, roots)
+    with opened_checkpoint(name, path, (model_dir, *more_roots)) as descriptor:
+        return _known_dims(path, descriptor)
+
+
+def dims_in(path: Path) -> ModelDims:
+    """Return the dimensions of a checkpoint that the operator named, wherever it is; raises ModelUnavailable."""
+    with opened_checkpoint(str(path), str(path.absolute())) as descriptor:
+        return read_dims(str(path), descriptor)
+
+
+@contextlib.contextmanager
+def opened_checkpoint(model: str, path: str, roots: Sequence[Path] = ()) -> Iterator[int]:
+    """Yield a descriptor of a checkpoint's file; raises ModelNotAllowed or ModelUnavailable."""
     try:
-        status = os.fstat(descriptor)
+        descriptor = open_regular_file(path, roots)
+    except OutsideRoots:
+        raise ModelNotAllowed(model=model, roots=", ".join(map(str, roots))) from None
+    except NotRegularFile:
+        raise ModelUnavailable(model=model, reason=f"{path} is not a regular file") from None
+    except (OSError, ValueError) as error:
+        raise ModelUnavailable(model=model, reason=getattr(error, "strerror", None) or str(error)) from error
+    try:
+        yield descriptor
     finally:
         os.close(descriptor)
-    return _read_dims(path, roots, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
 
 
-def open_checkpoint_file(name: str, path: str, roots: Sequence[Path]) -> int:
-    """Return a descriptor of a checkpoint's file; raises ModelNotAllowed or ModelUnavailable."""
+def read_dims(model: str, descriptor: int) -> ModelDims:
+    """Read the dimensions of an open checkpoint; raises ModelUnavailable for any that no Whisper model can have."""
     try:
-        return open_regular_file(path, roots)
-    except OutsideRoots:
-        raise ModelNotAllowed(model=name, roots=", ".join(map(str, roots))) from None
-    except NotRegularFile:
-        raise ModelUnavailable(model=name, reason=f"{path} is not a regular file") from None
-    except (OSError, ValueError) as error:
-        raise ModelUnavailable(model=name, reason=getattr(error, "strerror", None) or str(error)) from error
-
-
-@lru_cache(maxsize=64)
-def _read_dims(path: str, roots: Sequence[Path], _identity: tuple[int, ...]) -> ModelDims:
-    """Read the dimensions of a checkpoint; `_identity` is an argument so that the cache misses if the file changes."""
-    descriptor = open_checkpoint_file(path, path, roots)
-    try:
-        with _LimitedFile(descriptor) as file, zipfile.ZipFile(file) as archive:
+        with _LimitedFile(descriptor, closefd=False) as file, zipfile.ZipFile(file) as archive:
             pickled = _pickle_of(archive)
-            size = os.fstat(descriptor).st_size
         checkpoint = _TensorFreeUnpickler(io.BytesIO(pickled)).load()
     except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise ModelUnavailable(model=path, reason=f"no torch checkpoint in zip format ({error})") from error
+        raise ModelUnavailable(model=model, reason=f"no torch checkpoint in zip format ({error})") from error
     except _PICKLE_ERRORS as error:
-        raise ModelUnavailable(model=path, reason=f"it holds more than tensors ({error})") from error
-    return _dims_of(checkpoint, path, size)
+        raise ModelUnavailable(model=model, reason=f"it holds more than tensors ({error})") from error
+    return _dims_of(checkpoint, model, os.fstat(descriptor).st_size)
+
+
+#: By the path and identity of the file; the dispatcher's fallback and intake ask for the same few checkpoints.
+_KNOWN: OrderedDict[tuple[str, int, int, int, int], ModelDims] = OrderedDict()
+_MOST_KNOWN = 64
+
+
+def _known_dims(path: str, descriptor: int) -> ModelDims:
+    """Read the dimensions only if the file is new or has changed."""
+    status = os.fstat(descriptor)
+    identity = (path, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    dims = _KNOWN.get(identity)
+    if dims is None:
+        dims = _KNOWN[identity] = read_dims(path, descriptor)
+        while len(_KNOWN) > _MOST_KNOWN:
+            _KNOWN.popitem(last=False)
+    return dims
 
 
 class _LimitedFile(io.FileIO):

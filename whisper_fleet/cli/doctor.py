@@ -19,7 +19,7 @@ from whisper_fleet.scheduler.capacity.nvml import GpuReading
 from whisper_fleet.shared import binaries
 from whisper_fleet.shared.embedded_redis import is_embedded, local_settings
 from whisper_fleet.shared.errors import FleetError
-from whisper_fleet.shared.files.checkpoints import resolve
+from whisper_fleet.shared.files.checkpoints import dims_in
 from whisper_fleet.shared.ledger.registry import GpuRegistry
 from whisper_fleet.shared.models import MODELS, canonical
 from whisper_fleet.shared.settings import Settings, unknown_names
@@ -146,7 +146,7 @@ def _models(settings: Settings) -> Iterator[Finding]:
     broken = []
     for name in here:
         try:
-            resolve(str((settings.models / f"{name}.pt").absolute()), settings.models)
+            dims_in(settings.models / f"{name}.pt")
         except FleetError as error:
             broken.append(name)
             yield Finding("bad", f"{error} Remove it; `whisper-fleet fetch {name}` downloads it again.")

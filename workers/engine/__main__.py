@@ -30,6 +30,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--device", choices=("cuda", "cpu"), required=True)
     serve.add_argument("--slots", type=int, default=1)
     serve.add_argument("--model-dir", type=Path, required=True)
+    serve.add_argument("--model-root", type=Path, action="append", default=[])
     serve.add_argument("--preload", action="append", default=[], metavar="NAME/PRECISION")
     serve.add_argument("--reproducible", action="store_true", help="give the same bytes whatever else is running")
     serve.add_argument("--cross-attention", choices=get_args(CrossAttention), default="auto")
@@ -46,6 +47,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     engine = Engine(
         Options(
             model_dir=arguments.model_dir,
+            model_roots=tuple(arguments.model_root),
             device=arguments.device,
             slots=arguments.slots,
             idle_timeout=arguments.idle_timeout,

@@ -161,6 +161,7 @@ class Engine:
             share_idle=shares["idle"],
             memory_bytes=self._memory_bytes(),
             models=tuple(model.name for model in self._models),
+            dims={model.checkpoint.name: model.checkpoint.dims for model in self._models},
             forms=forms_of(self._cross_attention, capability(self._device)),
             **identity(self._device),
         )

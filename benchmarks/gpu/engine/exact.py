@@ -102,7 +102,7 @@ def measure(model: Any, mels: list[Tensor], heard: list[Heard], arguments: argpa
 
 def engine(mels: list[Tensor], languages: list[str], arguments: argparse.Namespace, form: CrossAttention) -> list[Any]:
     """Return what the engine decodes the windows to, with as many at once as it has slots."""
-    checkpoint = open_checkpoint(str(arguments.checkpoint.absolute()), Path())
+    checkpoint = open_checkpoint(str(arguments.checkpoint.absolute()), arguments.checkpoint.absolute().parent)
     loaded = setup.load(checkpoint, arguments.slots, device=arguments.device, form=form)
     asked = [setup.request(loaded, mel.cpu(), language=language) for mel, language in zip(mels, languages, strict=True)]
     setup.run(loaded, asked)

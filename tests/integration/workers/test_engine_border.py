@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import resource
 import socket
 import stat
@@ -52,9 +53,9 @@ class EngineProcess:
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[EngineProcess]:
+def engine(tmp_path: Path, tiny_model: Path) -> Iterator[EngineProcess]:
     (tmp_path / "engine.sock").write_text("left over from an engine that was killed")
-    engine = EngineProcess(tmp_path / "engine.sock", tmp_path)
+    engine = EngineProcess(tmp_path / "engine.sock", tmp_path, "--model-root", tiny_model.parent)
     try:
         engine.wait_until_ready()
         yield engine
@@ -119,6 +120,19 @@ def test_model_files_that_cannot_be_used_disturb_nobody(client: EngineClient, ti
         for name in ("truncated.pt", "words.pt", "foreign.pt", "missing.pt"):
             with pytest.raises(ModelUnavailable, match=name):
                 client.session(str(tmp_path / name), "float32")
+        os.mkfifo(tmp_path / "fifo.pt")
+        content = torch.load(tiny_model, weights_only=True)
+        torch.save({**content, "dims": {**content["dims"], "n_text_layer": 20_000}}, tmp_path / "claims.pt")
+        words = {**content["model_state_dict"], "decoder.ln.weight": "a text"}
+        torch.save({**content, "model_state_dict": words}, tmp_path / "text.pt")
+        for name, reason in {
+            "fifo.pt": "is not a regular file",
+            "claims.pt": "n_text_layer is 20000",
+            "text.pt": "more than tensors of numbers",
+            "../outside.pt": "is outside the directories of checkpoints",
+        }.items():
+            with pytest.raises(ModelUnavailable, match=reason):
+                client.session(str(tmp_path / name), "float32")
         with pytest.raises(ModelUnavailable, match=r"has no medium\.pt; fetch it with `whisper-fleet fetch medium`"):
             client.session("medium", "float32")
         assert session.decode(window(), GREEDY).tokens
@@ -148,6 +162,7 @@ def test_more_clients_than_it_may_open_files_wait_outside(
 def test_models_that_were_loaded_beforehand_are_unloaded_like_others(tiny_model: Path, tmp_path: Path) -> None:
     other = random_model(tmp_path / "other.pt", TINY, seed=1)
     preload = [f"--preload={model}/float32" for model in (tiny_model, other)]
+    preload += ["--model-root", str(tiny_model.parent)]
     engine = EngineProcess(tmp_path / "engine.sock", tmp_path, *preload, "--idle-timeout", "0.1")
     try:
         engine.wait_until_ready()

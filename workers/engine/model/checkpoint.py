@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import base64
 import gzip
-import pickle
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +14,8 @@ import whisper
 from torch import Tensor, nn
 from whisper.model import AudioEncoder, TextDecoder
 
-from whisper_fleet.shared.errors import ModelUnavailable, UnknownModel
+from whisper_fleet.shared.errors import ModelNotAllowed, ModelUnavailable, UnknownModel
+from whisper_fleet.shared.files.checkpoints import opened_checkpoint, read_dims
 from whisper_fleet.shared.models import MODELS, ModelDims, checkpoint_path
 
 
@@ -29,15 +29,23 @@ class Checkpoint:
     alignment_heads: tuple[tuple[int, int], ...]  # (layer, head)
 
 
-def open_checkpoint(model: str, model_dir: Path) -> Checkpoint:
-    """Open the checkpoint of a model, given by name or absolute path.
+def open_checkpoint(model: str, model_dir: Path, more_roots: Sequence[Path] = ()) -> Checkpoint:
+    """Open the checkpoint of a model, given by name or by an absolute path below `model_dir` or `more_roots`.
 
     Raises ModelUnavailable, with the reason, if there is no usable checkpoint.
     """
-    path = _path_of(model, model_dir)
-    content = _read(model, path)
-    dims = _dims(model, content)
-    weights = content["model_state_dict"]
+    try:
+        path = checkpoint_path(model, model_dir)
+        _check_present(model, path)
+        # An official model is where the operator put it, perhaps by a link; any other path came from a client.
+        roots = () if model in MODELS else (model_dir, *more_roots)
+        with opened_checkpoint(model, str(path.absolute()), roots) as descriptor:
+            dims = read_dims(model, descriptor)  # bounded, before torch or anything of its size is involved
+            weights = _read(model, Path(f"/proc/self/fd/{descriptor}"))
+    except (UnknownModel, ModelNotAllowed) as error:
+        raise ModelUnavailable(model=model, reason=str(error)) from error
+    if dims != MODELS.get(model, dims):
+        raise ModelUnavailable(model=model, reason=f"the dimensions in {path.name} are not those of {model}")
     _check_weights(model, dims, weights)
     return Checkpoint(name=model, dims=dims, weights=weights, alignment_heads=alignment_heads(model, dims))
 
@@ -57,37 +65,29 @@ def alignment_heads(model: str, dims: ModelDims) -> tuple[tuple[int, int], ...]:
     return tuple((int(layer), int(head)) for layer, head in np.argwhere(mask))
 
 
-def _path_of(model: str, model_dir: Path) -> Path:
-    try:
-        path = checkpoint_path(model, model_dir)
-    except UnknownModel as error:
-        raise ModelUnavailable(model=model, reason=str(error)) from error
-    if path.is_file():
-        return path
-    if model in MODELS:
+def _check_present(model: str, path: Path) -> None:
+    if model in MODELS and not path.exists():
         fix = f"fetch it with `whisper-fleet fetch {model}`"
-        reason = f"the model directory {model_dir} of this machine has no {path.name}; {fix}"
-    else:
-        reason = f"{path} does not exist on this machine"
-    raise ModelUnavailable(model=model, reason=reason)
+        reason = f"the model directory {path.parent} of this machine has no {path.name}; {fix}"
+        raise ModelUnavailable(model=model, reason=reason)
 
 
-def _read(model: str, path: Path) -> dict[str, Any]:
+def _read(model: str, path: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        reason = f"{path} is truncated or not a checkpoint ({str(error).splitlines()[0]})"
+        weights = content["model_state_dict"]
+    except MemoryError:
+        raise
+    except Exception as error:  # of any type: the file decides what goes wrong in the unpickler
+        reason = f"it is truncated or not a checkpoint of openai-whisper ({(str(error).splitlines() or [''])[0]})"
         raise ModelUnavailable(model=model, reason=reason) from error
-    if not isinstance(content, dict) or not {"dims", "model_state_dict"} <= content.keys():
-        raise ModelUnavailable(model=model, reason=f"{path} is not a checkpoint of openai-whisper")
-    return content
+    if not isinstance(weights, dict) or not all(map(_is_weight, weights.values())):
+        raise ModelUnavailable(model=model, reason="its model_state_dict holds more than tensors of numbers")
+    return weights
 
 
-def _dims(model: str, content: dict[str, Any]) -> ModelDims:
-    try:
-        return ModelDims(**content["dims"])
-    except TypeError as error:
-        raise ModelUnavailable(model=model, reason=f"its dimensions are not Whisper's ({error})") from error
+def _is_weight(value: object) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point() and value.layout is torch.strided
 
 
 def _check_weights(model: str, dims: ModelDims, weights: dict[str, Tensor]) -> None:
@@ -97,7 +97,7 @@ def _check_weights(model: str, dims: ModelDims, weights: dict[str, Tensor]) -> N
     model_parts = nn.ModuleDict({"encoder": encoder, "decoder": decoder})
     expected = {name: tuple(tensor.shape) for name, tensor in model_parts.state_dict().items()}
     actual = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    wrong = sorted(name for name in expected.keys() | actual.keys() if expected.get(name) != actual.get(name))
+    wrong = sorted(str(name) for name in expected.keys() | actual.keys() if expected.get(name) != actual.get(name))
     if wrong:
         reason = f"{len(wrong)} of its weights do not fit its dimensions; the first of them is {wrong[0]}"
         raise ModelUnavailable(model=model, reason=reason)
