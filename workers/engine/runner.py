@@ -178,7 +178,7 @@ class Runner:
         complete: list[Window] = []
         for step, active in self.path.seen():
             for window, decoding in self._decoding.items():
-                if step >= decoding.joined and not any(active[row] for row in window.rows):
+                if step >= decoding.joined and not any(map(active.__getitem__, window.rows)):
                     complete.append(window)
         return list(dict.fromkeys(complete))
 

@@ -132,8 +132,9 @@ class Batcher:
 
         Alignments and prompts come first, since their slots and rows are there; then encode and decode in turn.
         """
-        if align := next((window for window in self._waiting if window.is_alignment and _is_ready(window)), None):
-            return AlignStep((align,))
+        for window in self._waiting:
+            if window.is_alignment and window.stage is Stage.READY:
+                return AlignStep((window,))
         if prompts := self._prompts():
             return PromptStep(prompts)
         if not self._encoding and not (self._live and self._decode_is_due) and (windows := self._to_encode()):
@@ -224,7 +225,9 @@ class Batcher:
         """Return the ready windows of one class of prompts that rows are free for, in order of arrival."""
         chosen: list[Window] = []
         for window in self._waiting:
-            if window.is_alignment or not _is_ready(window) or len(chosen) == self._width:
+            if len(chosen) == self._width:
+                break
+            if window.stage is not Stage.READY or window.is_alignment:
                 continue
             if chosen and self._prompt_class(window) != self._prompt_class(chosen[0]):
                 continue
@@ -248,7 +251,7 @@ class Batcher:
         is_patient = self._live and waiting[0].waited <= self._policy.encode_patience
         if is_patient and len(waiting) < self._width:
             return ()
-        room = self._slots.limit - len(self._live) - sum(1 for window in self._waiting if _is_ready(window))
+        room = self._slots.limit - len(self._live) - sum(window.stage is Stage.READY for window in self._waiting)
         chosen = waiting[: max(min(room, self._width), 0)]
         return tuple(window for window in chosen if self._give_slot(window.session))
 
@@ -259,7 +262,3 @@ class Batcher:
         if numbers := self._slots.take():
             session.cache_slot = numbers[0]
         return session.cache_slot is not None
-
-
-def _is_ready(window: Window) -> bool:
-    return window.stage is Stage.READY

@@ -12,7 +12,7 @@ class RowPool:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._taken: set[int] = set()
-        self._free: list[int] = list(range(limit))
+        self._free: list[int] = list(range(limit))  # a heap of exactly those below the limit that are not taken
 
     @property
     def limit(self) -> int:
@@ -22,7 +22,7 @@ class RowPool:
     @property
     def free(self) -> int:
         """How many numbers can be taken now."""
-        return self._limit - sum(1 for number in self._taken if number < self._limit)
+        return len(self._free)
 
     @property
     def extent(self) -> int:
@@ -33,11 +33,7 @@ class RowPool:
         """Take the `count` lowest free numbers; None if there are fewer."""
         if self.free < count:
             return None
-        numbers: list[int] = []
-        while len(numbers) < count:
-            number = heapq.heappop(self._free)
-            if number < self._limit:
-                numbers.append(number)
+        numbers = [heapq.heappop(self._free) for _ in range(count)]
         self._taken.update(numbers)
         return numbers
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -51,6 +51,10 @@ class Window:
     stage: Stage = Stage.WAITING
     rows: tuple[int, ...] = ()
     waited: int = 0  # times that an encode step was looked for while it was the first to be encoded
+    is_alignment: bool = field(init=False)  # whether word times are asked for; read for every window at every step
+
+    def __post_init__(self) -> None:
+        self.is_alignment = isinstance(self.request, Align)
 
     @property
     def rows_wanted(self) -> int:
@@ -61,8 +65,3 @@ class Window:
     def prompt_length(self) -> int:
         """Tokens that the decoder reads before it samples the first."""
         return len(self.plan.initial_tokens) if self.rows_wanted and self.plan is not None else 1
-
-    @property
-    def is_alignment(self) -> bool:
-        """Whether word times are asked for."""
-        return isinstance(self.request, Align)
