@@ -40,7 +40,9 @@ result_backend_always_retry = True
 result_expires = _settings.job_retention
 
 task_track_started = False
-task_default_queue = names.SCHEDULER_QUEUE
+# A client's callback without a queue of its own goes where that client's Celery would send it. The fleet names the
+# queue of everything that it sends itself.
+task_default_queue = "celery"
 worker_send_task_events = True
 task_send_sent_event = True
 worker_hijack_root_logger = False

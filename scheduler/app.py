@@ -13,7 +13,7 @@ def make_app() -> Celery:
     app.config_from_object("whisper_fleet.celeryconfig")
     app.steps["worker"].add(LimitRemoteControl)
     # By name: the step imports this module, and only workers load it.
-    app.steps["worker"].add("whisper_fleet.scheduler.intake.lifecycle:IntakeStep")
+    app.steps["worker"].add("whisper_fleet.scheduler.intake.node.lifecycle:IntakeStep")
     return app
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import uuid
 from dataclasses import dataclass
 from functools import lru_cache
@@ -45,6 +46,10 @@ class Services:
     def show(self, job: str, progress: JobProgress) -> None:
         """Show a job's progress under the id that its client holds."""
         show(self.app, self.redis, job, progress)
+
+    def show_record(self, job: str) -> None:
+        """Show how far a job is by its record; raises JobNotFound."""
+        self.show(job, self.ledger.job(job).progress(time.time()))
 
 
 def make_services(app: Celery, settings: Settings) -> Services:

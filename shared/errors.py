@@ -118,6 +118,10 @@ class BadOption(RequestError):
     """The option {name} is wrong: {reason}."""
 
 
+class JobExists(RequestError):
+    """There is a job {job} already, for another request: choose another id, or leave it out."""
+
+
 class BadPriority(RequestError):
     """{priority} is no priority: use a whole number from {first} (most urgent) to {last}."""
 

@@ -86,7 +86,7 @@ class SegmentResult(Wire):
 class JobProgress(Wire):
     """What `AsyncResult(job).info` shows while a job runs."""
 
-    stage: str  # queued, planning, transcribing, assembling, and the final states
+    stage: str  # scheduled, queued, planning, transcribing, assembling, and the final states
     seconds_done: float = 0.0  # of audio
     seconds_total: float | None = None
     segments_done: int = 0

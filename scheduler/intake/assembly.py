@@ -51,11 +51,12 @@ def result_of(
 def _timings(record: JobRecord, results: Sequence[SegmentResult], now: float) -> dict[str, float]:
     """Return how long each step took, in seconds."""
     started = record.started or now
+    due = max(record.accepted, record.not_before or 0.0)
     return {
-        "waited": round(started - record.accepted, 3),
+        "waited": round(started - due, 3),
         "decoded_audio": round(sum(result.decode_seconds for result in results), 3),
         "transcribed": round(sum(result.transcribe_seconds for result in results), 3),
-        "total": round(now - record.accepted, 3),
+        "total": round(now - due, 3),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -9,13 +10,14 @@ from typing import Any
 from whisper_fleet.scheduler.intake.admission import admit
 from whisper_fleet.scheduler.intake.claims import claimed
 from whisper_fleet.scheduler.intake.cutting import plan_audio
+from whisper_fleet.scheduler.intake.receipt import NOTHING_ELSE, Receipt
 from whisper_fleet.scheduler.intake.writers import target_of
 from whisper_fleet.scheduler.services import Services
 from whisper_fleet.shared.audio.spool import Spool
 from whisper_fleet.shared.connect import UNREACHABLE
-from whisper_fleet.shared.errors import JobNotFound
-from whisper_fleet.shared.ledger.records import lane_of
-from whisper_fleet.shared.request.parsing import FleetDefaults, parse_request
+from whisper_fleet.shared.errors import JobExists, JobNotFound, RequestError
+from whisper_fleet.shared.ledger.records import JobRecord, lane_of
+from whisper_fleet.shared.request.parsing import FleetDefaults, as_keywords, parse_request
 from whisper_fleet.shared.wire import JobProgress, JobState, TranscribeRequest
 
 
@@ -27,22 +29,43 @@ class Planner:
         self._settings = services.settings
         self._ledger = services.ledger
 
-    def take_in(self, job: str, keywords: Mapping[str, Any]) -> bool:
+    def take_in(self, job: str, keywords: Mapping[str, Any], receipt: Receipt = NOTHING_ELSE) -> bool:
         """Plan a job; False if it is not ours to plan: cancelled, planned already, or claimed by another process.
 
-        Raises the error of the request or its file, after which the job has ended. An error of an unreachable Redis
-        ends nothing: the call may be repeated.
+        Raises the error of the request or its file, after which the job has ended. JobExists ends nothing, nor does an
+        error of an unreachable Redis: then the call may be repeated.
         """
         try:
-            request = parse_request(keywords, FleetDefaults.of(self._settings))
-            self._ledger.accept(job, request, time.time())
+            request = self.enter(job, keywords, receipt)
             return self._plan(job, request)
-        except UNREACHABLE:  # not an error of the job
+        except (JobExists, *UNREACHABLE):  # not an error of the job
             raise
         except Exception as error:
             if self._went_on(job, error):
                 return False
             raise
+
+    def enter(self, job: str, keywords: Mapping[str, Any], receipt: Receipt) -> TranscribeRequest:
+        """Enter a job in the ledger and return its request; raises its RequestError, or JobExists."""
+        request = self._parse(keywords, receipt)
+        carried = {"not_before": receipt.not_before, "expires": receipt.expires}
+        if not self._ledger.accept(job, request, time.time(), continuation=receipt.continuation, **carried):
+            self.check_same(self._ledger.job(job), keywords, receipt)
+        return request
+
+    def check_same(self, record: JobRecord, keywords: Mapping[str, Any], receipt: Receipt) -> None:
+        """Raise JobExists if the message of a known job asks for anything else than the job's request."""
+        if keywords == as_keywords(record.request):  # sent by the fleet itself
+            return
+        with contextlib.suppress(RequestError):
+            if self._parse(keywords, receipt) == record.request:
+                return
+        raise JobExists(job=record.job)
+
+    def _parse(self, keywords: Mapping[str, Any], receipt: Receipt) -> TranscribeRequest:
+        if receipt.priority is not None and keywords.get("priority") is None:
+            keywords = {**keywords, "priority": receipt.priority}
+        return parse_request(keywords, FleetDefaults.of(self._settings))
 
     def _went_on(self, job: str, error: Exception) -> bool:
         """Fail the job, unless it went on without us: it was cancelled, or another process planned it."""

@@ -9,22 +9,21 @@ import logging
 import time
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from celery import Task
 from celery.exceptions import Ignore
 
 from whisper_fleet.scheduler.app import app
-from whisper_fleet.scheduler.intake.assembly import merge, result_of
 from whisper_fleet.scheduler.intake.claims import claimed
+from whisper_fleet.scheduler.intake.delivery import assembled, delivered_again
 from whisper_fleet.scheduler.intake.planning import Planner
-from whisper_fleet.scheduler.intake.postprocess import JobContext, post_process
+from whisper_fleet.scheduler.intake.receipt import Receipt
 from whisper_fleet.scheduler.intake.settlement import settle
-from whisper_fleet.scheduler.intake.writers import target_of
 from whisper_fleet.scheduler.services import Services, services
 from whisper_fleet.shared import errors, names
 from whisper_fleet.shared.connect import UNREACHABLE
-from whisper_fleet.shared.errors import BadOption, FleetError, JobError, JobNotFound, RequestError
+from whisper_fleet.shared.errors import BadOption, FleetError, JobError, JobExists, JobNotFound, RequestError
 from whisper_fleet.shared.ledger.records import JobRecord
 from whisper_fleet.shared.wire import JobState
 
@@ -53,17 +52,56 @@ class _ClientTask(Task):  # type: ignore[type-arg]  # generic only in the stubs
 
 
 @app.task(bind=True, base=_ClientTask, name=names.TRANSCRIBE)
-def transcribe(self: Task[Any, Any], *positional: Any, **keywords: Any) -> NoReturn:
-    """Plan a job; its progress and its end are shown under the same id."""
-    if positional:
-        raise BadOption(name="arguments", reason="send them by keyword: file_path=...")
-    _retry_until_reachable(partial(_take_in, str(self.request.id), keywords))
+def transcribe(self: Task[Any, Any], *positional: Any, **keywords: Any) -> dict[str, Any]:
+    """Plan a job; its progress and its end are shown under the same id.
+
+    Only for a job that had ended before is there something to return: its result.
+    """
+    keywords = _keywords(positional, keywords, is_step=self.request.parent_id is not None)
+    return _retry_until_reachable(partial(_take_in, self, keywords))
+
+
+def _keywords(positional: tuple[Any, ...], given: dict[str, Any], *, is_step: bool) -> dict[str, Any]:
+    """Return the keywords of a request. As a step of a chain, it also takes what the step before it returned."""
+    if not positional:
+        return given
+    if is_step and len(positional) == 1 and "file_path" not in given:
+        before = positional[0]
+        return {**before, **given} if isinstance(before, dict) else {"file_path": before, **given}
+    raise BadOption(name="arguments", reason="send them by keyword: file_path=..., in a chain with .si() or immutable")
+
+
+def _take_in(task: Task[Any, Any], keywords: dict[str, Any]) -> dict[str, Any]:
+    fleet, job, receipt = services(), str(task.request.id), Receipt.of(task.request)
+    try:
+        known = _known(fleet, job)
+        if known is not None:
+            _planner().check_same(known, keywords, receipt)
+            if known.state.is_final:
+                return _answered_again(fleet, known, task)
+        if _planner().take_in(job, keywords, receipt):
+            fleet.wake_dispatcher()
+    except JobExists as error:  # the result under this id is the first job's
+        _log.warning("%s", error)
+        task.backend.mark_as_failure(job, error, request=task.request, store_result=False)
     raise Ignore
 
 
-def _take_in(job: str, keywords: dict[str, Any]) -> None:
-    if _planner().take_in(job, keywords):
-        services().wake_dispatcher()
+def _known(fleet: Services, job: str) -> JobRecord | None:
+    try:
+        return fleet.ledger.job(job)
+    except JobNotFound:
+        return None
+
+
+def _answered_again(fleet: Services, record: JobRecord, task: Task[Any, Any]) -> dict[str, Any]:
+    """Return or raise the answer of a job that has ended, for a client that sends the same request once more."""
+    if record.state is JobState.FAILED:
+        raise reason_of(record)
+    if record.state is JobState.CANCELLED:
+        task.backend.mark_as_revoked(record.job, str(record.error), request=task.request)
+        raise Ignore
+    return delivered_again(fleet, record)
 
 
 @app.task(bind=True, base=_ClientTask, name=names.ASSEMBLE)
@@ -89,25 +127,17 @@ def _end(task: Task[Any, Any], job: str) -> dict[str, Any]:
 
 
 def _assembled(fleet: Services, record: JobRecord) -> dict[str, Any]:
-    """Write the files of a job and return its result; an error fails the job."""
+    """Write the files of a job and return its result; an error before there is a transcript fails the job."""
     try:
         with claimed(fleet, record.job, JobState.ASSEMBLING) as is_ours:
             if not is_ours:
                 raise Ignore
-            plans, results = fleet.ledger.plans(record.job), fleet.ledger.results(record.job)
-            transcript = post_process(merge(plans, results), _context(fleet, record))
-            target = target_of(record.request, fleet.settings.media_roots)
-            files = target.write(transcript) if target else []
+            return assembled(fleet, record)
     except (Ignore, *UNREACHABLE):
         raise
     except Exception as error:
         fleet.ledger.fail(record.job, type(error).__name__, str(error), time.time())
         raise
-    return result_of(record, transcript, results, files, time.time())
-
-
-def _context(fleet: Services, record: JobRecord) -> JobContext:
-    return JobContext(job=record.job, request=record.request, duration=record.duration or 0.0, settings=fleet.settings)
 
 
 def reason_of(record: JobRecord) -> FleetError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -49,13 +49,13 @@ class Target:
             folder.check_writable()
             self._check_names(folder)
 
-    def write(self, transcript: Transcript) -> list[str]:
+    def write(self, transcript: Transcript, formats: Sequence[str] | None = None) -> list[str]:
         """Write one file per format and return their paths; raises PathNotAllowed or OutputNotWritable."""
         with self._errors(), opened_folder(self.directory, self.roots) as folder:
             self._check_names(folder)
-            for form in self.formats:
+            for form in formats or self.formats:
                 folder.write(self._name(form), WRITERS[form](transcript))
-        return [str(self.directory / self._name(form)) for form in self.formats]
+        return [str(self.directory / self._name(form)) for form in formats or self.formats]
 
     def _check_names(self, folder: Folder) -> None:
         for form in self.formats:

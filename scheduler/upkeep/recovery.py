@@ -11,7 +11,6 @@ from whisper_fleet.scheduler.services import Services
 from whisper_fleet.scheduler.upkeep.liveness import Liveness
 from whisper_fleet.shared import names
 from whisper_fleet.shared.broker.queues import queue_length
-from whisper_fleet.shared.request.parsing import as_keywords
 from whisper_fleet.shared.wire import JobState, SegmentMessage
 
 _log = logging.getLogger(__name__)
@@ -70,13 +69,12 @@ class Recovery:
             self._services.actions.publish_assemble(job)
             return True
         try:
-            keywords = as_keywords(self._ledger.job(job).request)
+            record = self._ledger.job(job)
         except ValidationError as error:  # written by another version: it must not block the jobs behind it
             _log.warning("the record of job %s cannot be read: %s", job, error)
             return False
         _log.warning("the message or the planner of job %s was lost: it is sent again", job)
-        app = self._services.app
-        app.send_task(names.TRANSCRIBE, kwargs=keywords, task_id=job, queue=names.TRANSCRIBE_QUEUE)
+        self._services.actions.publish_transcribe(record)
         return True
 
     def _empty_queues(self) -> set[str]:

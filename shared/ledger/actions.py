@@ -7,6 +7,8 @@ why there is none. Whichever call ends the transcription publishes it, so that c
 from __future__ import annotations
 
 import logging
+from datetime import UTC, datetime
+from typing import Any
 
 from celery import Celery
 from redis.exceptions import RedisError
@@ -15,7 +17,8 @@ from whisper_fleet.shared import names
 from whisper_fleet.shared.connect import UNREACHABLE
 from whisper_fleet.shared.errors import JobCancelled, JobNotFound, StaleAttempt
 from whisper_fleet.shared.ledger.ledger import Ledger
-from whisper_fleet.shared.ledger.records import Finish
+from whisper_fleet.shared.ledger.records import Finish, JobRecord
+from whisper_fleet.shared.request.parsing import as_keywords
 from whisper_fleet.shared.wire import SegmentMessage, SegmentResult
 
 _log = logging.getLogger(__name__)
@@ -73,11 +76,27 @@ class JobActions:
         return True
 
     def publish_assemble(self, job: str) -> None:
-        """Send `assemble` under the id that the client holds."""
+        """Send `assemble` under the id that the client holds, with what follows the job for that client."""
         try:
-            self._app.send_task(names.ASSEMBLE, task_id=job, queue=names.ASSEMBLE_QUEUE)
+            options = self._send_options(job)
+            self._app.send_task(names.ASSEMBLE, task_id=job, queue=names.ASSEMBLE_QUEUE, **options)
         except (*UNREACHABLE, RedisError, OSError) as error:
             _log.warning("the assembly of job %s is left to recovery: %s", job, error)
+
+    def publish_transcribe(self, record: JobRecord) -> None:
+        """Send `transcribe` again, as its client did."""
+        options = self._send_options(record.job)
+        for option, moment in (("eta", record.not_before), ("expires", record.expires)):
+            if moment is not None:
+                options[option] = datetime.fromtimestamp(moment, UTC)
+        keywords = as_keywords(record.request)
+        self._app.send_task(
+            names.TRANSCRIBE, kwargs=keywords, task_id=record.job, queue=names.TRANSCRIBE_QUEUE, **options
+        )
+
+    def _send_options(self, job: str) -> dict[str, Any]:
+        continuation = self._ledger.continuation(job)
+        return {} if continuation is None else continuation.send_options()
 
     def _ended(self, job: str, has_ended_it: bool) -> bool:
         if has_ended_it:

@@ -17,6 +17,7 @@ from whisper_fleet.shared.errors import (
     StaleAttempt,
 )
 from whisper_fleet.shared.ledger import keys
+from whisper_fleet.shared.ledger.continuation import Continuation, fields_of_entry
 from whisper_fleet.shared.ledger.records import (
     Finish,
     GivenBack,
@@ -26,7 +27,7 @@ from whisper_fleet.shared.ledger.records import (
     lane_of,
     progress_from,
 )
-from whisper_fleet.shared.ledger.scripts import run, text
+from whisper_fleet.shared.ledger.scripts import in_order, run, text
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.wire import (
     Assignment,
@@ -72,9 +73,24 @@ class Ledger:
 
     # --- intake ---
 
-    def accept(self, job: str, request: TranscribeRequest, now: float) -> bool:
-        """Enter a job; return False if it is already known."""
-        return bool(run(self._redis, "accept", job, request.to_json(), now, now + STEP_GRACE))
+    def accept(
+        self,
+        job: str,
+        request: TranscribeRequest,
+        now: float,
+        *,
+        continuation: Continuation | None = None,
+        not_before: float | None = None,
+        expires: float | None = None,
+    ) -> bool:
+        """Enter a job; return False if it is already known.
+
+        It is planned no sooner than `not_before`, and cancelled if no segment has started by `expires`. A known job
+        that has no continuation yet gets this one.
+        """
+        due = max(now, not_before or now) + STEP_GRACE
+        fields = fields_of_entry(continuation, not_before, expires)
+        return bool(run(self._redis, "accept", job, request.to_json(), now, due, *fields))
 
     def begin(self, job: str, step: JobState, process: str, until: float, now: float) -> bool:
         """Claim a job for planning or assembly, or renew the claim.
@@ -211,17 +227,22 @@ class Ledger:
             raise self.not_found(job)
         return job_record(job, {text(name): text(value) for name, value in fields.items()})
 
+    def continuation(self, job: str) -> Continuation | None:
+        """Return what follows a job for the client that sent it with Celery, if anything does."""
+        stored = cast("bytes | None", self._redis.hget(keys.job(job), "continuation"))
+        return None if stored is None else Continuation.from_json(text(stored))
+
     def jobs(self, first: int = 0, last: int = -1) -> list[str]:
         """Return the ids of the jobs from the `first` to the `last`, newest first; 0 is the newest, -1 the oldest."""
         return [text(job) for job in cast("list[bytes]", self._redis.zrevrange(keys.JOBS, first, last))]
 
     def plans(self, job: str) -> list[SegmentPlan]:
         """Return a job's segments as intake cut them, in order."""
-        return [SegmentPlan.from_json(plan) for plan in self._in_order(keys.plan(job))]
+        return [SegmentPlan.from_json(plan) for plan in in_order(self._redis, keys.plan(job))]
 
     def results(self, job: str) -> list[SegmentResult]:
         """Return the results of a job's finished segments, in order."""
-        return [SegmentResult.from_json(result) for result in self._in_order(keys.results(job))]
+        return [SegmentResult.from_json(result) for result in in_order(self._redis, keys.results(job))]
 
     def loads(self, gpus: Sequence[str]) -> list[int]:
         """Return how many segments are assigned to, or run on, each of these GPUs."""
@@ -272,10 +293,6 @@ class Ledger:
         if answer < 0:
             raise self.not_found(job)
         return bool(answer)
-
-    def _in_order(self, key: str) -> list[bytes]:
-        fields = cast("dict[bytes, bytes]", self._redis.hgetall(key))
-        return [value for _, value in sorted(fields.items(), key=lambda field: int(field[0]))]
 
     def not_found(self, job: str) -> JobNotFound:
         """Return the error for a job that is not known, or no longer."""

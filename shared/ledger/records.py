@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from whisper_fleet.shared.ledger.scripts import text
@@ -48,6 +49,8 @@ class JobRecord:
     error: str | None
     language: str | None = None  # that was detected for the job; None: not yet, or the request names it
     language_probability: float | None = None
+    not_before: float | None = None  # it is planned no sooner
+    expires: float | None = None  # it is cancelled if no segment has started by then
 
     def progress(self, now: float) -> JobProgress:
         """Return the job's progress at `now`, as its client sees it."""
@@ -59,6 +62,7 @@ class JobRecord:
             seconds_done=self.seconds_done,
             started=self.started,
             now=now,
+            not_before=self.not_before,
         )
 
 
@@ -151,6 +155,8 @@ def job_record(job: str, fields: dict[str, str]) -> JobRecord:
         error=fields.get("error") or None,
         language=fields.get("language"),
         language_probability=_float(fields.get("language_probability")),
+        not_before=_float(fields.get("not_before")),
+        expires=_float(fields.get("expires")),
     )
 
 
@@ -163,15 +169,26 @@ def _progress(
     seconds_done: float,
     started: float | None,
     now: float,
+    not_before: float | None = None,
 ) -> JobProgress:
+    is_scheduled = state is JobState.ACCEPTED and not_before is not None and now < not_before
     return JobProgress(
-        stage="queued" if started is None and not state.is_final else _STAGES.get(state, state.value),
+        stage="scheduled" if is_scheduled else _stage(state, started),
         seconds_done=round(max(seconds_done, 0.0), 3),
         seconds_total=None if duration is None else round(duration, 3),
         segments_done=done,
         segments_total=total,
         eta=_eta(duration, seconds_done, started, now),
+        message=f"it is scheduled for {_utc(not_before)}" if is_scheduled and not_before is not None else None,
     )
+
+
+def _stage(state: JobState, started: float | None) -> str:
+    return "queued" if started is None and not state.is_final else _STAGES.get(state, state.value)
+
+
+def _utc(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).isoformat(" ", "seconds")
 
 
 def _eta(duration: float | None, seconds_done: float, started: float | None, now: float) -> float | None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, cast
 
 from redis import Redis
 from redis.exceptions import NoScriptError
@@ -36,3 +36,9 @@ def run(redis: Redis, name: str, *arguments: str | int | float) -> Any:
 def text(value: bytes | str) -> str:
     """Return a string of a script's answer, whether or not the client decodes."""
     return value.decode() if isinstance(value, bytes) else value
+
+
+def in_order(redis: Redis, key: str) -> list[bytes]:
+    """Return the values of a hash whose fields are numbers, by their numbers."""
+    fields = cast("dict[bytes, bytes]", redis.hgetall(key))
+    return [value for _, value in sorted(fields.items(), key=lambda field: int(field[0]))]

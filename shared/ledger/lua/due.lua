@@ -1,7 +1,14 @@
 -- now, again, most -> {job, state, begun} of the jobs whose next step is overdue; each is due again at `again`.
+-- A planned job that has expired before its first segment started is cancelled, and its next step is due at once.
 -- begun: 1 if an intake process had claimed the job. The expired claim is deleted, or the new due time would renew it.
 local now, again, most = unpack(ARGV)
 local found = {}
+
+local function has_expired(job, now)
+  local expires, started = unpack(redis.call('HMGET', of_job(job), 'expires', 'started'))
+  return expires and not started and tonumber(expires) <= tonumber(now)
+end
+
 for _, job in ipairs(redis.call('ZRANGEBYSCORE', K.due, '-inf', now, 'LIMIT', 0, most)) do
   local state = redis.call('HGET', of_job(job), 'state')
   if state and state ~= 'running' then
@@ -9,6 +16,9 @@ for _, job in ipairs(redis.call('ZRANGEBYSCORE', K.due, '-inf', now, 'LIMIT', 0,
     local begun = not is_final(state) and redis.call('HDEL', of_job(job), 'claimed_by') or 0
     if begun == 1 then redis.call('HINCRBY', of_job(job), 'claims_lost', 1) end
     found[#found + 1] = {job, state, begun}
+  elseif state and has_expired(job, now) then
+    end_job(job, 'cancelled', now, again, 'JobCancelled', 'Job ' .. job .. ' expired before a GPU was free.')
+    found[#found + 1] = {job, 'cancelled', 1}
   else
     redis.call('ZREM', K.due, job)
   end

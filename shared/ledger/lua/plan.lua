@@ -26,5 +26,6 @@ redis.call('HSET', of_job(job), 'state', 'running', 'request', request, 'planned
   'tenant', tenant, 'lane', lane, 'queued_as', queued_as, 'need', need)
 if holds == '1' then hold_segments(job, now) end
 join_lane(job, now)
-redis.call('ZREM', K.due, job)
+local expires = redis.call('HGET', of_job(job), 'expires')
+if expires then redis.call('ZADD', K.due, expires, job) else redis.call('ZREM', K.due, job) end
 return 1

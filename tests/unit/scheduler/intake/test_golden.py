@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from kombu.utils.json import dumps
 
-from whisper_fleet.scheduler.intake import tasks
+from whisper_fleet.scheduler.intake import delivery, tasks
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.wire import SegmentPlan, SegmentResult, TranscribeRequest
 
@@ -49,7 +49,7 @@ def test_a_request_and_its_segment_results_are_the_same_bytes(case: Path) -> Non
 def test_a_result_and_its_files_are_the_same_bytes(case: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job = job_of(case)
     monkeypatch.setattr(tasks, "claimed", ours)
-    monkeypatch.setattr(tasks, "time", SimpleNamespace(time=lambda: NOW))
+    monkeypatch.setattr(delivery, "time", SimpleNamespace(time=lambda: NOW))
     ledger = SimpleNamespace(
         plans=lambda _: [SegmentPlan(**plan) for plan in job["plans"]],
         results=lambda _: [SegmentResult.from_json(json.dumps(result)) for result in job["results"]],
@@ -62,6 +62,7 @@ def test_a_result_and_its_files_are_the_same_bytes(case: Path, tmp_path: Path, m
         accepted=NOW - 20.125,
         started=NOW - 12.5,
         language_probability=job.get("language_probability"),
+        not_before=None,
     )
     result = tasks._assembled(SimpleNamespace(ledger=ledger, settings=Settings()), record)  # type: ignore[arg-type]
     written = {f"output{Path(file).suffix}": Path(file).read_bytes() for file in result["output_files"]}

@@ -8,7 +8,7 @@ import pytest
 from kombu.utils.imports import symbol_by_name
 
 from whisper_fleet.scheduler.app import make_app
-from whisper_fleet.scheduler.intake.lifecycle import IntakeStep
+from whisper_fleet.scheduler.intake.node.lifecycle import IntakeStep
 from whisper_fleet.shared import names
 
 

@@ -18,6 +18,9 @@ def shout(transcript, context):
 def middle(samples):
     return len(samples) // 2
 
+def fails(transcript, context):
+    raise ValueError("no speakers today")
+
 class Bucket:
     may_expire = True
 """
@@ -26,6 +29,7 @@ ENTRY_POINTS = """
 [whisper_fleet.postprocessors]
 b_shout = diarization:shout
 a_speakers = diarization:name_speakers
+c_fails = diarization:fails
 
 [whisper_fleet.cutters]
 middle = diarization:middle
@@ -48,7 +52,8 @@ segment = dict(id=0, seek=0, start=0.0, end=1.0, text=" Hello.", tokens=[1], **n
 transcript = Transcript(text=" Hello.", segments=segments_from_whisper([segment]), language="en")
 request = TranscribeRequest(file_path="/a.wav", model_name="base")
 context = JobContext(job="Anna", request=request, duration=1.0, settings=Settings(cutter="middle"))
-done = post_process(transcript, context)
+done = post_process(transcript, context, errors := [])
+assert errors == ["post-processor c_fails: ValueError: no speakers today"]
 print(done.text, WRITERS["txt"](done).strip(), cutter_of(context.settings)([1, 2, 3, 4]), source_of("s3://b/k").__name__)
 """
 

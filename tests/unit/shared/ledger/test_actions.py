@@ -11,6 +11,7 @@ from tests.support.ledger_by_hand import result
 from whisper_fleet.shared import names
 from whisper_fleet.shared.errors import JobCancelled, StaleAttempt
 from whisper_fleet.shared.ledger.actions import JobActions
+from whisper_fleet.shared.ledger.continuation import Continuation
 from whisper_fleet.shared.ledger.ledger import Ledger
 from whisper_fleet.shared.ledger.records import Finish, GivenBack
 from whisper_fleet.shared.wire import SegmentMessage
@@ -31,6 +32,9 @@ class FakeLedger:
         return self._ends
 
     fail = cancel = _answer
+
+    def continuation(self, job: str) -> Continuation | None:
+        return None
 
     def finish(self, *_: object) -> Finish:
         return Finish(last=self._answer(), progress=None)

@@ -6,8 +6,9 @@ from typing import Any
 
 from celery import bootsteps, signals
 
-from whisper_fleet.scheduler.intake.revocation import RevocationWatch, on_task_revoked
-from whisper_fleet.scheduler.intake.shutdown import on_shutting_down
+from whisper_fleet.scheduler.intake.node.revocation import RevocationWatch, on_task_revoked
+from whisper_fleet.scheduler.intake.node.scheduled import on_task_received
+from whisper_fleet.scheduler.intake.node.shutdown import on_shutting_down
 from whisper_fleet.shared import names
 
 #: Seconds between two looks at the revoked ids.
@@ -29,6 +30,7 @@ class IntakeStep(bootsteps.StartStopStep):
 
     def start(self, parent: Any) -> None:
         """Connect the signals and start the watch, in the node's main process."""
+        signals.task_received.connect(on_task_received, weak=False)
         signals.task_revoked.connect(on_task_revoked, weak=False)
         signals.worker_shutting_down.connect(on_shutting_down, weak=False)
         self._timer_entry = parent.timer.call_repeatedly(_INTERVAL, RevocationWatch().look)

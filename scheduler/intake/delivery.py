@@ -1,0 +1,77 @@
+"""What becomes of a finished transcript: post-processing, files, the result for the client.
+
+The transcript is the answer to the client. What cannot be done with it beyond that is reported next to it, in
+`output_errors`, and never costs the client the transcript.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from whisper_fleet.scheduler.intake.assembly import merge, result_of
+from whisper_fleet.scheduler.intake.postprocess import JobContext, post_process
+from whisper_fleet.scheduler.intake.writers import target_of
+from whisper_fleet.scheduler.services import Services
+from whisper_fleet.shared.errors import FleetError
+from whisper_fleet.shared.ledger.records import JobRecord
+from whisper_fleet.shared.settings import Settings
+from whisper_fleet.shared.transcript import Transcript
+from whisper_fleet.shared.wire import TranscribeRequest
+
+
+def assembled(fleet: Services, record: JobRecord) -> dict[str, Any]:
+    """Return the result of a job whose segments are all transcribed, after writing its files."""
+    plans, results = fleet.ledger.plans(record.job), fleet.ledger.results(record.job)
+    context = JobContext(
+        job=record.job, request=record.request, duration=record.duration or 0.0, settings=fleet.settings
+    )
+    errors: list[str] = []
+    transcript = post_process(merge(plans, results), context, errors)
+    files = write_files(record.request, transcript, fleet.settings, errors)
+    return _with_errors(result_of(record, transcript, results, files, time.time()), errors)
+
+
+def delivered_again(fleet: Services, record: JobRecord) -> dict[str, Any]:
+    """Return the result of a job that is done, after writing its files again; raises JobNotFound if it has expired."""
+    stored: Any = fleet.app.AsyncResult(record.job)
+    if stored.state != "SUCCESS":
+        if not fleet.ledger.results(record.job):
+            raise fleet.ledger.not_found(record.job)
+        return assembled(fleet, record)
+    result: dict[str, Any] = stored.result
+    if record.request.output_path is None:
+        return result
+    errors: list[str] = []
+    transcript = Transcript.model_validate(result, extra="ignore")
+    result = {**result, "output_files": write_files(record.request, transcript, fleet.settings, errors)}
+    result.pop("output_errors", None)
+    return _with_errors(result, errors)
+
+
+def write_files(request: TranscribeRequest, transcript: Transcript, settings: Settings, errors: list[str]) -> list[str]:
+    """Write the files that a request asks for, and return their paths; append to `errors` what cannot be written."""
+    target = target_of(request, settings.media_roots)
+    if target is None:
+        return []
+    files = []
+    for form in target.formats:
+        try:
+            files += target.write(transcript, [form])
+        except (FleetError, OSError) as error:
+            if str(error) not in errors:
+                errors.append(str(error))
+    return files
+
+
+def _with_errors(result: dict[str, Any], errors: Sequence[str]) -> dict[str, Any]:
+    """Return a result with what went wrong after the transcription; without such errors it stays as it is."""
+    if not errors:
+        return result
+    before = {}
+    for name, value in result.items():
+        before[name] = value
+        if name == "output_files":
+            before["output_errors"] = list(errors)
+    return before

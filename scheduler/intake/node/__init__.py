@@ -1,0 +1,1 @@
+"""What an intake node does beside its tasks: it notes scheduled jobs, watches for revocation, and shuts down."""
