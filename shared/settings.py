@@ -105,7 +105,7 @@ class Settings(BaseSettings):
     )
     cutter: str = Field(
         default="pause",
-        description="How a file is cut into segments: pause, or the name of an extension"
+        description="How a file is cut into segments: pause, voice (where nobody speaks), or the name of an extension"
         " (whisper_fleet.scheduler.intake.cutters).",
     )
     max_attempts: int = Field(

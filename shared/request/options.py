@@ -137,6 +137,14 @@ class TranscribeRequest(Wire):
         default="transcribe", description="Transcribe in the spoken language, or translate to English."
     )
     word_timestamps: _Flag = Field(default=False, description="Also give the times of words.")
+    evidence: _Flag = Field(
+        default=True, description="Give the reasons (suspect) with a segment of the transcript that may be invented."
+    )
+    vad: Literal["off", "filter", "cut"] = Field(
+        default="off",
+        description="Use a voice activity detector: filter drops what is transcribed where nobody speaks; cut divides"
+        " long files where nobody speaks, instead of where it is quiet.",
+    )
     options: dict[str, Any] = Field(default_factory=dict)  # of WhisperOptions, those that were given
     callback_url: Annotated[_Text | None, AfterValidator(_WhenSent(_web_address))] = Field(
         default=None, description="Address that receives a POST when the job has ended; it must be allowed."

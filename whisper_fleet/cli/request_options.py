@@ -17,6 +17,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 #: Options that are not spelled like their field.
 _SPELLINGS = {"model_name": "--model", "output_path": "--output-dir", "formats": "--format"}
 
+#: Defaults that help does not mention: nothing, or visible from the option's spelling.
+_OBVIOUS = ("", "null", "false", "true", "[]", '""')
+
 
 def request_options(command: F) -> F:
     """Add an option for every field of a request but the file; one that is not given is None, or empty if a list."""
@@ -42,12 +45,13 @@ def keywords(given: dict[str, Any], options: tuple[str, ...]) -> dict[str, Any]:
 
 def _option(field: FieldDoc) -> Callable[[F], F]:
     spelling = _SPELLINGS.get(field.name, "--" + field.name.replace("_", "-"))
-    is_worth_showing = field.default not in ("", "null", "false", "[]", '""') and not field.type.startswith("list")
+    is_worth_showing = field.default not in _OBVIOUS and not field.type.startswith("list")
     default = " Default: " + field.default.strip('"') + "." if is_worth_showing else ""
     unit = f" Unit: {field.unit}." if field.unit else ""
     shape: dict[str, Any] = {"help": field.description + unit + default}
     if field.type == "true or false":
         shape |= {"is_flag": True, "default": None}
+        spelling += f"/--no-{spelling[2:]}" if field.default == "true" else ""
     else:
         shape |= {"type": _type(field), "multiple": field.type.startswith("list of ") and bool(field.choices)}
     return click.option(spelling, field.name, **shape)

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from whisper_fleet.shared.audio.decode import SAMPLE_RATE
 from whisper_fleet.shared.audio.segments import read_segment
 from whisper_fleet.shared.errors import EngineDied, EngineDown
 from whisper_fleet.shared.models import Precision
@@ -17,6 +18,7 @@ from whisper_fleet.workers.link.client import EngineSession
 from whisper_fleet.workers.link.protocol import EngineStats
 from whisper_fleet.workers.node.admission import Admission, runs_alone
 from whisper_fleet.workers.whisper import proxy
+from whisper_fleet.workers.whisper.examination import examine
 from whisper_fleet.workers.whisper.proxy import OnLanguage, OnWindow
 
 
@@ -63,10 +65,12 @@ class Transcriber:
                 task=request.task,
                 word_timestamps=request.word_timestamps,
             )
+        heard = segments_from_whisper(transcript["segments"])
+        segments = examine(heard, audio, request, lambda: on_window(len(audio) / SAMPLE_RATE))
         return SegmentResult(
-            text=transcript["text"],
+            text=transcript["text"] if len(segments) == len(heard) else "".join(kept.text for kept in segments),
             language=transcript["language"],
-            segments=segments_from_whisper(transcript["segments"]),
+            segments=segments,
             gpu=self.gpu,
             decode_seconds=decoded - began,
             transcribe_seconds=time.monotonic() - decoded,
