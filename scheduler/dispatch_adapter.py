@@ -71,9 +71,19 @@ class RedisReasonBoard:
     def replace(self, lane: str, reason: str, seconds: int) -> bool:
         """Set a lane's reason; return whether it was another one before."""
         previous = self._services.redis.set(keys.lane_wait(lane), reason, ex=seconds, get=True)
+        self._services.redis.sadd(keys.WAITING_LANES, lane)
         return previous is None or text(cast("bytes", previous)) != reason
 
-    def show(self, job: str, reason: str, now: float) -> None:
+    def shown_lanes(self) -> set[str]:
+        """Return the lanes with a reason, also those whose reason has expired and was not withdrawn."""
+        return {text(lane) for lane in cast("set[bytes]", self._services.redis.smembers(keys.WAITING_LANES))}
+
+    def withdraw(self, lane: str) -> bool:
+        """Remove a lane's reason; only the dispatcher to which this returns True shows that it is gone."""
+        self._services.redis.delete(keys.lane_wait(lane))
+        return bool(self._services.redis.srem(keys.WAITING_LANES, lane))
+
+    def show(self, job: str, reason: str | None, now: float) -> None:
         """Show the reason in `AsyncResult(job).info`; a job that has been forgotten meanwhile is skipped."""
         try:
             record = self._services.ledger.job(job)

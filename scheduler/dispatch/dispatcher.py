@@ -12,7 +12,7 @@ from whisper_fleet.scheduler.dispatch.gpu_load import gpu_load
 from whisper_fleet.scheduler.dispatch.matching import match
 from whisper_fleet.scheduler.dispatch.placement import Placement, Refusal, RefusalKind
 from whisper_fleet.scheduler.dispatch.ports import Backlog, Messages, ReasonBoard, Registry
-from whisper_fleet.scheduler.dispatch.wait_reasons import report_refusal
+from whisper_fleet.scheduler.dispatch.wait_reasons import report_refusal, withdraw_reasons
 from whisper_fleet.shared.errors import FleetError
 from whisper_fleet.shared.models import ModelDims
 from whisper_fleet.shared.settings import Settings
@@ -74,11 +74,12 @@ class Dispatcher:
         return sent
 
     def _round(self, now: float) -> int:
-        placement = self._placement(now)
-        if placement.is_full:
+        placement, shown = self._placement(now), self._board.shown_lanes()
+        if placement.is_full and not shown:
             return 0
         lanes = self._backlog.lanes(min(max(placement.free_slots, 1), _HEADS))
-        assignments = self._match(lanes, placement, now)
+        assignments, refused = self._match(lanes, placement, now)
+        withdraw_reasons(self._board, shown, lanes, refused, now)
         return self._send(assignments, now) if assignments else 0
 
     def _placement(self, now: float) -> Placement:
@@ -89,15 +90,18 @@ class Dispatcher:
         able = [load for load in loads if load is not None]
         return Placement(able, margin=self._settings.memory_safety_margin)
 
-    def _match(self, lanes: list[Lane], placement: Placement, now: float) -> list[Assignment]:
+    def _match(self, lanes: list[Lane], placement: Placement, now: float) -> tuple[list[Assignment], set[str]]:
+        """Return what to assign, and the ids of the lanes that were refused for a reason to show."""
         order = FairOrder(lanes, now=now, ageing=self._settings.ageing)
-        assignments = []
+        assignments: list[Assignment] = []
+        refused: set[str] = set()
         for turn, place in match(order, placement, self._demand):
             if isinstance(place, Refusal):
-                report_refusal(self._board, turn.lane, place, now)
+                if report_refusal(self._board, turn.lane, place, now):
+                    refused.add(turn.lane.id)
             else:
                 assignments.append(_assignment(turn, place))
-        return assignments
+        return assignments, refused
 
     def _demand(self, lane: Lane) -> Demand | Refusal:
         try:

@@ -47,5 +47,11 @@ class ReasonBoard(Protocol):
     def replace(self, lane: str, reason: str, seconds: int) -> bool:
         """Set a lane's reason, to be forgotten after `seconds`; return whether it was another one before."""
 
-    def show(self, job: str, reason: str, now: float) -> None:
-        """Show the reason to the client of a job."""
+    def shown_lanes(self) -> set[str]:
+        """Return the lanes whose clients are shown a reason."""
+
+    def withdraw(self, lane: str) -> bool:
+        """Remove a lane's reason; return whether there was one."""
+
+    def show(self, job: str, reason: str | None, now: float) -> None:
+        """Show the reason to the client of a job, or that there is none."""

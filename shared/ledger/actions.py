@@ -6,6 +6,7 @@ why there is none. Whichever call ends the transcription publishes it, so that c
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from datetime import UTC, datetime
 from typing import Any
@@ -60,6 +61,11 @@ class JobActions:
     def reassign(self, message: SegmentMessage, reason: str, now: float) -> None:
         """Let a segment wait again without counting the attempt."""
         self._ledger.reassign(message, now, reason)
+
+    def free_slot(self, message: SegmentMessage, now: float) -> None:
+        """Free the slot of an attempt that ended its job: the ledger refuses the segment, and lets go of the slot."""
+        with contextlib.suppress(*SUPERSEDED):
+            self.reassign(message, "its job has ended", now)
 
     def return_lost(self, message: SegmentMessage, reason: str, now: float, *, was_running: bool) -> bool:
         """Let a segment wait again whose node is lost; return False if its attempt had ended before.

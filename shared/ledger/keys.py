@@ -99,6 +99,10 @@ def lane_wait(lane_id: str) -> str:
     return f"{PREFIX}:lane_wait:{lane_id}"
 
 
+#: set of the lanes whose clients are shown a reason. Writer: the dispatcher, which removes those that go on.
+WAITING_LANES = f"{PREFIX}:waiting_lanes"
+
+
 # --- ledger: what runs ---------------------------------------------------------------------------------
 #: set of the ids of GPUs that have, or recently had, assigned or running segments.
 ACTIVE_GPUS = f"{PREFIX}:active_gpus"

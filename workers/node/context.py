@@ -81,8 +81,10 @@ class NodeContext:
         match action:
             case Action.FAIL:
                 self._actions.fail(message.job, type(error).__name__, self._describe(error), now)
+                self._actions.free_slot(message, now)
             case Action.CANCEL:
                 self._actions.cancel(message.job, now)
+                self._actions.free_slot(message, now)
             case Action.RETURN:
                 self._actions.return_to_queue(message, f"{type(error).__name__}: {error}", now)
             case Action.REASSIGN:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 
 import pytest
+from celery import Celery
 from redis import Redis
 
 from tests.support.ledger_by_hand import GPU, LedgerByHand, plan, request, result
 from whisper_fleet.shared.errors import JobCancelled, JobNotFound, StaleAttempt
 from whisper_fleet.shared.ledger import keys
+from whisper_fleet.shared.ledger.actions import JobActions
 from whisper_fleet.shared.wire import Assignment, JobState
 
 pytestmark = pytest.mark.integration
@@ -275,3 +277,18 @@ def test_ten_thousand_segments_are_planned_and_handed_out(ledger: LedgerByHand) 
     asked = [Assignment(job="j", segment=i, gpu=GPU, token=str(i), slots=64) for i in lane.jobs[0].segments]
     assert sum(ledger.assign(asked, 30.0, 2.0)) == 64
     assert ledger.segment_is_waiting("j", 64)
+
+
+@pytest.mark.parametrize("end", ["cancel", "fail"])
+def test_a_slot_whose_attempt_ended_its_job_is_free_at_once(redis: Redis, end: str) -> None:
+    ledger = LedgerByHand(redis)
+    actions = JobActions(ledger, Celery(broker="memory://"))
+    message = ledger.running(ledger.planned("j"))
+    if end == "cancel":
+        actions.cancel("j", 4.0)
+    else:
+        actions.fail("j", "ValueError", "boom", 4.0)
+    assert ledger.loads([GPU]) == [1]
+    actions.free_slot(message, 5.0)
+    assert ledger.loads([GPU]) == [0]
+    assert not ledger.segment_is_waiting("j")

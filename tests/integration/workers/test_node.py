@@ -115,6 +115,7 @@ def test_a_revoke_of_the_job_stops_its_running_segments(nodes: GpuNodeHarness) -
     nodes.app.control.revoke(job, terminate=True)
     wait_until(lambda: nodes.record(job).state == JobState.CANCELLED)
     wait_until(lambda: nodes.current().busy == 0)
+    wait_until(lambda: nodes.ledger.loads([GPU]) == [0], 2)  # and not only when the lease is over
     assert_announced_once(nodes)
     assert nodes.ledger.results(job) == []
 

@@ -36,7 +36,7 @@ class FakeFleet:
         self._taken_by_others = taken_by_others
         self.calls: list[tuple[str, int]] = []
         self.sent: list[Assignment] = []
-        self.shown: list[tuple[str, str]] = []
+        self.shown: list[tuple[str, str | None]] = []
         self._reasons: dict[str, str] = {}
 
     def lanes(self, heads: int) -> list[Lane]:
@@ -63,7 +63,13 @@ class FakeFleet:
         is_new, self._reasons[lane] = self._reasons.get(lane) != reason, reason
         return is_new
 
-    def show(self, job: str, reason: str, now: float) -> None:
+    def shown_lanes(self) -> set[str]:
+        return set(self._reasons)
+
+    def withdraw(self, lane: str) -> bool:
+        return self._reasons.pop(lane, None) is not None
+
+    def show(self, job: str, reason: str | None, now: float) -> None:
         self.shown.append((job, reason))
 
 
@@ -109,6 +115,16 @@ def test_a_new_reason_to_wait_is_shown_once() -> None:
     assert fleet.shown == [("job-base", "no GPU that is up matches gpu_ids ['7']")]
 
 
+@pytest.mark.parametrize("segments", [1, 9])
+def test_a_reason_is_withdrawn_when_a_gpu_is_back_even_one_that_is_full_at_once(segments: int) -> None:
+    fleet = FakeFleet(lane(segments))
+    dispatcher(fleet).dispatch()
+    fleet._gpus.append(status("a"))
+    for _ in range(2):
+        dispatcher(fleet).dispatch()
+    assert fleet.shown == [("job-base", "no GPU is up: start one, or wait until one is back"), ("job-base", None)]
+
+
 def test_a_busy_fleet_is_no_reason_to_show() -> None:
     fleet = FakeFleet(lane(9), gpus=[status("a")])
     dispatcher(fleet).dispatch()
@@ -119,7 +135,7 @@ def test_a_checkpoint_that_disappeared_is_a_reason_to_wait(tmp_path: Path) -> No
     fleet = FakeFleet(lane(1, model=str(tmp_path / "gone.pt")), lane(1), gpus=[status("a")])
     assert dispatcher(fleet).dispatch() == 1
     ((_, reason),) = fleet.shown
-    assert "gone.pt" in reason
+    assert reason is not None and "gone.pt" in reason
 
 
 def test_a_checkpoint_whose_dimensions_intake_entered_is_not_opened(tmp_path: Path) -> None:

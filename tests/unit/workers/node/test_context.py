@@ -14,7 +14,7 @@ from whisper_fleet.shared.wire import JobProgress, SegmentMessage, SegmentResult
 from whisper_fleet.workers.node import context as context_module
 from whisper_fleet.workers.node.connections import Connections, LedgerClient
 from whisper_fleet.workers.node.context import NodeContext
-from whisper_fleet.workers.node.outcomes import Action
+from whisper_fleet.workers.node.outcomes import Action, JobRevoked
 
 MESSAGE = SegmentMessage(job="job", segment=0, token="token")
 RESULT = SegmentResult(text="", language="en", segments=(), gpu="h.0", decode_seconds=0.0, transcribe_seconds=0.0)
@@ -41,6 +41,13 @@ class FakeActions:
         self.done.append(("fail", *arguments[:-1]))
         return True
 
+    def cancel(self, *arguments: object) -> bool:
+        self.done.append(("cancel", *arguments[:-1]))
+        return False
+
+    def free_slot(self, message: SegmentMessage, now: float) -> None:
+        self.done.append(("free", message.token))
+
 
 def made(actions: FakeActions) -> NodeContext:
     client = LedgerClient(redis=None, ledger=FakeLedger(), actions=actions)  # type: ignore[arg-type]
@@ -66,4 +73,10 @@ def test_a_report_that_redis_does_not_take_ends_no_attempt() -> None:
 def test_a_missing_model_names_the_host_that_misses_it() -> None:
     actions = FakeActions()
     made(actions).end(MESSAGE, Action.FAIL, ModelUnavailable("it is not there"))
-    assert actions.done == [("fail", "job", "ModelUnavailable", "it is not there (h)")]
+    assert actions.done == [("fail", "job", "ModelUnavailable", "it is not there (h)"), ("free", "token")]
+
+
+def test_an_attempt_whose_job_was_revoked_frees_its_slot_whoever_cancelled_the_job_first() -> None:
+    actions = FakeActions()
+    made(actions).end(MESSAGE, Action.CANCEL, JobRevoked(job="job"))
+    assert actions.done == [("cancel", "job"), ("free", "token")]
