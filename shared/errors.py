@@ -3,6 +3,7 @@
 FleetError
 ├── RequestError            the client can fix it; never retried
 │   ├── FileMissing, NotAFile, EmptyFile, UnreadableFile, NoAudioStream, CorruptAudio, AudioTooShort
+│   ├── AudioTooLong, FileTooLarge, TooManyJobs
 │   ├── PathNotAllowed, UrlNotAllowed, CallbackNotAllowed, UrlUnavailable, OutputNotWritable
 │   ├── UnknownModel, ModelNotAllowed, UnknownLanguage, UnknownOption, BadOption, BadPriority
 │   └── UnknownGpu, ModelDoesNotFit
@@ -71,6 +72,20 @@ class CorruptAudio(RequestError):
 
 class AudioTooShort(RequestError):
     """{path} holds only {seconds:.2f} s of audio: Whisper needs at least {minimum} s."""
+
+
+class AudioTooLong(RequestError):
+    """{path} holds more than {seconds:,.0f} s of audio, {reason}: split it, or have WHISPER_FLEET_{setting} raised."""
+
+
+class FileTooLarge(RequestError):
+    """{path} has more than {limit}, which this fleet accepts: split or compress it, or have
+    WHISPER_FLEET_MAX_FILE_BYTES raised."""
+
+
+class TooManyJobs(RequestError):
+    """Tenant {tenant!r} has {waiting:,} jobs waiting for GPUs, as many as this fleet keeps: submit this one again when
+    some of them have started, or have WHISPER_FLEET_MAX_WAITING_JOBS raised."""
 
 
 class PathNotAllowed(RequestError):

@@ -11,11 +11,12 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic_settings import SettingsConfigDict, SettingsError
 
 from whisper_fleet.shared.errors import BadSetting, SetupError
 from whisper_fleet.shared.fields import BYTES, SECONDS, SegmentSeconds
 from whisper_fleet.shared.models import CrossAttention, Precision
+from whisper_fleet.shared.request.limits import Limits
 
 _PREFIX = "WHISPER_FLEET_"
 _LIST = 'a list is JSON, such as ["/data", "/media"]'
@@ -48,7 +49,7 @@ def _expanded(path: Path) -> Path:
 _Path = Annotated[Path, AfterValidator(_expanded)]
 
 
-class Settings(BaseSettings):
+class Settings(Limits):
     """Every setting of the fleet. A variable WHISPER_FLEET_<NAME> that is not empty overrides the default.
 
     The unit of a number is in its field: the names are older than this rule, and stay as they are.

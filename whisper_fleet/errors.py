@@ -9,6 +9,7 @@ from celery.exceptions import TaskRevokedError
 
 from whisper_fleet.shared.errors import (
     AssemblyFailed,
+    AudioTooLong,
     AudioTooShort,
     BadOption,
     BadPriority,
@@ -17,6 +18,7 @@ from whisper_fleet.shared.errors import (
     CorruptAudio,
     EmptyFile,
     FileMissing,
+    FileTooLarge,
     FleetError,
     JobCancelled,
     JobError,
@@ -35,6 +37,7 @@ from whisper_fleet.shared.errors import (
     RequestError,
     SegmentFailed,
     SetupError,
+    TooManyJobs,
     UnknownGpu,
     UnknownLanguage,
     UnknownModel,
@@ -46,6 +49,7 @@ from whisper_fleet.shared.errors import (
 
 __all__ = [
     "AssemblyFailed",
+    "AudioTooLong",
     "AudioTooShort",
     "BadOption",
     "BadPriority",
@@ -54,6 +58,7 @@ __all__ = [
     "CorruptAudio",
     "EmptyFile",
     "FileMissing",
+    "FileTooLarge",
     "FleetError",
     "JobCancelled",
     "JobError",
@@ -73,6 +78,7 @@ __all__ = [
     "RequestError",
     "SegmentFailed",
     "SetupError",
+    "TooManyJobs",
     "UnknownGpu",
     "UnknownLanguage",
     "UnknownModel",

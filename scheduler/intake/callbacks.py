@@ -7,6 +7,7 @@ import logging
 import urllib.request
 from http.client import HTTPException
 
+from whisper_fleet.shared.audio.sources.deadline import opened_within
 from whisper_fleet.shared.audio.sources.prefixes import is_below
 from whisper_fleet.shared.errors import CallbackNotAllowed
 from whisper_fleet.shared.settings import Settings
@@ -14,7 +15,7 @@ from whisper_fleet.shared.wire import JobState
 
 _log = logging.getLogger(__name__)
 
-_TIMEOUT = 5.0  # seconds
+_SECONDS = 5.0  # for the whole call
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
@@ -41,7 +42,7 @@ def call_back(url: str, job: str, state: JobState, settings: Settings) -> None:
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(url, data=body, headers=headers)  # noqa: S310  # checked: http(s), allowed prefix
     try:
-        with urllib.request.build_opener(_NoRedirects).open(request, timeout=_TIMEOUT):
+        with opened_within(_SECONDS, request, _NoRedirects()):
             pass
     except (OSError, HTTPException, ValueError) as error:
         _log.warning("job %s is %s, but the callback to %s failed: %s", job, state, url, error)

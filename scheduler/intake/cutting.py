@@ -12,12 +12,14 @@ from whisper_fleet.scheduler.intake.cutters import Cutter, cutter_of
 from whisper_fleet.shared.audio.decode import BYTES_PER_SAMPLE, SAMPLE_RATE, PcmStream, stream_pcm
 from whisper_fleet.shared.audio.sources import source_of
 from whisper_fleet.shared.audio.spool import Spool
-from whisper_fleet.shared.errors import AudioTooShort
+from whisper_fleet.shared.errors import AudioTooLong, AudioTooShort
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.wire import JobPlan, SegmentPlan
 
 #: OpenAI's own service has the same limit; below it, Whisper only invents text.
 MINIMUM_SECONDS = 0.1
+#: Audio up to this length may come from a file of any size.
+EXPANSION_SECONDS = 600.0
 #: A segment is cut within this many seconds before its limit.
 SEARCH_SECONDS = 20
 #: The last segment of a file is never shorter than this, unless the file is.
@@ -36,7 +38,7 @@ def plan_audio(
     spool, source, choose = Spool(settings), source_of(file_path), cutter_of(settings, cutter)
     try:
         with source.opened(file_path, settings) as path:
-            pcm = stream_pcm(path, settings, called=file_path)
+            pcm = _limited(stream_pcm(path, settings, called=file_path), file_path, path.stat().st_size, settings)
             pieces = cut_into_segments(pcm, segment_duration, choose)
             plan = _plan(pcm, _spooled(pieces, job, spool, fewest=1 if source.may_expire else 2))
         if plan.duration < MINIMUM_SECONDS:
@@ -45,6 +47,24 @@ def plan_audio(
         spool.drop(job)
         raise
     return plan
+
+
+def _limited(pcm: PcmStream, file_path: str, file_bytes: int, settings: Settings) -> PcmStream:
+    """Yield the same chunks, and raise AudioTooLong as soon as they are more than the settings allow.
+
+    What a file says of its length is not believed: 17 KB of FLAC can be 218 hours of silence.
+    """
+    most, reason, setting = settings.max_audio_seconds, "which this fleet accepts", "MAX_AUDIO_SECONDS"
+    by_size = max(file_bytes * settings.max_expansion, EXPANSION_SECONDS)
+    if by_size < most:
+        most, reason, setting = by_size, f"too much for a file of {file_bytes:,} bytes", "MAX_EXPANSION"
+    left = most * SAMPLE_RATE * BYTES_PER_SAMPLE
+    with contextlib.closing(pcm):
+        for chunk in pcm:
+            left -= len(chunk)
+            if left < 0:
+                raise AudioTooLong(path=file_path, seconds=most, reason=reason, setting=setting)
+            yield chunk
 
 
 def cut_into_segments(pieces: Iterable[bytes], segment_duration: float, cutter: Cutter) -> Iterator[bytes]:

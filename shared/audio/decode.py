@@ -9,6 +9,7 @@ import selectors
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import IO
@@ -50,7 +51,7 @@ def stream_pcm(path: Path, settings: Settings, *, called: str | None = None) -> 
         complaints = _Complaints(child)
         stack.callback(complaints.close)
         stack.callback(_end, child)
-        yield from _chunks(child, name)
+        yield from _chunks(child, name, settings.decode_timeout)
         code = child.wait()
         if code != 0:
             raise _error(name, code, complaints.text())
@@ -89,14 +90,18 @@ def _start(command: list[str], descriptor: int) -> subprocess.Popen[bytes]:
     )
 
 
-def _chunks(child: subprocess.Popen[bytes], name: str) -> Iterator[bytes]:
-    """Yield what ffmpeg writes until it closes its output; CorruptAudio if it writes nothing for too long."""
-    output = _pipe(child.stdout)
+def _chunks(child: subprocess.Popen[bytes], name: str, seconds: float) -> Iterator[bytes]:
+    """Yield what ffmpeg writes until it closes its output; CorruptAudio if it stalls, or needs more than `seconds`."""
+    output, deadline = _pipe(child.stdout), time.monotonic() + seconds
     with selectors.DefaultSelector() as selector:
         selector.register(output, selectors.EVENT_READ)
         while True:
-            if not selector.select(_STALL_SECONDS):
+            if (left := deadline - time.monotonic()) <= 0:
+                raise CorruptAudio(path=name, reason=f"decoding it took more than {seconds:g} s")
+            if not selector.select(min(_STALL_SECONDS, left)) and left > _STALL_SECONDS:
                 raise CorruptAudio(path=name, reason=f"ffmpeg made no progress for {_STALL_SECONDS:.0f} s")
+            if time.monotonic() > deadline:
+                continue
             chunk = os.read(output.fileno(), _CHUNK_BYTES)
             if not chunk:
                 return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import string
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from http.client import HTTPException
@@ -11,12 +12,15 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote
 
+from whisper_fleet.shared.audio.sources.deadline import opened_within
 from whisper_fleet.shared.audio.sources.prefixes import is_below
 from whisper_fleet.shared.audio.spool import Spool
-from whisper_fleet.shared.errors import UrlNotAllowed, UrlUnavailable
+from whisper_fleet.shared.errors import FileTooLarge, UrlNotAllowed, UrlUnavailable
 from whisper_fleet.shared.settings import Settings
+from whisper_fleet.shared.units import readable_bytes
 
-_TIMEOUT_SECONDS = 30.0  # without a byte
+_PATIENCE_SECONDS = 20.0  # until the rate counts
+_SLOWEST = 16 * 2**10  # bytes per second, on average
 _CHUNK_BYTES = 2**20
 
 
@@ -37,14 +41,36 @@ class HttpSource:
         spool = Spool(settings)
         with spool.incoming() as file:
             try:
-                _copy(address, file, spool.room(), self._opener(settings))
+                self._copy(address, file, spool.room(), settings)
             except (OSError, HTTPException, ValueError) as error:
                 raise UrlUnavailable(url=address, reason=str(error) or type(error).__name__) from None
             file.flush()
             yield Path(file.name)
 
-    def _opener(self, settings: Settings) -> urllib.request.OpenerDirector:
-        return urllib.request.build_opener(_CheckedRedirects(lambda url: self.check(url, settings)))
+    def _copy(self, url: str, file: IO[bytes], room: int, settings: Settings) -> None:
+        """Fetch a URL into a file of at most `room` bytes."""
+        encoded = quote(url, safe=string.punctuation)  # spaces and umlauts, as a browser does
+        redirects = _CheckedRedirects(lambda target: self.check(target, settings))
+        received, started = 0, time.monotonic()
+        with opened_within(settings.download_timeout, encoded, redirects) as response:
+            announced = response.length
+            while received != announced and (chunk := response.read1(_CHUNK_BYTES)):
+                received += len(chunk)
+                if received > settings.max_file_bytes:
+                    raise FileTooLarge(path=url, limit=readable_bytes(settings.max_file_bytes))
+                if received > room:
+                    raise UrlUnavailable(url=url, reason="the spool has no room for it")
+                file.write(chunk)
+                _check_rate(url, received, time.monotonic() - started)
+            if announced is not None and received < announced:  # or the transcript would end early
+                missing = announced - received
+                raise UrlUnavailable(url=url, reason=f"the connection ended {missing} bytes before the file")
+
+
+def _check_rate(url: str, received: int, seconds: float) -> None:
+    """Raise UrlUnavailable for a server so slow that it holds up others: intake fetches few files at a time."""
+    if seconds > _PATIENCE_SECONDS and received < seconds * _SLOWEST:
+        raise UrlUnavailable(url=url, reason=f"it sends less than {readable_bytes(_SLOWEST)} per second")
 
 
 class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
@@ -58,16 +84,3 @@ class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
     ) -> urllib.request.Request | None:
         self._check(newurl)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _copy(url: str, file: IO[bytes], room: int, opener: urllib.request.OpenerDirector) -> None:
-    """Fetch a URL into a file of at most `room` bytes."""
-    encoded = quote(url, safe=string.punctuation)  # spaces and umlauts, as a browser does
-    with opener.open(encoded, timeout=_TIMEOUT_SECONDS) as response:
-        while chunk := response.read(_CHUNK_BYTES):
-            room -= len(chunk)
-            if room < 0:
-                raise UrlUnavailable(url=url, reason="the spool has no room for it")
-            file.write(chunk)
-        if response.length:  # read() accepts a body shorter than announced, and the transcript would end early
-            raise UrlUnavailable(url=url, reason=f"the connection ended {response.length} bytes before the file")

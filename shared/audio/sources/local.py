@@ -11,6 +11,7 @@ from whisper_fleet.shared.errors import (
     BadOption,
     EmptyFile,
     FileMissing,
+    FileTooLarge,
     NotAFile,
     PathNotAllowed,
     RequestError,
@@ -18,6 +19,7 @@ from whisper_fleet.shared.errors import (
 )
 from whisper_fleet.shared.files.opening import NotRegularFile, OutsideRoots, open_regular_file, path_of
 from whisper_fleet.shared.settings import Settings
+from whisper_fleet.shared.units import readable_bytes
 
 
 class LocalSource:
@@ -48,8 +50,11 @@ def _opened(file_path: str, settings: Settings) -> Iterator[int]:
     except OSError as error:
         raise _request_error(file_path, error, settings) from None
     try:
-        if os.fstat(descriptor).st_size == 0:
+        size = os.fstat(descriptor).st_size
+        if size == 0:
             raise EmptyFile(path=file_path)
+        if size > settings.max_file_bytes:
+            raise FileTooLarge(path=file_path, limit=readable_bytes(settings.max_file_bytes))
         yield descriptor
     finally:
         os.close(descriptor)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.server
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from tests.integration.shared.test_audio import CLIP
 from whisper_fleet.scheduler.intake.cutting import plan_audio
 from whisper_fleet.shared import errors
 from whisper_fleet.shared.audio.segments import read_segment
+from whisper_fleet.shared.audio.sources import http as http_source
 from whisper_fleet.shared.settings import Settings
 
 pytestmark = pytest.mark.integration
@@ -110,3 +113,66 @@ def test_a_url_is_fetched_once_because_it_may_expire(tmp_path: Path) -> None:
         plan = plan_audio(f"{site}/speech.wav", "job", 300.0, settings)
         speech.unlink()
         assert len(read_segment(f"{site}/speech.wav", plan.segments[0], settings)) == 113_600
+
+
+@contextlib.contextmanager
+def trickling(before: bytes, *, connections: int = 1) -> Iterator[str]:
+    """The address of a server that answers with these bytes, and then with one byte every 50 ms."""
+    done = threading.Event()
+
+    def answer(connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            connection.recv(65536)
+            connection.sendall(before)
+            while not done.wait(0.05):
+                connection.sendall(b"x")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            for _ in range(connections):
+                answer(server.accept()[0])
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/a.wav"
+        done.set()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\nX-Slow: ",
+        b"HTTP/1.1 200 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n",
+    ],
+    ids=["nothing", "headers", "body", "announced body"],
+)
+def test_a_server_that_sends_a_byte_now_and_then_does_not_hold_up_intake(before: bytes, tmp_path: Path) -> None:
+    with trickling(before) as url:
+        settings = Settings(spool_dir=tmp_path / "spool", url_prefixes=(url,), download_timeout=0.5)
+        started = time.monotonic()
+        with pytest.raises(errors.UrlUnavailable, match=r"it took longer than 0\.5 s"):
+            plan_audio(url, "job", 300.0, settings)
+        assert time.monotonic() - started < 5
+    assert list((tmp_path / "spool").iterdir()) == []
+
+
+def test_a_server_that_is_slower_than_any_real_one_is_left_early(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_source, "_PATIENCE_SECONDS", 0.3)
+    with trickling(b"HTTP/1.1 200 OK\r\n\r\n") as url:
+        settings = Settings(spool_dir=tmp_path / "spool", url_prefixes=(url,))
+        with pytest.raises(errors.UrlUnavailable, match="it sends less than 16 KiB per second"):
+            plan_audio(url, "job", 300.0, settings)
+
+
+def test_a_download_is_no_larger_than_a_file_may_be(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(CLIP.read_bytes())
+    with served(tmp_path) as site:
+        settings = Settings(spool_dir=tmp_path / "spool", url_prefixes=(site,), max_file_bytes=100_000)
+        with pytest.raises(errors.FileTooLarge):
+            plan_audio(f"{site}/a.wav", "job", 300.0, settings)
