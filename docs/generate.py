@@ -16,6 +16,7 @@ import click
 from whisper_fleet.cli.main import commands
 from whisper_fleet.scheduler.monitoring.metrics import declared_metrics
 from whisper_fleet.shared import errors
+from whisper_fleet.shared.audio.containers import CONTAINERS
 from whisper_fleet.shared.fields import FieldDoc, describe
 from whisper_fleet.shared.request.options import TranscribeRequest, WhisperOptions
 from whisper_fleet.shared.settings import Settings
@@ -37,6 +38,7 @@ def pages() -> dict[str, str]:
     made: dict[str, Callable[[], Iterable[str]]] = {
         "settings.md": _settings,
         "request.md": _request,
+        "formats.md": _formats,
         "metrics.md": _metrics,
         "cli.md": _cli,
         "errors.md": _errors,
@@ -82,6 +84,20 @@ def _field_table(fields: Iterable[FieldDoc], title: Callable[[str], str]) -> Ite
     for one in fields:
         default = _code(one.default) if one.default else ""
         yield _row(_code(title(one.name)), one.type, default, one.range, one.unit, one.description)
+
+
+def _formats() -> Iterator[str]:
+    yield "# Accepted files"
+    yield ""
+    yield "Audio and video files of these formats, decoded by ffmpeg to the samples of `whisper.load_audio`. ffmpeg"
+    yield "recognises most formats by their content, whatever the file's extension is. A format that refers to other"
+    yield "files or addresses, such as a playlist, is refused."
+    yield ""
+    yield "| format | usual extensions | ffmpeg's demuxer |"
+    yield "|---|---|---|"
+    for container in CONTAINERS:
+        extensions = ", ".join(map(_code, container.extensions.split()))
+        yield _row(container.description, extensions, _code(container.demuxer))
 
 
 def _metrics() -> Iterator[str]:

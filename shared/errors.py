@@ -3,7 +3,7 @@
 FleetError
 ├── RequestError            the client can fix it; never retried
 │   ├── FileMissing, NotAFile, EmptyFile, UnreadableFile, NoAudioStream, CorruptAudio, AudioTooShort
-│   ├── AudioTooLong, FileTooLarge, TooManyJobs
+│   ├── AudioTooLong, FileTooLarge, TooManyJobs, AudioTrackMissing, ChannelMissing
 │   ├── PathNotAllowed, UrlNotAllowed, CallbackNotAllowed, UrlUnavailable, OutputNotWritable
 │   ├── UnknownModel, ModelNotAllowed, UnknownLanguage, UnknownOption, BadOption, BadPriority
 │   └── UnknownGpu, ModelDoesNotFit
@@ -64,6 +64,14 @@ class UnreadableFile(RequestError):
 
 class NoAudioStream(RequestError):
     """{path} holds no audio stream: send a file with sound."""
+
+
+class AudioTrackMissing(RequestError):
+    """{path} has no audio track {track}: set audio_track to one of {tracks}."""
+
+
+class ChannelMissing(RequestError):
+    """{path} has no channel {channel}: the audio track is {channels}, and its first channel is 0."""
 
 
 class CorruptAudio(RequestError):

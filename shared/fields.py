@@ -51,8 +51,8 @@ def _described(name: str, schema: dict[str, Any]) -> FieldDoc:
         unit=schema.get("unit", ""),
         description=schema.get("description", ""),
         choices=next((choices for choices in map(_choices, kinds) if choices), ()),
-        minimum=schema.get("minimum"),
-        maximum=schema.get("maximum"),
+        minimum=next((kind["minimum"] for kind in kinds if "minimum" in kind), None),
+        maximum=next((kind["maximum"] for kind in kinds if "maximum" in kind), None),
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from whisper_fleet.scheduler.intake.cutters import Cutter, cutter_of
 from whisper_fleet.shared.audio.decode import BYTES_PER_SAMPLE, SAMPLE_RATE, PcmStream, stream_pcm
+from whisper_fleet.shared.audio.selection import STOCK, AudioSelection
 from whisper_fleet.shared.audio.sources import source_of
 from whisper_fleet.shared.audio.spool import Spool
 from whisper_fleet.shared.errors import AudioTooLong, AudioTooShort
@@ -27,7 +28,12 @@ SHORTEST_TAIL_SECONDS = 10
 
 
 def plan_audio(
-    file_path: str, job: str, segment_duration: float, settings: Settings, cutter: str | None = None
+    file_path: str,
+    job: str,
+    segment_duration: float,
+    settings: Settings,
+    cutter: str | None = None,
+    selection: AudioSelection = STOCK,
 ) -> JobPlan:
     """Decode the file once and cut it into segments of at most `segment_duration` seconds.
 
@@ -38,7 +44,8 @@ def plan_audio(
     spool, source, choose = Spool(settings), source_of(file_path), cutter_of(settings, cutter)
     try:
         with source.opened(file_path, settings) as path:
-            pcm = _limited(stream_pcm(path, settings, called=file_path), file_path, path.stat().st_size, settings)
+            decoded = stream_pcm(path, settings, called=file_path, selection=selection)
+            pcm = _limited(decoded, file_path, path.stat().st_size, settings)
             pieces = cut_into_segments(pcm, segment_duration, choose)
             plan = _plan(pcm, _spooled(pieces, job, spool, fewest=1 if source.may_expire else 2))
         if plan.duration < MINIMUM_SECONDS:

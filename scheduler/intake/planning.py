@@ -13,6 +13,7 @@ from whisper_fleet.scheduler.intake.cutting import plan_audio
 from whisper_fleet.scheduler.intake.receipt import NOTHING_ELSE, Receipt
 from whisper_fleet.scheduler.intake.writers import target_of
 from whisper_fleet.scheduler.services import Services
+from whisper_fleet.shared.audio.selection import AudioSelection
 from whisper_fleet.shared.audio.spool import Spool
 from whisper_fleet.shared.connect import UNREACHABLE
 from whisper_fleet.shared.errors import JobExists, JobNotFound, RequestError
@@ -85,8 +86,8 @@ class Planner:
         dims = admit(request, self._settings, self._services.fleet)
         if target := target_of(request, self._settings.media_roots):
             target.prepare()  # now, because it can fail for reasons that no check finds
-        cutter = "voice" if request.vad == "cut" else None
-        plan = plan_audio(request.file_path, job, request.segment_duration, self._settings, cutter)
+        cutter, selection = "voice" if request.vad == "cut" else None, AudioSelection.of(request)
+        plan = plan_audio(request.file_path, job, request.segment_duration, self._settings, cutter, selection)
         plan = plan.model_copy(update={"dims": dims})
         # An English-only model detects nothing, so its segments must not wait for a language.
         holds = request.language_is_detected and dims.is_multilingual and len(plan.segments) > 1

@@ -16,6 +16,7 @@ from whisper_fleet.shared.errors import OutputNotWritable
 from whisper_fleet.shared.files.folder import Folder, opened_folder
 from whisper_fleet.shared.files.opening import OutsideRoots, resolved_below
 from whisper_fleet.shared.formats import FORMATS, WRITERS
+from whisper_fleet.shared.formats.layout import PLAIN, SubtitleLayout
 from whisper_fleet.shared.transcript import Transcript
 from whisper_fleet.shared.wire import TranscribeRequest
 
@@ -28,6 +29,7 @@ class Target:
     stem: str
     formats: tuple[str, ...]
     roots: tuple[Path, ...] = ()  # directories that it must be below; empty: anywhere
+    layout: SubtitleLayout = PLAIN
 
     def check(self) -> None:
         """Raise PathNotAllowed or OutputNotWritable where no such files can be, as far as a look shows."""
@@ -54,7 +56,7 @@ class Target:
         with self._errors(), opened_folder(self.directory, self.roots) as folder:
             self._check_names(folder)
             for form in formats or self.formats:
-                folder.write(self._name(form), WRITERS[form](transcript))
+                folder.write(self._name(form), WRITERS[form](transcript, self.layout))
         return [str(self.directory / self._name(form)) for form in formats or self.formats]
 
     def _check_names(self, folder: Folder) -> None:
@@ -84,10 +86,19 @@ def target_of(request: TranscribeRequest, roots: tuple[Path, ...] = ()) -> Targe
     """
     if request.output_path is None:
         return None
-    path = Path(request.output_path)
+    path, layout = Path(request.output_path), _layout_of(request)
     form = path.suffix[1:].lower()
     if form in FORMATS and not path.is_dir():
-        return Target(directory=path.parent, stem=path.stem, formats=(form,), roots=roots)
+        return Target(directory=path.parent, stem=path.stem, formats=(form,), roots=roots, layout=layout)
     file = request.file_path
     stem = Path(urlsplit(file).path if is_url(file) else file).stem or "transcript"
-    return Target(directory=path, stem=stem, formats=request.formats, roots=roots)
+    return Target(directory=path, stem=stem, formats=request.formats, roots=roots, layout=layout)
+
+
+def _layout_of(request: TranscribeRequest) -> SubtitleLayout:
+    return SubtitleLayout(
+        max_line_width=request.max_line_width,
+        max_line_count=request.max_line_count,
+        max_words_per_line=request.max_words_per_line,
+        highlight_words=request.highlight_words,
+    )

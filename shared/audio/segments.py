@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whisper_fleet.shared.audio.decode import BYTES_PER_SAMPLE, SAMPLE_RATE, PcmStream, stream_pcm
+from whisper_fleet.shared.audio.selection import STOCK, AudioSelection
 from whisper_fleet.shared.audio.sources import opened
 from whisper_fleet.shared.audio.spool import Spool
 from whisper_fleet.shared.errors import CorruptAudio
@@ -18,18 +19,21 @@ from whisper_fleet.shared.wire import SegmentPlan
 _TOLERATED_SECONDS = 0.1
 
 
-def read_segment(file_path: str, plan: SegmentPlan, settings: Settings) -> NDArray[np.float32]:
+def read_segment(
+    file_path: str, plan: SegmentPlan, settings: Settings, selection: AudioSelection = STOCK
+) -> NDArray[np.float32]:
     """Return the samples of one segment, float32 [n] in [-1, 1): from the spool, else decoded from the file.
 
-    The file is decoded from its beginning and never seeks, because what a seek returns depends on the format. Raises a
-    RequestError if the file has become unreadable since it was planned.
+    The selection must be the one that the segment was cut with. The file is decoded from its beginning and never
+    seeks, because what a seek returns depends on the format. Raises a RequestError if the file has become unreadable
+    since it was planned.
     """
     first, last = (round(seconds * SAMPLE_RATE) for seconds in (plan.start, plan.end))
     expected = (last - first) * BYTES_PER_SAMPLE
     pcm = Spool(settings).read(plan.spool, expected) if plan.spool else None
     if pcm is None:
         with opened(file_path, settings) as path:
-            pcm = _between(stream_pcm(path, settings, called=file_path), first, last)
+            pcm = _between(stream_pcm(path, settings, called=file_path, selection=selection), first, last)
         if len(pcm) < expected - _TOLERATED_SECONDS * SAMPLE_RATE * BYTES_PER_SAMPLE:
             raise CorruptAudio(path=file_path, reason="it is shorter than when the job was planned")
     samples = np.frombuffer(pcm, np.int16).astype(np.float32)

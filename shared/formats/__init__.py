@@ -5,13 +5,18 @@ The files are, byte for byte, those of whisper's own writers (`whisper.utils`), 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 from whisper_fleet.shared.formats import json, subtitles, tsv, txt
+from whisper_fleet.shared.formats.layout import PLAIN, SubtitleLayout
 from whisper_fleet.shared.transcript import Transcript
 
-#: Returns the contents of a file.
-Writer = Callable[[Transcript], str]
+
+class Writer(Protocol):
+    """Returns the contents of a file. Formats without subtitles ignore the layout."""
+
+    def __call__(self, transcript: Transcript, layout: SubtitleLayout = PLAIN, /) -> str: ...
+
 
 #: By the name of the format, which is also the extension of its files.
 WRITERS: dict[str, Writer] = {

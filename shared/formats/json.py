@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from json import dumps
 
+from whisper_fleet.shared.formats.layout import PLAIN, SubtitleLayout
 from whisper_fleet.shared.transcript import Transcript
 
 
-def write(transcript: Transcript) -> str:
+def write(transcript: Transcript, _: SubtitleLayout = PLAIN) -> str:
     """Return one line of JSON in ASCII."""
     return dumps(transcript.to_dict())

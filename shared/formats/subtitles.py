@@ -2,75 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
+from whisper_fleet.shared.formats.layout import PLAIN, SubtitleLayout
+from whisper_fleet.shared.formats.lines import Block, blocks
 from whisper_fleet.shared.formats.txt import by_speaker
-from whisper_fleet.shared.transcript import Segment, Transcript, Word
-
-# Whisper's own limits for a job that sets none.
-_LINE_CHARACTERS = 1000
-_SUBTITLE_WORDS = 1000
+from whisper_fleet.shared.transcript import Transcript
 
 
 class _Subtitle(NamedTuple):
-    start: float  # seconds
-    end: float
+    start: str  # [hh:]mm:ss.mmm
+    end: str
     text: str
 
 
-def write_srt(transcript: Transcript) -> str:
+class _Clock:
+    """Writes times as one of the formats does."""
+
+    def __init__(self, decimal_marker: str, *, always_hours: bool) -> None:
+        self._decimal_marker, self._always_hours = decimal_marker, always_hours
+
+    def __call__(self, seconds: float) -> str:
+        whole, milliseconds = divmod(round(seconds * 1000.0), 1000)
+        minutes, second = divmod(whole, 60)
+        hour, minute = divmod(minutes, 60)
+        prefix = f"{hour:02d}:" if self._always_hours or hour else ""
+        return f"{prefix}{minute:02d}:{second:02d}{self._decimal_marker}{milliseconds:03d}"
+
+
+_SRT_CLOCK = _Clock(",", always_hours=True)
+_VTT_CLOCK = _Clock(".", always_hours=False)
+
+
+def write_srt(transcript: Transcript, layout: SubtitleLayout = PLAIN) -> str:
     """Return numbered subtitles; times always have hours."""
-    blocks = [
-        f"{number}\n{_time(start, ',', hours=True)} --> {_time(end, ',', hours=True)}\n{text}\n\n"
-        for number, (start, end, text) in enumerate(_subtitles(transcript), start=1)
-    ]
-    return "".join(blocks)
+    numbered = enumerate(_subtitles(transcript, layout, _SRT_CLOCK), start=1)
+    return "".join(f"{number}\n{start} --> {end}\n{text}\n\n" for number, (start, end, text) in numbered)
 
 
-def write_vtt(transcript: Transcript) -> str:
+def write_vtt(transcript: Transcript, layout: SubtitleLayout = PLAIN) -> str:
     """Return subtitles for the web; times have hours from the first hour on."""
-    blocks = [f"{_time(start, '.')} --> {_time(end, '.')}\n{text}\n\n" for start, end, text in _subtitles(transcript)]
-    return "WEBVTT\n\n" + "".join(blocks)
+    subtitles = _subtitles(transcript, layout, _VTT_CLOCK)
+    return "WEBVTT\n\n" + "".join(f"{start} --> {end}\n{text}\n\n" for start, end, text in subtitles)
 
 
-def _subtitles(transcript: Transcript) -> Iterator[_Subtitle]:
-    """Yield one subtitle per segment, timed by its words if the transcript has them.
+def _subtitles(transcript: Transcript, layout: SubtitleLayout, clock: _Clock) -> Iterator[_Subtitle]:
+    """Yield the subtitles of a transcript, timed by its words if it has them, else one per segment.
 
     Whisper gives an empty list of words to a segment without text in a job without word timestamps, too, so only a
     transcript whose every segment has words is timed by them.
     """
     if all(segment.words is not None for segment in transcript.segments):
-        for segment in transcript.segments:
-            yield from _of_words(segment, segment.words or ())
+        for block in blocks(transcript.segments, layout):
+            yield from _highlighted(block, clock) if layout.highlight_words else _plain(block, clock)
         return
     for segment in transcript.segments:
         text = segment.text.strip().replace("-->", "->")
-        yield _Subtitle(segment.start, segment.end, by_speaker(segment, text))
+        yield _Subtitle(clock(segment.start), clock(segment.end), by_speaker(segment, text))
 
 
-def _of_words(segment: Segment, words: Sequence[Word]) -> Iterator[_Subtitle]:
-    for first in range(0, len(words), _SUBTITLE_WORDS):
-        shown = words[first : first + _SUBTITLE_WORDS]
-        yield _Subtitle(shown[0].start, shown[-1].end, by_speaker(segment, _lines(shown)))
+def _plain(block: Block, clock: _Clock) -> Iterator[_Subtitle]:
+    text = by_speaker(block.segment, "".join(word.text for word in block.words))
+    yield _Subtitle(clock(block.words[0].start), clock(block.words[-1].end), text)
 
 
-def _lines(words: Sequence[Word]) -> str:
-    """Join words into lines of limited length."""
-    text, length = "", 0
-    for word in (word.word for word in words):
-        if length and length + len(word) <= _LINE_CHARACTERS:
-            text, length = text + word, length + len(word)
-        else:
-            separator, stripped = "\n" if length else "", word.strip()
-            text, length = text + separator + stripped, len(stripped)
-    return text
-
-
-def _time(seconds: float, decimal_marker: str, *, hours: bool = False) -> str:
-    """Return `[hh:]mm:ss.mmm`."""
-    whole, milliseconds = divmod(round(seconds * 1000.0), 1000)
-    minutes, second = divmod(whole, 60)
-    hour, minute = divmod(minutes, 60)
-    prefix = f"{hour:02d}:" if hours or hour else ""
-    return f"{prefix}{minute:02d}:{second:02d}{decimal_marker}{milliseconds:03d}"
+def _highlighted(block: Block, clock: _Clock) -> Iterator[_Subtitle]:
+    """Yield the block once per word, which is underlined while it is spoken, and plain in the pauses between."""
+    texts = [word.text for word in block.words]
+    show = partial(by_speaker, block.segment)
+    last = clock(block.words[0].start)
+    for index, word in enumerate(block.words):
+        start, end = clock(word.start), clock(word.end)
+        if last != start:
+            yield _Subtitle(last, start, show("".join(texts)))
+        underlined = re.sub(r"^(\s*)(.*)$", r"\1<u>\2</u>", word.text)
+        yield _Subtitle(start, end, show("".join([*texts[:index], underlined, *texts[index + 1 :]])))
+        last = end

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from whisper_fleet.shared.formats.layout import PLAIN, SubtitleLayout
 from whisper_fleet.shared.transcript import Segment, Transcript
 
 
-def write(transcript: Transcript) -> str:
+def write(transcript: Transcript, _: SubtitleLayout = PLAIN) -> str:
     """Return a heading, and one line per segment."""
     return "start\tend\ttext\n" + "".join(map(_line, transcript.segments))
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from whisper_fleet.shared.formats.layout import PLAIN, SubtitleLayout
 from whisper_fleet.shared.transcript import Segment, Transcript
 
 
-def write(transcript: Transcript) -> str:
+def write(transcript: Transcript, _: SubtitleLayout = PLAIN) -> str:
     """Return the text, after the name of the speaker where it is known."""
     return "".join(f"{by_speaker(segment, segment.text.strip())}\n" for segment in transcript.segments)
 

@@ -6,6 +6,7 @@ and the reference page are made from them, so a new option is one more field.
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
@@ -84,6 +85,16 @@ def _is_gpu_id(value: Any) -> bool:
     return _GPU_ID.fullmatch(str(value).strip()) is not None
 
 
+def _channel(value: Any) -> str | None:
+    """Return a channel as "left", "right" or the digits of its index; None for the mix of all."""
+    text = str(value).strip().lower() if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    if value is None or text == "mix":
+        return None
+    if text not in ("left", "right") and not re.fullmatch(r"[0-9]{1,2}", text):
+        raise _wrong("is none of mix, left, right, and the index of a channel, of which 0 is the first")
+    return text
+
+
 def _no_token(text: str) -> str:
     """Refuse what whisper's tokenizer would refuse later, when a window is decoded."""
     if found := _TOKEN.search(text):
@@ -144,6 +155,54 @@ class TranscribeRequest(Wire):
         default="off",
         description="Use a voice activity detector: filter drops what is transcribed where nobody speaks; cut divides"
         " long files where nobody speaks, instead of where it is quiet.",
+    )
+    # The options that follow are left out of the JSON where they are not set, as whatever reads it expects.
+    audio_track: int | None = Field(
+        default=None,
+        strict=True,
+        ge=0,
+        le=999,
+        description="Which audio track of the file, as ffmpeg's 0:a:N: 0 is the first; left out, ffmpeg chooses one.",
+    )
+    channel: Annotated[str | None, BeforeValidator(_WhenSent(_channel))] = Field(
+        default=None,
+        description="Only this channel of the track: left, right, or its index from 0; mix, the default: all, mixed.",
+    )
+    keep_time: bool = Field(
+        default=False,
+        strict=True,
+        exclude_if=operator.not_,
+        description="Keep the file's own time: silence where its sound starts late or has a hole.",
+    )
+    max_line_width: int | None = Field(
+        default=None,
+        strict=True,
+        ge=1,
+        le=1000,
+        json_schema_extra={"unit": "characters"},
+        description="Of srt and vtt, with word timestamps: the longest line.",
+    )
+    max_line_count: int | None = Field(
+        default=None,
+        strict=True,
+        ge=1,
+        le=100,
+        json_schema_extra={"unit": "lines"},
+        description="Of srt and vtt, with word timestamps and max_line_width: the most lines of a subtitle.",
+    )
+    max_words_per_line: int | None = Field(
+        default=None,
+        strict=True,
+        ge=1,
+        le=1000,
+        json_schema_extra={"unit": "words"},
+        description="Of srt and vtt, with word timestamps and without max_line_width: the most words of a line.",
+    )
+    highlight_words: bool = Field(
+        default=False,
+        strict=True,
+        exclude_if=operator.not_,
+        description="Of srt and vtt, with word timestamps: underline each word while it is spoken.",
     )
     options: dict[str, Any] = Field(default_factory=dict)  # of WhisperOptions, those that were given
     callback_url: Annotated[_Text | None, AfterValidator(_WhenSent(_web_address))] = Field(

@@ -38,6 +38,10 @@ _SET_BY_THE_FLEET = {
     "segment_duration": "segment_duration",
 }
 
+#: The options that change how subtitles are divided.
+_HIGHLIGHTED_CHARACTERS = 1000
+_SUBTITLE_OPTIONS = ("max_line_width", "max_line_count", "max_words_per_line", "highlight_words")
+
 #: The sentence about a wrong value of the fleet's own options, by the type of pydantic's error.
 _REASONS = {
     "string_type": "is not a text",
@@ -80,8 +84,23 @@ def parse_request(given: Mapping[str, Any], defaults: FleetDefaults) -> Transcri
     if given.get("file_path") is None:
         raise BadOption(name="file_path", reason="it is missing, and says what to transcribe")
     own = {name: _validated(name, value) for name, value in given.items() if name in _OWN and value is not None}
+    _check_subtitle_options(own)
     fleets = {name: getattr(defaults, setting) for name, setting in _SET_BY_THE_FLEET.items()}
     return TranscribeRequest(**{**fleets, **own}, options=options)
+
+
+def _check_subtitle_options(own: Mapping[str, Any]) -> None:
+    """Raise BadOption for what whisper's command line refuses, too, and for subtitles of unlimited size.
+
+    Only words with times can be divided into lines. A highlighted subtitle is repeated once per word in it.
+    """
+    for name in _SUBTITLE_OPTIONS:
+        if own.get(name) and not own.get("word_timestamps"):
+            raise BadOption(name=name, reason="it needs word_timestamps=true")
+    characters = (own.get("max_line_width") or 0) * (own.get("max_line_count") or 0)
+    if own.get("highlight_words") and characters > _HIGHLIGHTED_CHARACTERS:
+        reason = f"with highlight_words, a subtitle may have {_HIGHLIGHTED_CHARACTERS} characters, not {characters}"
+        raise BadOption(name="max_line_count", reason=reason)
 
 
 def describe_options() -> list[FieldDoc]:
@@ -152,8 +171,8 @@ def _reason(field: FieldInfo, value: Any, error: ErrorDetails) -> str:
 
 def _out_of_range(field: FieldInfo, shown: str) -> str:
     least, most = _limits(field)
-    unit = field.json_schema_extra["unit"] if isinstance(field.json_schema_extra, dict) else ""
-    return f"{shown} {unit} is not between {least} and {most} {unit}"
+    unit = f" {field.json_schema_extra['unit']}" if isinstance(field.json_schema_extra, dict) else ""
+    return f"{shown}{unit} is not between {least} and {most}{unit}"
 
 
 def _limits(field: FieldInfo) -> tuple[Any, Any]:

@@ -63,7 +63,7 @@ def _type(field: FieldDoc) -> click.ParamType[Any] | None:
         return click.Choice(field.choices)
     if field.name == "output_path":
         return click.Path(path_type=Path)
-    match field.type:
+    match field.type.removesuffix(" or none"):
         case "whole number":
             return click.IntRange(int(field.minimum or 0), None if field.maximum is None else int(field.maximum))
         case "number":

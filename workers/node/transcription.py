@@ -9,6 +9,7 @@ from typing import Protocol
 
 from whisper_fleet.shared.audio.decode import SAMPLE_RATE
 from whisper_fleet.shared.audio.segments import read_segment
+from whisper_fleet.shared.audio.selection import AudioSelection
 from whisper_fleet.shared.errors import EngineDied, EngineDown
 from whisper_fleet.shared.models import Precision
 from whisper_fleet.shared.settings import Settings
@@ -50,7 +51,7 @@ class Transcriber:
         """
         request = work.request
         began = time.monotonic()
-        audio = read_segment(request.file_path, work.plan, self.settings)
+        audio = read_segment(request.file_path, work.plan, self.settings, AudioSelection.of(request))
         decoded = time.monotonic()
         on_window(0.0)
         alone = runs_alone(work.attempt, self.settings.max_attempts)

@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import SPEECH
 from whisper_fleet.scheduler.intake.cutting import plan_audio
 from whisper_fleet.shared import binaries, errors
-from whisper_fleet.shared.audio import decode
+from whisper_fleet.shared.audio import ffmpeg as ffmpeg_run
 from whisper_fleet.shared.audio.decode import stream_pcm
 from whisper_fleet.shared.audio.segments import read_segment
 from whisper_fleet.shared.audio.sources import LOCAL
@@ -250,7 +250,7 @@ def test_an_ffmpeg_that_hangs_is_killed(tmp_path: Path, monkeypatch: pytest.Monk
     hanging = tmp_path / "ffmpeg"
     hanging.write_text("#!/bin/sh\nsleep 1000 &\nsleep 1000\n")
     hanging.chmod(0o755)
-    monkeypatch.setattr(decode, "_STALL_SECONDS", 0.3)
+    monkeypatch.setattr(ffmpeg_run, "_STALL_SECONDS", 0.3)
     before = children()
     with pytest.raises(errors.CorruptAudio, match="no progress"):
         plan_audio(str(CLIP), "job", 300.0, Settings(spool_dir=tmp_path / "spool", ffmpeg=hanging))
@@ -263,7 +263,7 @@ def test_ffmpeg_is_limited_and_sees_no_environment(tmp_path: Path, monkeypatch: 
     spying.chmod(0o755)
     monkeypatch.setenv("WHISPER_FLEET_REDIS_URL", "redis://:password@host/0")
     with CLIP.open("rb") as clip:
-        child = decode._start(decode._command(CLIP, spying), clip.fileno())
+        child = ffmpeg_run.start(ffmpeg_run.command(CLIP, spying, []), clip.fileno())
         said = child.communicate()[1].decode()
     assert "password" not in said
     assert said.splitlines()[-3:] == ["4194304", "3600", "0"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Iterable
 from typing import Any
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 from whisper.utils import get_writer
 
 from whisper_fleet.shared.formats import FORMATS, WRITERS
+from whisper_fleet.shared.formats.layout import PLAIN as PLAIN_LAYOUT
+from whisper_fleet.shared.formats.layout import SubtitleLayout
 from whisper_fleet.shared.transcript import Segment, Transcript, Word, segments_from_whisper
 
 TEXTS = st.one_of(
@@ -53,14 +56,14 @@ def in_whispers_order(result: dict[str, Any]) -> dict[str, Any]:
     return {"text": result["text"], "segments": segments, "language": result["language"]}
 
 
-def whispers(form: str, result: dict[str, Any]) -> str:
+def whispers(form: str, result: dict[str, Any], options: dict[str, Any] | None = None) -> str:
     file = io.StringIO()
-    get_writer(form, "/").write_result(result, file=file)
+    get_writer(form, "/").write_result(result, file=file, options=options)
     return file.getvalue()
 
 
-def written(form: str, result: dict[str, Any]) -> str:
-    return WRITERS[form](Transcript(**{**result, "segments": segments_from_whisper(result["segments"])}))
+def written(form: str, result: dict[str, Any], layout: SubtitleLayout = PLAIN_LAYOUT) -> str:
+    return WRITERS[form](Transcript(**{**result, "segments": segments_from_whisper(result["segments"])}), layout)
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -69,6 +72,66 @@ def written(form: str, result: dict[str, Any]) -> str:
 def test_files_are_whispers(form: str, result: dict[str, Any]) -> None:
     result = in_whispers_order(result)
     assert written(form, result) == whispers(form, result)
+
+
+# Words with pauses of some seconds, so that lines and subtitles end for each of their reasons.
+SPOKEN = st.lists(
+    st.lists(st.tuples(TEXTS | st.sampled_from([" a", " of", " sentence,", "-like"]), st.floats(0, 5)), max_size=8),
+    max_size=5,
+)
+LAYOUTS = st.builds(
+    SubtitleLayout,
+    max_line_width=st.none() | st.integers(1, 40),
+    max_line_count=st.none() | st.integers(1, 3),
+    max_words_per_line=st.none() | st.integers(1, 5),
+    highlight_words=st.booleans(),
+)
+
+
+def spoken_one_after_the_other(segments: list[list[tuple[str, float]]]) -> dict[str, Any]:
+    time, parts = 0.0, []
+    for number, segment in enumerate(segments):
+        words = []
+        for word, pause in segment:
+            start, time = round(time + pause, 2), round(time + pause + 0.2, 2)
+            words.append({"word": word, "start": start, "end": time, "probability": 0.5})
+        plain = {**dict.fromkeys(PLAIN, 0), "id": number, "start": 0.0, "end": time, "text": " w", "tokens": []}
+        parts.append({**plain, "words": words})
+    return {"text": " w", "segments": parts, "language": "en"}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@settings(deadline=None, max_examples=150)
+@given(segments=SPOKEN, layout=LAYOUTS)
+def test_files_with_subtitle_options_are_whispers(
+    form: str, segments: list[list[tuple[str, float]]], layout: SubtitleLayout
+) -> None:
+    result = spoken_one_after_the_other(segments)
+    result["segments"] = [part.model_dump(exclude_none=True) for part in segments_from_whisper(result["segments"])]
+    assert written(form, result, layout) == whispers(form, result, dataclasses.asdict(layout))
+
+
+def test_lines_have_the_length_that_the_job_asked_for() -> None:
+    segments = [[(" And", 0.1), (" so", 0.0), (" it", 0.0), (" begins.", 0.0)], [(" Later,", 4.0), (" on.", 0.0)]]
+    layout = SubtitleLayout(max_line_width=7, max_line_count=1)
+    srt = written("srt", spoken_one_after_the_other(segments), layout)
+    assert [block.split("\n")[2:] for block in srt.rstrip().split("\n\n")] == [
+        ["And so"],
+        ["it"],
+        ["begins."],
+        ["Later,"],
+        ["on."],
+    ]
+    highlighted = written("vtt", spoken_one_after_the_other(segments), SubtitleLayout(highlight_words=True))
+    assert "00:00.100 --> 00:00.300\n<u>And</u> so it begins.\n" in highlighted
+
+
+def test_a_new_speaker_begins_a_subtitle_where_lines_are_filled_across_segments() -> None:
+    word = (Word(word=" Yes.", start=1.0, end=2.0, probability=0.9),)
+    parts = tuple(segment(" Yes.", speaker=name, words=word) for name in ("Anna", "Anna", "Ben"))
+    said = Transcript(text="", segments=parts, language="en")
+    srt = WRITERS["srt"](said, SubtitleLayout(max_line_width=40, max_line_count=2))
+    assert [line for line in srt.split("\n") if line.startswith("[")] == ["[Anna]: Yes. Yes.", "[Ben]: Yes."]
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 from typing import Any
 
 import pytest
@@ -50,6 +51,14 @@ def test_what_is_none_is_left_to_the_fleet() -> None:
         ({"formats": ["all"]}, "formats", FORMATS),
         ({"segment_duration": 60}, "segment_duration", 60.0),
         ({"priority": 0}, "priority", 0),
+        ({"audio_track": 0}, "audio_track", 0),
+        ({"channel": "Left"}, "channel", "left"),
+        ({"channel": 3}, "channel", "3"),
+        ({"channel": "3"}, "channel", "3"),
+        ({"channel": "mix"}, "channel", None),
+        ({"keep_time": True}, "keep_time", True),
+        ({"max_line_width": 42, "word_timestamps": True}, "max_line_width", 42),
+        ({"highlight_words": False}, "highlight_words", False),
         ({"temperature": [0.0, 0.4]}, "options", {"temperature": [0.0, 0.4]}),
         ({"compression_ratio_threshold": None}, "options", {"compression_ratio_threshold": None}),
     ],
@@ -84,6 +93,21 @@ def test_values_are_taken_as_they_are_meant(asked: dict[str, Any], field: str, m
         ({"beam_size": True}, BadOption, "beam_size"),
         ({"temperature": []}, BadOption, "temperature"),
         ({"patience": 2.0}, BadOption, "beam_size"),
+        ({"audio_track": -1}, BadOption, "-1 is not between 0 and 999"),
+        ({"audio_track": "1"}, BadOption, "audio_track"),
+        ({"channel": "up"}, BadOption, "none of mix, left, right"),
+        ({"channel": True}, BadOption, "none of mix, left, right"),
+        ({"channel": 1.0}, BadOption, "channel"),
+        ({"channel": "1,aresample=1"}, BadOption, "channel"),
+        ({"keep_time": 1}, BadOption, "neither true nor false"),
+        ({"max_line_width": 42}, BadOption, "needs word_timestamps"),
+        ({"highlight_words": True}, BadOption, "needs word_timestamps"),
+        ({"max_words_per_line": 0, "word_timestamps": True}, BadOption, "0 words is not between 1 and 1000 words"),
+        (
+            {"max_line_width": 900, "max_line_count": 2, "highlight_words": True, "word_timestamps": True},
+            BadOption,
+            "may have 1000 characters, not 1800",
+        ),
         ({"callback_url": "ftp://x"}, BadOption, "callback_url"),
         ({"file_path": "/not utf-8 \udcff.wav"}, BadOption, "UTF-8"),
         ({"tenant": "\ud800"}, BadOption, "UTF-8"),
@@ -127,6 +151,13 @@ def test_texts_that_whispers_tokenizer_refuses_are_refused_at_once() -> None:
 @pytest.mark.parametrize("tokens", ["-1", "", "1", " 1, 2 ,-1", [-1, 5]])
 def test_tokens_to_suppress_are_taken_as_whisper_takes_them(tokens: str | list[int]) -> None:
     assert parse(suppress_tokens=tokens).options == {"suppress_tokens": tokens}
+
+
+def test_options_that_are_not_set_leave_no_trace_in_the_json() -> None:
+    new = {"audio_track", "channel", "keep_time", "max_line_width", "max_line_count", "max_words_per_line"}
+    assert new.isdisjoint(json.loads(parse(keep_time=False, channel="mix", highlight_words=False).to_json()))
+    chosen = parse(keep_time=True, channel="right", audio_track=2, highlight_words=True, word_timestamps=True)
+    assert TranscribeRequest.from_json(chosen.to_json()) == parse(**as_keywords(chosen)) == chosen
 
 
 def test_a_language_that_is_no_utf8_is_refused() -> None:
