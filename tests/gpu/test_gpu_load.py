@@ -83,8 +83,8 @@ def test_without_triton_it_tells_that_it_caches(base_size: Path) -> None:
 
 
 @pytest.fixture
-def other(tmp_path: Path) -> Path:
-    return random_model(tmp_path / "other.pt", BASE, seed=1, std=0.03)
+def other(base_size: Path) -> Path:
+    return random_model(base_size.parent / "other.pt", BASE, seed=1, std=0.03)
 
 
 def test_an_unused_model_makes_room_for_another(base_size: Path, other: Path) -> None:
@@ -135,7 +135,7 @@ def test_a_lost_context_ends_the_engine_and_another_starts(base_size: Path, tmp_
         "--device",
         "cuda",
     ]
-    command += ["--socket", str(tmp_path / "engine.sock"), "--model-dir", str(tmp_path)]
+    command += ["--socket", str(tmp_path / "engine.sock"), "--model-dir", str(base_size.parent)]
     process = EngineProcess(command, {}, tmp_path / "engine.sock", lambda: None)
     process.start()
     try:
