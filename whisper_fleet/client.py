@@ -16,7 +16,7 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from whisper_fleet.errors import JobNotFinished, JobNotFound
+from whisper_fleet.errors import JobExists, JobNotFinished, JobNotFound
 from whisper_fleet.outcome import JobResult, Outcome, ResultFormat
 from whisper_fleet.shared import names
 from whisper_fleet.shared.connect import UNREACHABLE, connect
@@ -27,7 +27,7 @@ from whisper_fleet.shared.ledger.records import JobRecord, lane_of
 from whisper_fleet.shared.ledger.registry import GpuRegistry
 from whisper_fleet.shared.request.parsing import FleetDefaults, as_keywords, parse_request
 from whisper_fleet.shared.settings import Settings
-from whisper_fleet.shared.wire import GpuStatus, JobProgress, JobState
+from whisper_fleet.shared.wire import GpuStatus, JobProgress, JobState, TranscribeRequest
 
 _log = logging.getLogger(__name__)
 
@@ -79,7 +79,10 @@ class FleetClient:
 
         The keywords are those of the task `transcribe`: `file_path` (absolute, as the fleet's machines see it, or an
         allowed URL), `model_name`, `language`, `output_path`, `formats`, `priority`, `gpu_ids`, ... A RequestError
-        names a keyword that is wrong. `job` is an id of the caller's choice; submitting it again has no effect.
+        names a keyword that is wrong.
+
+        `job` is an id of the caller's choice. Submitting the same request under it again means the same job; if that
+        is done, its files are written again. Another request under the id of a job raises JobExists.
 
         The ledger records the job before its message is sent, so that a lost message does not lose the job.
         """
@@ -87,6 +90,8 @@ class FleetClient:
         parsed = parse_request(request, self._defaults())
         if self._ledger.accept(job, parsed, time.time()):
             self._publish(job, as_keywords(parsed))
+        else:
+            self._repeat(self._ledger.job(job), parsed)
         return job
 
     def status(self, job: str) -> JobProgress:
@@ -194,6 +199,13 @@ class FleetClient:
 
     def _defaults(self) -> FleetDefaults:
         return FleetDefaults.of(self._settings)
+
+    def _repeat(self, known: JobRecord, request: TranscribeRequest) -> None:
+        """Raise JobExists for another request; have intake write the files of a job that is done again."""
+        if known.request != request:
+            raise JobExists(job=known.job)
+        if known.state is JobState.DONE and request.output_path is not None:
+            self._publish(known.job, as_keywords(request))
 
     def _publish(self, job: str, keywords: dict[str, Any]) -> None:
         """Send a job to intake; an error is only logged, because recovery sends what the ledger has recorded."""

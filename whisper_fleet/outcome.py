@@ -21,6 +21,7 @@ class JobResult(Transcript):
     model: str | None = None
     segment_gpus: tuple[str, ...] = ()  # the GPU that transcribed each of the file's segments
     output_files: tuple[str, ...] = ()  # absolute paths
+    output_errors: tuple[str, ...] = ()  # what could not be done with the transcript: files, post-processors
     timings: dict[str, float] = Field(default_factory=dict)  # seconds per step
 
 

@@ -14,7 +14,7 @@ from whisper_fleet.scheduler.intake.assembly import merge, result_of
 from whisper_fleet.scheduler.intake.postprocess import JobContext, post_process
 from whisper_fleet.scheduler.intake.writers import target_of
 from whisper_fleet.scheduler.services import Services
-from whisper_fleet.shared.errors import FleetError
+from whisper_fleet.shared.errors import FleetError, OutputNotWritable
 from whisper_fleet.shared.ledger.records import JobRecord
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.transcript import Transcript
@@ -55,13 +55,13 @@ def write_files(request: TranscribeRequest, transcript: Transcript, settings: Se
     target = target_of(request, settings.media_roots)
     if target is None:
         return []
-    files = []
-    for form in target.formats:
-        try:
-            files += target.write(transcript, [form])
-        except (FleetError, OSError) as error:
-            if str(error) not in errors:
-                errors.append(str(error))
+    failures: list[OutputNotWritable] = []
+    try:
+        files = target.write(transcript, failures)
+    except FleetError as error:
+        files, failures = [], []
+        errors.append(str(error))
+    errors.extend(dict.fromkeys(str(failure) for failure in failures))
     return files
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from whisper_fleet.scheduler.intake.output_names import own_stem
 from whisper_fleet.shared.audio.sources import is_url
 from whisper_fleet.shared.audio.sources.local import check_absolute, path_not_allowed
 from whisper_fleet.shared.errors import OutputNotWritable
@@ -23,11 +24,12 @@ from whisper_fleet.shared.wire import TranscribeRequest
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """Where a job's output files go: `<directory>/<stem>.<format>`."""
+    """Where a job's output files go: `<directory>/<stem>.<format>`, or the next free name if that is another's."""
 
     directory: Path
     stem: str
     formats: tuple[str, ...]
+    owner: str  # the input: nothing that belongs to another one is replaced
     roots: tuple[Path, ...] = ()  # directories that it must be below; empty: anywhere
     layout: SubtitleLayout = PLAIN
 
@@ -51,13 +53,25 @@ class Target:
             folder.check_writable()
             self._check_names(folder)
 
-    def write(self, transcript: Transcript, formats: Sequence[str] | None = None) -> list[str]:
-        """Write one file per format and return their paths; raises PathNotAllowed or OutputNotWritable."""
+    def write(self, transcript: Transcript, errors: list[OutputNotWritable] | None = None) -> list[str]:
+        """Write one file per format and return their paths; raises PathNotAllowed or OutputNotWritable.
+
+        With `errors`, a format that cannot be written costs only itself: its error is appended.
+        """
+        files = []
         with self._errors(), opened_folder(self.directory, self.roots) as folder:
-            self._check_names(folder)
-            for form in formats or self.formats:
-                folder.write(self._name(form), WRITERS[form](transcript, self.layout))
-        return [str(self.directory / self._name(form)) for form in formats or self.formats]
+            stem = own_stem(folder, self.stem, self.formats, self.owner)
+            for form in self.formats:
+                name = f"{stem}.{form}"
+                try:
+                    folder.check_name(name)
+                    folder.write(name, WRITERS[form](transcript, self.layout))
+                    files.append(str(self.directory / name))
+                except OSError as error:
+                    if errors is None:
+                        raise
+                    errors.append(self._not_writable(error))
+        return files
 
     def _check_names(self, folder: Folder) -> None:
         for form in self.formats:
@@ -86,13 +100,12 @@ def target_of(request: TranscribeRequest, roots: tuple[Path, ...] = ()) -> Targe
     """
     if request.output_path is None:
         return None
-    path, layout = Path(request.output_path), _layout_of(request)
+    file, path, layout = request.file_path, Path(request.output_path), _layout_of(request)
     form = path.suffix[1:].lower()
     if form in FORMATS and not path.is_dir():
-        return Target(directory=path.parent, stem=path.stem, formats=(form,), roots=roots, layout=layout)
-    file = request.file_path
+        return Target(directory=path.parent, stem=path.stem, formats=(form,), owner=file, roots=roots, layout=layout)
     stem = Path(urlsplit(file).path if is_url(file) else file).stem or "transcript"
-    return Target(directory=path, stem=stem, formats=request.formats, roots=roots, layout=layout)
+    return Target(directory=path, stem=stem, formats=request.formats, owner=file, roots=roots, layout=layout)
 
 
 def _layout_of(request: TranscribeRequest) -> SubtitleLayout:

@@ -16,11 +16,15 @@ from rich.table import Table
 from whisper_fleet.cli.connection import connect_client
 from whisper_fleet.cli.request_options import keywords, request_options
 from whisper_fleet.cli.watching import stage_of, watch_to_the_end
+from whisper_fleet.outcome import JobResult
+from whisper_fleet.scheduler.intake.writers import target_of
 from whisper_fleet.shared.audio.sources import is_url
 from whisper_fleet.shared.embedded_redis import local_settings
 from whisper_fleet.shared.errors import JobNotFinished
+from whisper_fleet.shared.formats import FORMATS
 from whisper_fleet.shared.ledger.records import JobRecord
-from whisper_fleet.shared.wire import JobState
+from whisper_fleet.shared.transcript import Transcript
+from whisper_fleet.shared.wire import JobState, TranscribeRequest
 
 _NEWEST = 20
 
@@ -61,16 +65,30 @@ def status(job: str | None) -> None:
 @click.command()
 @click.argument("job")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole result as JSON.")
-def result(job: str, as_json: bool) -> None:
-    """Print the transcript of JOB."""
+@click.option("--output-dir", type=click.Path(path_type=Path), help="Write files into this directory of this machine.")
+@click.option("--format", "formats", multiple=True, type=click.Choice(FORMATS), help="Formats of these files.")
+def result(job: str, as_json: bool, output_dir: Path | None, formats: tuple[str, ...]) -> None:
+    """Print the transcript of JOB, or write it to files."""
     client = connect_client(local_settings())
     outcome = client.outcome(job)
     if outcome is None:
         raise JobNotFinished(job=job, state=client.record(job).state)
     if not outcome.succeeded:
         sys.exit(outcome.error)
+    if output_dir is not None:
+        for file in _write(client.record(job).request, outcome.result, output_dir, formats):
+            click.echo(file)
+        return
     everything = json.dumps(outcome.data, ensure_ascii=False, indent=2)
     click.echo(everything if as_json else outcome.result.text.strip())
+
+
+def _write(request: TranscribeRequest, result: JobResult, folder: Path, formats: tuple[str, ...]) -> list[str]:
+    """Write the transcript as the fleet would have; raises OutputNotWritable."""
+    changes = {"output_path": str(folder.absolute()), "formats": formats or request.formats}
+    target = target_of(request.model_copy(update=changes))
+    transcript = Transcript.model_validate(result.model_dump(include=set(Transcript.model_fields)))
+    return target.write(transcript) if target else []
 
 
 @click.command()

@@ -38,3 +38,5 @@ def print_transcript(name: str, outcome: Outcome, console: Console) -> None:
     console.print(result.text.strip() or "(silence)", markup=False, highlight=False, soft_wrap=True)
     for file in result.output_files:
         console.print(f"  {escape(file)}", style="dim", highlight=False, soft_wrap=True)
+    for error in result.output_errors:
+        console.print(f"[yellow]{escape(error)}[/yellow]", highlight=False, soft_wrap=True)

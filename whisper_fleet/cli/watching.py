@@ -18,11 +18,11 @@ _POLL_SECONDS = 0.3
 
 
 def watch_to_the_end(client: FleetClient, jobs: Mapping[str, str], console: Console) -> bool:
-    """Show the progress of `jobs` (id -> name), print how each ended, and return whether all succeeded."""
+    """Show the progress of `jobs` (id -> name), print how each ended, and return whether all did all they should."""
     outcomes = watch(client, jobs, console)
     for job, name in jobs.items():
         print_transcript(name, outcomes[job], console)
-    return all(outcome.succeeded for outcome in outcomes.values())
+    return all(outcome.succeeded and not outcome.result.output_errors for outcome in outcomes.values())
 
 
 def watch(client: FleetClient, jobs: Mapping[str, str], console: Console) -> dict[str, Outcome]:

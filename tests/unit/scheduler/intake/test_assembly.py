@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from whisper_fleet.scheduler.intake.assembly import merge
+from whisper_fleet.scheduler.intake.delivery import write_files
 from whisper_fleet.scheduler.intake.writers import target_of
 from whisper_fleet.shared.errors import OutputNotWritable
 from whisper_fleet.shared.formats import FORMATS
+from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.transcript import Transcript, segments_from_whisper
 from whisper_fleet.shared.wire import SegmentPlan, SegmentResult, TranscribeRequest
 
@@ -75,7 +77,8 @@ def test_files_are_named_for_the_input(tmp_path: Path) -> None:
     written = target.write(transcript(piece(0, 0.0, 9.0, " Hello.")))
     assert [Path(file).name for file in written] == [f"talk.one.{form}" for form in FORMATS]
     assert (tmp_path / "out" / "talk.one.txt").read_text() == "Hello.\n"
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(Path(f).name for f in written)
+    names = [*(Path(file).name for file in written), ".talk.one.whisper-fleet"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(names)
 
 
 def test_an_output_path_that_names_a_file_is_that_file(tmp_path: Path) -> None:
@@ -122,3 +125,62 @@ def test_a_name_that_cannot_be_written_is_found_before_the_work(tmp_path: Path) 
     with pytest.raises(OutputNotWritable, match="directory"):
         taken.prepare()
     assert [path.name for path in tmp_path.iterdir()] == ["talk.srt"]
+
+
+def write(file: str, folder: Path, text: str = " Hello.", **fields: Any) -> list[str]:
+    """Write the transcript of a file into a folder, and return the names."""
+    target = target_of(request(file_path=file, output_path=str(folder), **{"formats": ("txt",), **fields}))
+    assert target is not None
+    return [Path(name).name for name in target.write(transcript(piece(0, 0.0, 9.0, text)))]
+
+
+def test_inputs_of_one_stem_get_a_name_each_and_keep_it(tmp_path: Path) -> None:
+    assert write("/monday/talk.wav", tmp_path, " Monday.") == ["talk.txt"]
+    assert write("/tuesday/talk.wav", tmp_path, " Tuesday.") == ["talk-2.txt"]
+    assert write("/tuesday/talk.wav", tmp_path, " Tuesday again.", formats=("txt", "srt")) == [
+        "talk-2.txt",
+        "talk-2.srt",
+    ]
+    assert write("/wednesday/talk.wav", tmp_path, formats=("srt",)) == ["talk-3.srt"]
+    assert write("/monday/talk.wav", tmp_path, " Monday again.") == ["talk.txt"]
+    assert (tmp_path / "talk.txt").read_text() == "Monday again.\n"
+    assert (tmp_path / "talk-2.txt").read_text() == "Tuesday again.\n"
+
+
+@pytest.mark.parametrize("output", ["", "talk.txt"])
+def test_the_file_of_somebody_else_is_never_replaced(tmp_path: Path, output: str) -> None:
+    (tmp_path / "talk.txt").write_text("my notes")
+    (tmp_path / "talk-2.txt").symlink_to("nowhere")
+    assert write("/in/talk.wav", tmp_path / output) == ["talk-3.txt"]
+    assert (tmp_path / "talk.txt").read_text() == "my notes"
+    assert write("/in/talk.wav", tmp_path / output) == ["talk-3.txt"]
+
+
+def test_a_marker_that_cannot_be_trusted_belongs_to_another_input(tmp_path: Path) -> None:
+    (tmp_path / ".talk.whisper-fleet").symlink_to("/etc/hostname")
+    (tmp_path / ".talk-2.whisper-fleet").touch()  # of a process that was killed
+    (tmp_path / ".talk-3.whisper-fleet").mkdir()
+    assert write("/in/talk.wav", tmp_path) == ["talk-4.txt"]
+
+
+def test_a_long_name_has_a_marker_too(tmp_path: Path) -> None:
+    name = "n" * 250
+    assert write(f"/in/{name}.mp3", tmp_path) == [f"{name}.txt"]
+    assert write(f"/in/{name}.mp3", tmp_path) == [f"{name}.txt"]
+
+
+def test_a_folder_of_that_name_is_left_alone_too(tmp_path: Path) -> None:
+    (tmp_path / "talk.srt").mkdir()
+    target = target_of(request(file_path="/in/talk.wav", output_path=str(tmp_path), formats=("txt", "srt")))
+    assert target is not None
+    written = target.write(transcript(piece(0, 0.0, 9.0, " Hello.")))
+    assert [Path(file).name for file in written] == ["talk-2.txt", "talk-2.srt"]
+
+
+def test_a_folder_that_is_gone_is_reported_and_the_transcript_stays(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("")
+    asked = request(file_path="/in/talk.wav", output_path=str(tmp_path / "out"))
+    errors: list[str] = []
+    assert write_files(asked, transcript(piece(0, 0.0, 9.0, " Hello.")), Settings(), errors) == []
+    (error,) = errors
+    assert "cannot be written" in error
