@@ -5,6 +5,7 @@ from __future__ import annotations
 from celery import Celery
 
 from whisper_fleet.shared.broker.remote_control import LimitRemoteControl
+from whisper_fleet.shared.display.log_records import configure_log_records
 
 
 def make_app() -> Celery:
@@ -17,4 +18,5 @@ def make_app() -> Celery:
     return app
 
 
+configure_log_records()
 app = make_app()

@@ -26,11 +26,13 @@ FleetError
 ├── SetupError              this machine lacks something that it needs
 └── BadSetting              an environment variable has a value that cannot be used
 
-The docstring is the message: `raise FileMissing(path=p)` fills it in. Errors travel through Celery's JSON
-result backend as type name and message, so that a client without this package still gets both.
+The docstring is the message: `raise FileMissing(path=p)` fills it in, and control characters are escaped. Errors
+travel through Celery's JSON result backend as type name and message, so that a client without this package gets both.
 """
 
 from __future__ import annotations
+
+from whisper_fleet.shared.display.text import printable
 
 
 class FleetError(Exception):
@@ -38,7 +40,7 @@ class FleetError(Exception):
 
     def __init__(self, message: str | None = None, **fields: object) -> None:
         if message is None:
-            message = " ".join((type(self).__doc__ or "").split()).format(**fields)
+            message = printable(" ".join((type(self).__doc__ or "").split()).format(**fields))
         super().__init__(message)
 
 

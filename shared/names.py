@@ -26,6 +26,8 @@ ACCEPTED_TASKS = {
     SCHEDULER_QUEUE: (DISPATCH, RECOVER, CLEAN, AUTOSCALE),
     "gpu": (TRANSCRIBE_SEGMENT,),
 }
+#: Every task of the fleet.
+TASKS = frozenset(task for tasks in ACCEPTED_TASKS.values() for task in tasks)
 
 
 @dataclass(frozen=True, order=True)

@@ -57,6 +57,9 @@ class SegmentMessage(Wire):
     segment: int
     token: str  # of one attempt; a result with an old token is dropped
 
+    def __str__(self) -> str:
+        return f"segment {self.segment} of job {self.job}"
+
 
 class SegmentWork(Wire):
     """What a slot needs to transcribe a segment; the ledger returns it when the segment starts."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from celery import Celery
 
 from whisper_fleet.shared.broker.remote_control import LimitRemoteControlOfNode
+from whisper_fleet.shared.display.log_records import configure_log_records
 from whisper_fleet.workers.lifecycle import NodeStep
 
 
@@ -16,4 +17,5 @@ def make_app() -> Celery:
     return app
 
 
+configure_log_records()
 app = make_app()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -16,10 +17,13 @@ from whisper_fleet.scheduler.services import Services
 from whisper_fleet.shared.audio.selection import AudioSelection
 from whisper_fleet.shared.audio.spool import Spool
 from whisper_fleet.shared.connect import UNREACHABLE
+from whisper_fleet.shared.display.text import file_name
 from whisper_fleet.shared.errors import JobExists, JobNotFound, RequestError
 from whisper_fleet.shared.ledger.records import JobRecord, lane_of
 from whisper_fleet.shared.request.parsing import FleetDefaults, as_keywords, parse_request
 from whisper_fleet.shared.wire import JobProgress, JobState, TranscribeRequest
+
+_log = logging.getLogger(__name__)
 
 
 class Planner:
@@ -95,6 +99,8 @@ class Planner:
             if self._ledger.job(job).state.is_final:  # else another was faster, and its plan names the same audio
                 Spool(self._settings).drop(job)
             return False
+        segments = len(plan.segments)
+        _log.info("job %s (%s): %.0f s in %d segments", job, file_name(request.file_path), plan.duration, segments)
         self._show_waiting(job, request)
         return True
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
 from whisper_fleet.scheduler.intake.callbacks import call_back
 from whisper_fleet.scheduler.services import Services
 from whisper_fleet.shared.audio.spool import Spool
+from whisper_fleet.shared.display.text import file_name
 from whisper_fleet.shared.errors import JobNotFound
+
+_log = logging.getLogger(__name__)
 
 
 def settle(fleet: Services, job: str) -> None:
@@ -18,5 +22,8 @@ def settle(fleet: Services, job: str) -> None:
     except JobNotFound:  # a request that was refused at once
         return
     state = fleet.ledger.settle(job, time.time())
-    if state is not None and record.request.callback_url:
+    if state is None:
+        return
+    _log.info("job %s (%s) is %s", job, file_name(record.request.file_path), state)
+    if record.request.callback_url:
         call_back(record.request.callback_url, job, state, fleet.settings)

@@ -23,7 +23,16 @@ from whisper_fleet.scheduler.intake.settlement import settle
 from whisper_fleet.scheduler.services import Services, services
 from whisper_fleet.shared import errors, names
 from whisper_fleet.shared.connect import UNREACHABLE
-from whisper_fleet.shared.errors import BadOption, FleetError, JobError, JobExists, JobNotFound, RequestError
+from whisper_fleet.shared.errors import (
+    BadOption,
+    EngineRequestInvalid,
+    FleetError,
+    JobError,
+    JobExists,
+    JobNotFound,
+    ModelUnavailable,
+    RequestError,
+)
 from whisper_fleet.shared.ledger.records import JobRecord
 from whisper_fleet.shared.wire import JobState
 
@@ -39,7 +48,7 @@ class _ClientTask(Task):  # type: ignore[type-arg]  # generic only in the stubs
     """A task whose result belongs to a client: once it is stored, the ledger may forget the job."""
 
     #: A client's mistake is not an error of the fleet: Celery logs one line, without a traceback.
-    throws = (RequestError, JobError)
+    throws = (RequestError, JobError, EngineRequestInvalid, ModelUnavailable)
     #: The message of a killed process is delivered again. It does nothing while the dead process' claim holds; after
     #: that, recovery sends the message again, as often as the ledger allows.
     reject_on_worker_lost = True

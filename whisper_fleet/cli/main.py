@@ -14,6 +14,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from whisper_fleet.cli.extras import missing_extras, unavailable
+from whisper_fleet.shared.display.log_records import configure_log_records
 from whisper_fleet.shared.embedded_redis import local_settings
 from whisper_fleet.shared.errors import FleetError
 from whisper_fleet.shared.settings import load_settings
@@ -24,6 +25,7 @@ _COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "status": ("jobs", ()),
     "result": ("jobs", ()),
     "cancel": ("jobs", ()),
+    "dead-letters": ("dead_letters", ()),
     "doctor": ("doctor", ("server",)),
     "slots": ("slots", ("server",)),
     "fetch": ("fetch", ("gpu",)),
@@ -44,7 +46,7 @@ class _Commands(click.Group):
         module, extras = _COMMANDS[cmd_name]
         if missing := missing_extras(extras):
             return unavailable(cmd_name, missing)
-        command: click.Command = getattr(import_module(f"whisper_fleet.cli.{module}"), cmd_name)
+        command: click.Command = getattr(import_module(f"whisper_fleet.cli.{module}"), cmd_name.replace("-", "_"))
         return command
 
 
@@ -52,6 +54,7 @@ class _Commands(click.Group):
 @click.version_option(package_name="whisper-fleet")
 def commands() -> None:
     """Transcribe audio with OpenAI Whisper on many GPUs. Settings: WHISPER_FLEET_* in the environment."""
+    configure_log_records()
     logging.basicConfig(level=load_settings().log_level, format="%(levelname)s %(name)s: %(message)s")
 
 

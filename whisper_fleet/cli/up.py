@@ -115,7 +115,8 @@ def _wait_until_ready(supervisor: Supervisor, console: Console) -> list[GpuStatu
             if ready:
                 return ready
     missing = "a GPU node that is ready" if redis_answers else "a Redis that answers"
-    raise SetupError(what=missing, fix=_end_of_log(supervisor.state, redis_answers))
+    # Not by fields, which make up one line: the end of a log has many.
+    raise SetupError(f"{missing} is missing: {_end_of_log(supervisor.state, redis_answers)}.")
 
 
 def _ready_here(gpus: Sequence[GpuStatus], host: str, since: float) -> list[GpuStatus]:

@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
+from whisper_fleet.shared.display.log_records import configure_log_records
 from whisper_fleet.shared.models import CrossAttention
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status."""
     arguments = _parser().parse_args(argv)
+    configure_log_records()
     log_format = "%(asctime)s %(levelname)s %(message)s"
     logging.basicConfig(level=arguments.log_level, stream=sys.stderr, format=log_format)
     return int(arguments.run(arguments))

@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 
 from redis.exceptions import RedisError
 
+from whisper_fleet.shared.display.text import file_name
 from whisper_fleet.shared.errors import EngineDied, EngineDown, EngineOutOfMemory, SegmentStopped
 from whisper_fleet.shared.ledger.actions import SUPERSEDED
 from whisper_fleet.shared.wire import SegmentMessage, SegmentResult, SegmentWork
@@ -57,13 +58,17 @@ class Attempt:
     ) -> None:
         self._context, self._message, self._slot, self._on_progress = context, message, slot, on_progress
         self._reported_at = 0.0
+        self._name = str(message)
         #: How the attempt ended: done, or the result of its outcome in the table.
         self.result = "done"
 
     def start(self) -> SegmentWork:
         """Take the segment from the ledger once the engine answers; raises StaleAttempt or JobCancelled."""
         self._await_engine()
-        return self._context.start(self._message)
+        work = self._context.start(self._message)
+        self._name = f"{self._message} ({file_name(work.request.file_path)})"
+        log.info("%s starts, attempt %d", self._name, work.attempt)
+        return work
 
     def checkpoint(self, seconds_done: float) -> None:
         """Raise what ends the attempt, if anything does, and report progress; called before every window."""
@@ -98,7 +103,7 @@ class Attempt:
             try:
                 return store()
             except (RedisError, OSError) as error:
-                log.warning("the %s of %s waits for Redis: %s", what, self._message, error)
+                log.warning("the %s of %s waits for Redis: %s", what, self._name, error)
                 self._slot.check()
 
     def _await_engine(self) -> None:
@@ -126,12 +131,12 @@ class Attempt:
         try:
             self._context.end(self._message, outcome.action, error)
         except SUPERSEDED as superseded:  # another attempt, or the job's end, came first: nothing is left to settle
-            log.info("%s was superseded: %s", self._message, superseded)
+            log.info("%s was superseded: %s", self._name, superseded)
             result = result and "dropped"
         if result is None:
             raise error
         self.result = result
-        log.info("%s %s: %s", result, self._message, error)
+        log.info("%s is %s: %s", self._name, result, error)
 
     def _pause(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds

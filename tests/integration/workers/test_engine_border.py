@@ -133,7 +133,8 @@ def test_model_files_that_cannot_be_used_disturb_nobody(client: EngineClient, ti
         }.items():
             with pytest.raises(ModelUnavailable, match=reason):
                 client.session(str(tmp_path / name), "float32")
-        with pytest.raises(ModelUnavailable, match=r"has no medium\.pt; fetch it with `whisper-fleet fetch medium`"):
+        fetch = rf"`WHISPER_FLEET_MODEL_DIR={tmp_path}\S* \S*whisper-fleet fetch medium`"
+        with pytest.raises(ModelUnavailable, match=rf"has no medium\.pt; fetch it there with {fetch}"):
             client.session("medium", "float32")
         assert session.decode(window(), GREEDY).tokens
 

@@ -71,7 +71,7 @@ def module_exists(name: str) -> bool:
 def test_commands_and_their_options_exist() -> None:
     known_commands = dict(subcommands(commands))
     for page, line in pages_with_lines():
-        for name, rest in re.findall(r"(?:^    |`|bin/)whisper-fleet (\w+)([^`#]*)", line):
+        for name, rest in re.findall(r"(?:^    |`|bin/)whisper-fleet (\w[\w-]*)([^`#]*)", line):
             assert name in known_commands, (page, line)
             known = {option for parameter in known_commands[name].params for option in parameter.opts}
             assert set(re.findall(r"(?<!\w)--[a-z-]+", rest)) <= known | {"--help"}, (page, line)

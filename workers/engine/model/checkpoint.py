@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import gzip
+import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +69,9 @@ def alignment_heads(model: str, dims: ModelDims) -> tuple[tuple[int, int], ...]:
 
 def _check_present(model: str, path: Path) -> None:
     if model in MODELS and not path.exists():
-        fix = f"fetch it with `whisper-fleet fetch {model}`"
+        command = Path(sys.executable).with_name("whisper-fleet")  # perhaps of an environment that is not active
+        call = f"{command if command.exists() else command.name} fetch {model}"
+        fix = f"fetch it there with `WHISPER_FLEET_MODEL_DIR={shlex.quote(str(path.parent.absolute()))} {call}`"
         reason = f"the model directory {path.parent} of this machine has no {path.name}; {fix}"
         raise ModelUnavailable(model=model, reason=reason)
 

@@ -1,0 +1,1 @@
+"""How what clients chose is shown to people: in terminals, errors and logs."""
