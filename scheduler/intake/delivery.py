@@ -10,6 +10,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from celery import states
+
 from whisper_fleet.scheduler.intake.assembly import merge, result_of
 from whisper_fleet.scheduler.intake.postprocess import JobContext, post_process
 from whisper_fleet.scheduler.intake.writers import target_of
@@ -35,19 +37,23 @@ def assembled(fleet: Services, record: JobRecord) -> dict[str, Any]:
 
 def delivered_again(fleet: Services, record: JobRecord) -> dict[str, Any]:
     """Return the result of a job that is done, after writing its files again; raises JobNotFound if it has expired."""
-    stored: Any = fleet.app.AsyncResult(record.job)
-    if stored.state != "SUCCESS":
+    backend: Any = fleet.app.backend
+    meta = backend.get_task_meta(record.job)
+    if meta["status"] != states.SUCCESS:
         if not fleet.ledger.results(record.job):
             raise fleet.ledger.not_found(record.job)
         return assembled(fleet, record)
-    result: dict[str, Any] = stored.result
+    result: dict[str, Any] = meta["result"]
     if record.request.output_path is None:
         return result
     errors: list[str] = []
     transcript = Transcript.model_validate(result, extra="ignore")
-    result = {**result, "output_files": write_files(record.request, transcript, fleet.settings, errors)}
-    result.pop("output_errors", None)
-    return _with_errors(result, errors)
+    files = write_files(record.request, transcript, fleet.settings, errors)
+    before = {name: value for name, value in result.items() if name != "output_errors"}
+    again = _with_errors({**before, "output_files": files}, errors)
+    if again != result:  # Celery itself never replaces the result of a task that succeeded
+        backend.set(backend.get_key_for_task(record.job), backend.encode({**meta, "result": again}))
+    return again
 
 
 def write_files(request: TranscribeRequest, transcript: Transcript, settings: Settings, errors: list[str]) -> list[str]:
