@@ -18,8 +18,9 @@ from whisper_fleet.shared.audio.selection import AudioSelection
 from whisper_fleet.shared.audio.spool import Spool
 from whisper_fleet.shared.connect import UNREACHABLE
 from whisper_fleet.shared.display.text import file_name
-from whisper_fleet.shared.errors import JobExists, JobNotFound, RequestError
+from whisper_fleet.shared.errors import JobExists, JobNotFound, RequestError, TooManyJobs
 from whisper_fleet.shared.ledger.records import JobRecord, lane_of
+from whisper_fleet.shared.ledger.tenants import waiting_jobs
 from whisper_fleet.shared.request.parsing import FleetDefaults, as_keywords, parse_request
 from whisper_fleet.shared.wire import JobProgress, JobState, TranscribeRequest
 
@@ -88,6 +89,7 @@ class Planner:
         """Admit the request and enter its segments in the ledger; False if another process was faster."""
         self._services.show(job, JobProgress(stage="planning"))
         dims = admit(request, self._settings, self._services.fleet)
+        self._check_share(request.tenant)
         if target := target_of(request, self._settings.media_roots):
             target.prepare()  # now, because it can fail for reasons that no check finds
         cutter, selection = "voice" if request.vad == "cut" else None, AudioSelection.of(request)
@@ -103,6 +105,11 @@ class Planner:
         _log.info("job %s (%s): %.0f s in %d segments", job, file_name(request.file_path), plan.duration, segments)
         self._show_waiting(job, request)
         return True
+
+    def _check_share(self, tenant: str) -> None:
+        waiting = waiting_jobs(self._services.redis, tenant)
+        if waiting >= self._settings.max_waiting_jobs:
+            raise TooManyJobs(tenant=tenant, waiting=waiting)
 
     def _show_waiting(self, job: str, request: TranscribeRequest) -> None:
         """Show why the job's lane waits: the dispatcher shows a new reason only to jobs that are in the lane then."""

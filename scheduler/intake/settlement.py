@@ -5,17 +5,20 @@ from __future__ import annotations
 import logging
 import time
 
-from whisper_fleet.scheduler.intake.callbacks import call_back
 from whisper_fleet.scheduler.services import Services
 from whisper_fleet.shared.audio.spool import Spool
 from whisper_fleet.shared.display.text import file_name
 from whisper_fleet.shared.errors import JobNotFound
+from whisper_fleet.shared.ledger import keys
 
 _log = logging.getLogger(__name__)
 
 
 def settle(fleet: Services, job: str) -> None:
-    """Delete the job's spooled audio, settle it in the ledger, and call its callback URL, if it has one."""
+    """Delete the job's spooled audio, settle it in the ledger, and note that its callback URL, if any, is due.
+
+    The call itself may take seconds, which would keep this process of intake from other jobs.
+    """
     Spool(fleet.settings).drop(job)
     try:
         record = fleet.ledger.job(job)
@@ -26,4 +29,4 @@ def settle(fleet: Services, job: str) -> None:
         return
     _log.info("job %s (%s) is %s", job, file_name(record.request.file_path), state)
     if record.request.callback_url:
-        call_back(record.request.callback_url, job, state, fleet.settings)
+        fleet.redis.zadd(keys.CALLBACKS, {job: time.time()})

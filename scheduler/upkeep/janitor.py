@@ -14,6 +14,7 @@ from whisper_fleet.scheduler.services import Services
 from whisper_fleet.shared.audio.spool import FETCHED, Spool, bytes_in
 from whisper_fleet.shared.ledger import keys
 from whisper_fleet.shared.ledger.scripts import text
+from whisper_fleet.shared.ledger.tenants import forget_tenants
 from whisper_fleet.shared.wire import JobState
 
 _log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class Janitor:
         self._clean_spool(live, now)
         self._clean_fetched(now)
         self._clean_gpus(now)
+        forget_tenants(self._redis, now)
 
     def _clean_jobs(self) -> set[str]:
         """Return the ids of the jobs that have not ended; remove those whose record expired from the index."""

@@ -85,7 +85,8 @@ LANES = f"{PREFIX}:lanes"
 #: hash lane -> priority, tenant and Need as JSON.
 LANE_NEEDS = f"{PREFIX}:lane_needs"
 #: hash of virtual times: `tenants/<priority>`, `tenant/<priority>/<tenant>`, `jobs/<priority>/<tenant>`.
-#: Also `waiting/<priority>/<tenant>`, the number of waiting jobs, by which the virtual time of jobs is divided.
+#: Also `waiting/<priority>/<tenant>`, the number of waiting jobs, by which the virtual time of jobs is divided,
+#: and `idle/<priority>/<tenant>`, when the janitor first saw that none waits; an hour later it removes all four.
 CLOCK = f"{PREFIX}:clock"
 
 
@@ -116,6 +117,11 @@ def active(gpu_id: str) -> str:
 # --- recovery ------------------------------------------------------------------------------------------
 #: hash GPU -> when recovery first saw that its heartbeat is late; removed when it is back. Writer: recovery.
 SILENT = f"{PREFIX}:silent"
+
+
+# --- intake --------------------------------------------------------------------------------------------
+#: zset job -> when it ended: its callback URL is still to be called. Writer: intake.
+CALLBACKS = f"{PREFIX}:callbacks"
 
 
 # --- dispatcher ----------------------------------------------------------------------------------------

@@ -7,100 +7,25 @@ and the reference page are made from them, so a new option is one more field.
 from __future__ import annotations
 
 import operator
-import re
-from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationInfo
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from whisper_fleet.shared.fields import SECONDS, SegmentSeconds
 from whisper_fleet.shared.formats import FORMATS
 from whisper_fleet.shared.models import Precision
-from whisper_fleet.shared.request.languages import LANGUAGE_CODES
-from whisper_fleet.shared.serialization import WRITTEN_BY_THE_FLEET, Wire
-
-#: The type of an error whose message is the reason for a person: "<value> <message>".
-REASON = "reason"
-
-_TOKEN = re.compile(r"<\|(endoftext|startof[a-z]+|translate|transcribe|nospeech|notimestamps|[a-z]{2,3}|\d+\.\d\d)\|>")
-_GPU_ID = re.compile(r"\d+|[A-Za-z0-9_-]+[:.]\d+|(GPU|MIG)-[A-Za-z0-9/-]+|cpu")
-
-
-def _wrong(reason: str) -> PydanticCustomError:
-    return PydanticCustomError(REASON, "{reason}", {"reason": reason})
-
-
-class _WhenSent:
-    """Check what a client sends, and leave alone what the ledger returns: a newer version may have written it."""
-
-    def __init__(self, read: Callable[[Any], Any]) -> None:
-        self._read = read
-
-    def __call__(self, value: Any, info: ValidationInfo) -> Any:
-        return value if info.context is WRITTEN_BY_THE_FLEET else self._read(value)
-
-
-def _language(value: Any) -> str | None:
-    if value in ("", "auto", None):
-        return None
-    code = LANGUAGE_CODES.get(value.lower()) if isinstance(value, str) else None
-    if code is None:
-        raise _wrong("is not a language")
-    return code
-
-
-def _absolute_path(path: str | None) -> str | None:
-    if path is not None and (not path.startswith("/") or "\0" in path):
-        raise _wrong("is no absolute path on the fleet's machines")
-    return path
-
-
-def _web_address(url: str | None) -> str | None:
-    if url is not None and not re.fullmatch(r"https?://[^\s/]+\S*", url):
-        raise _wrong("is no http or https address")
-    return url
-
-
-def _formats(value: Any) -> tuple[str, ...]:
-    names = value.split(",") if isinstance(value, str) else value
-    if names == ["all"]:
-        return FORMATS
-    if not isinstance(names, list | tuple) or not names or any(name not in FORMATS for name in names):
-        raise _wrong(f"is not a list of {', '.join(FORMATS)}")
-    return tuple(dict.fromkeys(names))
-
-
-def _gpu_ids(value: Any) -> tuple[str, ...]:
-    ids = value.split(",") if isinstance(value, str) else value
-    ids = [ids] if isinstance(ids, int) else ids
-    if not isinstance(ids, list | tuple) or not all(map(_is_gpu_id, ids)):
-        raise _wrong("is not a list of indices, host:index or UUIDs")
-    return tuple(dict.fromkeys(str(gpu_id).strip() for gpu_id in ids))
-
-
-def _is_gpu_id(value: Any) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        return False
-    return _GPU_ID.fullmatch(str(value).strip()) is not None
-
-
-def _channel(value: Any) -> str | None:
-    """Return a channel as "left", "right" or the digits of its index; None for the mix of all."""
-    text = str(value).strip().lower() if isinstance(value, str | int) and not isinstance(value, bool) else ""
-    if value is None or text == "mix":
-        return None
-    if text not in ("left", "right") and not re.fullmatch(r"[0-9]{1,2}", text):
-        raise _wrong("is none of mix, left, right, and the index of a channel, of which 0 is the first")
-    return text
-
-
-def _no_token(text: str) -> str:
-    """Refuse what whisper's tokenizer would refuse later, when a window is decoded."""
-    if found := _TOKEN.search(text):
-        raise PydanticCustomError("token", f"{found[0]} is a token of Whisper's own, and no text")
-    return text
-
+from whisper_fleet.shared.request.values import (
+    WhenSent,
+    absolute_path,
+    check_tenant,
+    no_token,
+    read_channel,
+    read_formats,
+    read_gpu_ids,
+    read_language,
+    web_address,
+)
+from whisper_fleet.shared.serialization import Wire
 
 _Text = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=4096)]
 _TextOrEmpty = Annotated[str, StringConstraints(strict=True, max_length=4096)]
@@ -119,27 +44,29 @@ class TranscribeRequest(Wire):
         description="Absolute path of one audio or video file as the fleet's machines see it, or an allowed URL."
     )
     model_name: _Text = Field(description="Name of a Whisper model, or absolute path of a checkpoint.")
-    language: Annotated[_Text | None, BeforeValidator(_WhenSent(_language))] = Field(
+    language: Annotated[_Text | None, BeforeValidator(WhenSent(read_language))] = Field(
         default=None, description="Language code such as en, or its English name; left out, it is detected."
     )
     language_detection: Literal["job", "segment"] = Field(
         default="job",
         description="Detect the language once per file, as whisper does, or for each segment, if a file changes it.",
     )
-    output_path: Annotated[_Text | None, AfterValidator(_WhenSent(_absolute_path))] = Field(
+    output_path: Annotated[_Text | None, AfterValidator(WhenSent(absolute_path))] = Field(
         default=None,
         description="Absolute path of the directory for the transcripts, or of one file that ends in a format's name;"
         " left out, none are written.",
     )
-    formats: Annotated[tuple[_Format, ...], BeforeValidator(_WhenSent(_formats))] = Field(
+    formats: Annotated[tuple[_Format, ...], BeforeValidator(WhenSent(read_formats))] = Field(
         default=FORMATS, description="Formats of the transcripts to write."
     )
-    gpu_ids: Annotated[tuple[str, ...], BeforeValidator(_WhenSent(_gpu_ids))] = Field(
+    gpu_ids: Annotated[tuple[str, ...], BeforeValidator(WhenSent(read_gpu_ids))] = Field(
         default=(),
         description='Only these GPUs: "1" is that index on any host, "host:1" one GPU, and a UUID too; none: any GPU.',
     )
     priority: int = Field(default=5, strict=True, ge=0, le=9, description="0 is the most urgent.")
-    tenant: _TextOrEmpty = Field(default="", description="Who shares the fleet: GPUs are divided fairly by tenants.")
+    tenant: Annotated[_TextOrEmpty, AfterValidator(WhenSent(check_tenant))] = Field(
+        default="", description="Who shares the fleet: GPUs are divided fairly by tenants."
+    )
     segment_duration: Annotated[SegmentSeconds, Field(strict=True)] = Field(
         default=300.0, description="Maximum length of the pieces into which the file is cut."
     )
@@ -164,7 +91,7 @@ class TranscribeRequest(Wire):
         le=999,
         description="Which audio track of the file, as ffmpeg's 0:a:N: 0 is the first; left out, ffmpeg chooses one.",
     )
-    channel: Annotated[str | None, BeforeValidator(_WhenSent(_channel))] = Field(
+    channel: Annotated[str | None, BeforeValidator(WhenSent(read_channel))] = Field(
         default=None,
         description="Only this channel of the track: left, right, or its index from 0; mix, the default: all, mixed.",
     )
@@ -205,7 +132,7 @@ class TranscribeRequest(Wire):
         description="Of srt and vtt, with word timestamps: underline each word while it is spoken.",
     )
     options: dict[str, Any] = Field(default_factory=dict)  # of WhisperOptions, those that were given
-    callback_url: Annotated[_Text | None, AfterValidator(_WhenSent(_web_address))] = Field(
+    callback_url: Annotated[_Text | None, AfterValidator(WhenSent(web_address))] = Field(
         default=None, description="Address that receives a POST when the job has ended; it must be allowed."
     )
 
@@ -219,7 +146,7 @@ _Rows = Annotated[int, Field(strict=True, ge=1, le=16)]
 _Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 _Fraction = Annotated[float, Field(strict=True, ge=0, le=1)]
 _LongText = Annotated[str, StringConstraints(strict=True, max_length=10_000)]
-_Spoken = Annotated[_LongText, AfterValidator(_no_token)]
+_Spoken = Annotated[_LongText, AfterValidator(no_token)]
 _Numbers = Annotated[str, StringConstraints(strict=True, max_length=10_000, pattern=r"^\s*(-?\d+\s*(,\s*-?\d+\s*)*)?$")]
 # 52,000 is more than any model has.
 _Tokens = Annotated[list[Annotated[int, Field(strict=True, ge=-1)]], Field(max_length=52_000)]

@@ -14,7 +14,8 @@ from pydantic_core import ErrorDetails
 from whisper_fleet.shared.errors import BadOption, BadPriority, RequestError, UnknownLanguage, UnknownOption
 from whisper_fleet.shared.fields import FieldDoc, describe
 from whisper_fleet.shared.models import Precision
-from whisper_fleet.shared.request.options import REASON, TranscribeRequest, WhisperOptions
+from whisper_fleet.shared.request.options import TranscribeRequest, WhisperOptions
+from whisper_fleet.shared.request.values import REASON
 from whisper_fleet.shared.settings import Settings
 
 #: Characters of a wrong value that its error repeats.
@@ -46,7 +47,7 @@ _SUBTITLE_OPTIONS = ("max_line_width", "max_line_count", "max_words_per_line", "
 _REASONS = {
     "string_type": "is not a text",
     "string_too_short": "is not a text",
-    "string_too_long": "is not a text",
+    "string_too_long": "is too long",
     "string_unicode": "cannot be written in UTF-8",
     "bool_type": "is neither true nor false",
     "float_type": "is not a number of seconds",

@@ -38,7 +38,7 @@ end
 
 local function clock_fields(priority, tenant)
   local class = priority .. '/' .. tenant
-  return 'tenants/' .. priority, 'tenant/' .. class, 'jobs/' .. class, 'waiting/' .. class
+  return 'tenants/' .. priority, 'tenant/' .. class, 'jobs/' .. class, 'waiting/' .. class, 'idle/' .. class
 end
 
 -- A job joins its lane at the current virtual time, so that no tenant saves up shares while it is idle. Jobs are
@@ -46,12 +46,13 @@ end
 local function join_lane(job, now)
   local lane, member, need, priority, tenant, served, seconds = unpack(
     redis.call('HMGET', of_job(job), 'lane', 'queued_as', 'need', 'priority', 'tenant', 'served', 'seconds'))
-  local tenants, own, jobs, waiting = clock_fields(priority, tenant)
+  local tenants, own, jobs, waiting, idle = clock_fields(priority, tenant)
   local clock = redis.call('HMGET', K.clock, tenants, own, jobs)
   local start = math.max(tonumber(served or 0), tonumber(clock[3] or 0) + tonumber(seconds))
   redis.call('HSET', K.clock, own, exact(math.max(tonumber(clock[1] or 0), tonumber(clock[2] or 0))))
   if redis.call('ZADD', K.lane .. lane, 'NX', exact(start), member) == 1 then
     redis.call('HINCRBY', K.clock, waiting, 1)
+    redis.call('HDEL', K.clock, idle)
   end
   redis.call('ZADD', K.lanes, 'NX', now, lane)
   redis.call('HSET', K.lane_needs, lane, need)

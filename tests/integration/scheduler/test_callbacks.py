@@ -13,13 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis import Redis
 
 from tests.conftest import SPEECH
+from tests.integration.shared.test_audio_urls import trickling
 from tests.support.fleet_processes import running_fleet
 from tests.support.waiting import wait_until
+from whisper_fleet.scheduler.intake import callbacks
 from whisper_fleet.scheduler.intake.callbacks import call_back
 from whisper_fleet.shared.audio.spool import Spool
 from whisper_fleet.shared.errors import CallbackNotAllowed, FileMissing
+from whisper_fleet.shared.ledger import keys
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.wire import JobState
 
@@ -90,6 +94,33 @@ def test_a_job_that_celery_revoked_is_told_of_and_its_audio_dropped(
         wait_until(lambda: not audio.exists(), 10)
         time.sleep(0.5)
     assert listener.told == [{"job": job.id, "state": "cancelled"}]
+
+
+def test_a_service_that_answers_slowly_holds_up_no_job(redis_url: str, tmp_path: Path, redis: Redis) -> None:
+    """Four services that send a header's byte now and then, as many as there are processes, and then a fifth job."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"  # accepted by the system, and never answered
+        with running_fleet(["intake"], redis_url, tmp_path, tmp_path, callback_prefixes=[url]) as fleet:
+            started = time.monotonic()
+            for _ in range(8):
+                with pytest.raises(FileMissing):
+                    fleet.submit(file_path="/no.wav", callback_url=url).get(timeout=60)
+            first = fleet.submit(file_path="/no.wav")
+            with pytest.raises(FileMissing):
+                first.get(timeout=60)
+            assert time.monotonic() - started < 15  # and not 8 times the 5 s of a callback
+            wait_until(lambda: not redis.zcard(keys.CALLBACKS), 30)
+
+
+def test_a_callback_that_sends_a_byte_now_and_then_ends_at_its_deadline(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(callbacks, "_SECONDS", 0.5)
+    with trickling(b"HTTP/1.1 200 OK\r\nX-Slow: ") as url:
+        started = time.monotonic()
+        call_back(url, "j", JobState.DONE, Settings(callback_prefixes=(url,)))
+        assert time.monotonic() - started < 5
+    assert "it took longer than 0.5 s" in caplog.text
 
 
 @contextmanager

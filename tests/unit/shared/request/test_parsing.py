@@ -88,6 +88,12 @@ def test_values_are_taken_as_they_are_meant(asked: dict[str, Any], field: str, m
         ({"formats": []}, BadOption, "formats"),
         ({"gpu_ids": [True]}, BadOption, "gpu_ids"),
         ({"gpu_ids": ["; rm"]}, BadOption, "gpu_ids"),
+        ({"gpu_ids": [str(index) for index in range(65)]}, BadOption, "has 65 entries, at most 64"),
+        ({"gpu_ids": ",".join(["0"] * 100_000)}, BadOption, "has 100000 entries, at most 64"),
+        ({"gpu_ids": ["host:" + "1" * 10_000]}, BadOption, "gpu_ids"),
+        ({"gpu_ids": [10**30]}, BadOption, "gpu_ids"),
+        ({"tenant": "t" * 256}, BadOption, "has 256 characters, at most 255"),
+        ({"file_path": "/" + "p" * 4096}, BadOption, "is too long"),
         ({"output_path": "relative"}, BadOption, "absolute"),
         ({"beam_size": 0}, BadOption, "beam_size"),
         ({"beam_size": True}, BadOption, "beam_size"),
@@ -168,6 +174,11 @@ def test_a_language_that_is_no_utf8_is_refused() -> None:
 def test_a_request_that_a_newer_version_wrote_is_read_though_a_client_could_not_send_it() -> None:
     newer = parse().model_copy(update={"formats": ("docx",), "language": "tlh", "gpu_ids": ("rack:*",)})
     assert TranscribeRequest.from_json(newer.to_json()) == newer
+
+
+def test_a_request_that_an_older_version_wrote_is_read_though_its_tenant_is_longer_than_it_may_be_now() -> None:
+    older = parse().model_copy(update={"tenant": "t" * 4096, "gpu_ids": tuple(map(str, range(100)))})
+    assert TranscribeRequest.from_json(older.to_json()) == older
 
 
 def test_every_option_is_described_with_its_range_and_unit() -> None:
