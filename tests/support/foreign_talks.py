@@ -15,7 +15,7 @@ from tests.support.speech_files import RATE, write_wav
 from whisper_fleet.shared.audio.decode import stream_pcm
 from whisper_fleet.shared.settings import Settings
 
-Break = Literal["silence", "noise", "tone"]
+Break = Literal["silence", "noise", "tone", "music"]
 
 _CLIPS = Path(__file__).parents[1] / "data" / "foreign"
 
@@ -23,7 +23,7 @@ _CLIPS = Path(__file__).parents[1] / "data" / "foreign"
 def talk(path: Path, language: str, *, before: int, after: int, kind: Break) -> tuple[Path, float]:
     """Write a talk with a break; `before` and `after` count the five sentences. Return it and the end of the break."""
     pcm = b"".join(stream_pcm(_CLIPS / f"{language}.ogg", Settings()))
-    gap = (np.clip(_break(kind, 60 * RATE), -1, 1) * 32767).astype(np.int16).tobytes()
+    gap = break_of(kind, 60)
     write_wav(path, pcm * before + gap + pcm * after)
     return path, (len(pcm) * before + len(gap)) / 2 / RATE
 
@@ -33,6 +33,11 @@ def samples_of(path: Path) -> NDArray[np.float32]:
     return (np.frombuffer(b"".join(stream_pcm(path, Settings())), np.int16) / 32768).astype(np.float32)
 
 
+def break_of(kind: Break, seconds: int) -> bytes:
+    """Return PCM in which nobody speaks, s16le."""
+    return (np.clip(_break(kind, seconds * RATE), -1, 1) * 32767).astype(np.int16).tobytes()
+
+
 def _break(kind: Break, count: int) -> NDArray[np.float64]:
     times = np.arange(count) / RATE
     match kind:
@@ -40,6 +45,9 @@ def _break(kind: Break, count: int) -> NDArray[np.float64]:
             return np.zeros(count)
         case "tone":  # of a telephone that rings
             return (np.sin(2 * np.pi * 440 * times) + np.sin(2 * np.pi * 480 * times)) * 0.05 * (times % 6 < 2)
+        case "music":  # a chord, twice a second
+            chord = np.sin(2 * np.pi * np.outer((262, 330, 392), times)).sum(axis=0)
+            return np.asarray(chord * 0.05 * (times % 0.5 < 0.4))
         case "noise":  # pink, -45 dBFS
             spectrum = np.fft.rfft(np.random.default_rng(7).standard_normal(count))
             pink = np.fft.irfft(spectrum / np.sqrt(np.maximum(np.arange(len(spectrum)), 1)), count)
