@@ -8,7 +8,9 @@ from whisper_fleet.shared.settings import load_settings
 _settings = load_settings()
 
 broker_url = _settings.redis_url
-result_backend = _settings.redis_url
+# Waits for a Redis that is unreachable or refuses; Celery's own retries would log each of their tries.
+result_backend = f"whisper_fleet.shared.broker.results:ResultBackend+{_settings.redis_url}"
+result_backend_transport_options = {"retry_policy": {"max_retries": 0}}
 
 task_serializer = "json"
 result_serializer = "json"
@@ -35,8 +37,6 @@ broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
 # Tasks that are killed would be acknowledged, and never run again.
 worker_cancel_long_running_tasks_on_connection_loss = False
-# Without it, a task that ends while Redis is unreachable is stored as FAILURE.
-result_backend_always_retry = True
 result_expires = _settings.job_retention
 
 task_track_started = False

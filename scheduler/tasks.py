@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from functools import lru_cache
 
@@ -14,33 +15,44 @@ from whisper_fleet.scheduler.upkeep.dead_letters import DeadLetterDesk
 from whisper_fleet.scheduler.upkeep.janitor import Janitor
 from whisper_fleet.scheduler.upkeep.recovery import Recovery
 from whisper_fleet.shared import names
+from whisper_fleet.shared.connect import Outage
+
+#: A tick that Redis does not accept is not repeated: the next one does its work.
+_TICKS = Outage("ticks", logging.getLogger(__name__))
 
 
 @app.task(name=names.DISPATCH, ignore_result=True, send_events=False)
 def dispatch() -> int:
     """Hand waiting segments to GPUs; return how many. Sends no events: it runs all the time and would flood Flower."""
-    return _dispatcher().gather_and_dispatch()
+    with _TICKS.ignored():
+        return _dispatcher().gather_and_dispatch()
+    return 0
 
 
 @app.task(name=names.RECOVER, ignore_result=True)
 def recover() -> int:
     """Recover what was lost with a process or a message; return how much."""
-    return _recovery().tick(time.time()) + _dead_letter_desk().tick()
+    with _TICKS.ignored():
+        return _recovery().tick(time.time()) + _dead_letter_desk().tick()
+    return 0
 
 
 @app.task(name=names.CLEAN, ignore_result=True)
 def clean() -> None:
     """Remove what is no longer needed from Redis and the spool."""
-    _janitor().tick(time.time())
+    with _TICKS.ignored():
+        _janitor().tick(time.time())
 
 
 @app.task(name=names.AUTOSCALE, ignore_result=True)
 def autoscale() -> int:
     """Resize the pools of this host's GPUs; return the number of GPUs."""
-    decisions = _autoscaler().tick(time.time())
-    if any(decision.outcome == "resized" for decision in decisions):
-        services().wake_dispatcher()
-    return len(decisions)
+    with _TICKS.ignored():
+        decisions = _autoscaler().tick(time.time())
+        if any(decision.outcome == "resized" for decision in decisions):
+            services().wake_dispatcher()
+        return len(decisions)
+    return 0
 
 
 # One object of each per process. The dispatcher remembers how long its last pass took, the others nothing.

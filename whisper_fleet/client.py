@@ -11,7 +11,6 @@ from types import TracebackType
 from typing import Any, Self
 
 from celery import Celery
-from kombu.exceptions import OperationalError
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -19,7 +18,7 @@ from redis.retry import Retry
 from whisper_fleet.errors import JobExists, JobNotFinished, JobNotFound
 from whisper_fleet.outcome import JobResult, Outcome, ResultFormat
 from whisper_fleet.shared import names
-from whisper_fleet.shared.connect import UNREACHABLE, connect
+from whisper_fleet.shared.connect import UNREACHABLE, connect, is_outage
 from whisper_fleet.shared.embedded_redis import local_settings
 from whisper_fleet.shared.ledger.actions import JobActions
 from whisper_fleet.shared.ledger.ledger import Ledger
@@ -211,7 +210,9 @@ class FleetClient:
         """Send a job to intake; an error is only logged, because recovery sends what the ledger has recorded."""
         try:
             self._app.send_task(names.TRANSCRIBE, kwargs=keywords, task_id=job, queue=names.TRANSCRIBE_QUEUE)
-        except OperationalError as error:
+        except Exception as error:
+            if not is_outage(error):
+                raise
             _log.warning("the message of job %s is left to recovery: %s", job, error)
 
 

@@ -11,7 +11,7 @@ from whisper_fleet.shared import names
 from whisper_fleet.shared.wire import SegmentMessage
 from whisper_fleet.workers.app import app
 from whisper_fleet.workers.node.attempt import Attempt
-from whisper_fleet.workers.node.connections import outage_ignored
+from whisper_fleet.workers.node.connections import REPORTS
 from whisper_fleet.workers.node.node import current_node
 from whisper_fleet.workers.node.outcomes import NOT_RETRYABLE
 from whisper_fleet.workers.pool.slots import current_slot
@@ -45,5 +45,5 @@ class _Events:
     def __call__(self, seconds_done: float) -> None:
         if time.monotonic() - self._sent >= EVENT_INTERVAL:
             self._sent = time.monotonic()
-            with outage_ignored():
+            with REPORTS.ignored():
                 self._task.send_event("task-progress", retry=False, seconds_done=round(seconds_done, 1))

@@ -16,7 +16,7 @@ from whisper_fleet.scheduler.intake.writers import target_of
 from whisper_fleet.scheduler.services import Services
 from whisper_fleet.shared.audio.selection import AudioSelection
 from whisper_fleet.shared.audio.spool import Spool
-from whisper_fleet.shared.connect import UNREACHABLE
+from whisper_fleet.shared.connect import is_outage
 from whisper_fleet.shared.display.text import file_name
 from whisper_fleet.shared.errors import JobExists, JobNotFound, RequestError, TooManyJobs
 from whisper_fleet.shared.ledger.records import JobRecord, lane_of
@@ -44,9 +44,11 @@ class Planner:
         try:
             request = self.enter(job, keywords, receipt)
             return self._plan(job, request)
-        except (JobExists, *UNREACHABLE):  # not an error of the job
+        except JobExists:
             raise
         except Exception as error:
+            if is_outage(error):  # not an error of the job
+                raise
             if self._went_on(job, error):
                 return False
             raise

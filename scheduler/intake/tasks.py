@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import Any, TypeVar
+from typing import Any
 
 from celery import Task
 from celery.exceptions import Ignore
@@ -22,7 +21,7 @@ from whisper_fleet.scheduler.intake.receipt import Receipt
 from whisper_fleet.scheduler.intake.settlement import settle
 from whisper_fleet.scheduler.services import Services, services
 from whisper_fleet.shared import errors, names
-from whisper_fleet.shared.connect import UNREACHABLE
+from whisper_fleet.shared.connect import Outage, is_outage
 from whisper_fleet.shared.errors import (
     BadOption,
     EngineRequestInvalid,
@@ -38,10 +37,8 @@ from whisper_fleet.shared.wire import JobState
 
 _log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
-#: Seconds between two tries while Redis is unreachable.
-_PAUSE = 1.0
+#: What a client submitted waits for Redis, however long it is down: every step may be repeated.
+_WAITING = Outage("intake", _log)
 
 
 class _ClientTask(Task):  # type: ignore[type-arg]  # generic only in the stubs
@@ -54,10 +51,10 @@ class _ClientTask(Task):  # type: ignore[type-arg]  # generic only in the stubs
     reject_on_worker_lost = True
 
     def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:
-        settle(services(), task_id)
+        _WAITING.retried(partial(settle, services(), task_id))
 
     def on_failure(self, exc: Exception, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
-        settle(services(), task_id)
+        _WAITING.retried(partial(settle, services(), task_id))
 
 
 @app.task(bind=True, base=_ClientTask, name=names.TRANSCRIBE)
@@ -67,7 +64,7 @@ def transcribe(self: Task[Any, Any], *positional: Any, **keywords: Any) -> dict[
     Only for a job that had ended before is there something to return: its result.
     """
     keywords = _keywords(positional, keywords, is_step=self.request.parent_id is not None)
-    return _retry_until_reachable(partial(_take_in, self, keywords))
+    return _WAITING.retried(partial(_take_in, self, keywords))
 
 
 def _keywords(positional: tuple[Any, ...], given: dict[str, Any], *, is_step: bool) -> dict[str, Any]:
@@ -116,7 +113,7 @@ def _answered_again(fleet: Services, record: JobRecord, task: Task[Any, Any]) ->
 @app.task(bind=True, base=_ClientTask, name=names.ASSEMBLE)
 def assemble(self: Task[Any, Any]) -> dict[str, Any]:
     """Return the client's result, or raise the reason why there is none."""
-    return _retry_until_reachable(partial(_end, self, str(self.request.id)))
+    return _WAITING.retried(partial(_end, self, str(self.request.id)))
 
 
 def _end(task: Task[Any, Any], job: str) -> dict[str, Any]:
@@ -142,9 +139,11 @@ def _assembled(fleet: Services, record: JobRecord) -> dict[str, Any]:
             if not is_ours:
                 raise Ignore
             return assembled(fleet, record)
-    except (Ignore, *UNREACHABLE):
+    except Ignore:
         raise
     except Exception as error:
+        if is_outage(error):
+            raise
         fleet.ledger.fail(record.job, type(error).__name__, str(error), time.time())
         raise
 
@@ -155,16 +154,6 @@ def reason_of(record: JobRecord) -> FleetError:
     if isinstance(kind, type) and issubclass(kind, FleetError):
         return kind(record.error)
     return JobError(f"{record.error_type}: {record.error}")
-
-
-def _retry_until_reachable(step: Callable[[], T]) -> T:
-    """Repeat a step while Redis is unreachable, without limit: a client waits for it, and no step does harm twice."""
-    while True:
-        try:
-            return step()
-        except UNREACHABLE as error:
-            _log.warning("intake waits for Redis: %s", error)
-            time.sleep(_PAUSE)
 
 
 @lru_cache(maxsize=1)

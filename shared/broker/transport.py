@@ -27,11 +27,12 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from whisper_fleet.shared.broker import dead_letters, scripts
 from whisper_fleet.shared.broker.receipt import MESSAGE_LIMIT, MessageProblem, check_message
+from whisper_fleet.shared.broker.received import FleetQoS
+from whisper_fleet.shared.connect import Outage, pauses
 
 log = logging.getLogger(__name__)
 
 # kombu has no annotations, and its stubs know nothing of the parts that a transport overrides.
-_QoS: Any = kombu_redis.QoS
 _Channel: Any = kombu_redis.Channel
 _Transport: Any = kombu_redis.Transport
 
@@ -43,7 +44,7 @@ PATIENCE = 5
 #: Seconds that a consumer of several queues blocks on one of them before it looks at the others.
 _TURN = 0.1
 #: Seconds until a refused command is tried again: at first, and at most.
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 5.0
 #: Messages that one call returns to their queues at most.
 _RETURNED_AT_ONCE = 100
 
@@ -51,52 +52,6 @@ _RETURNED_AT_ONCE = 100
 _REPLY_QUEUE = ".reply.celery.pidbox"
 
 _LOST_CONNECTION = (OSError, RedisConnectionError, RedisTimeoutError)
-
-
-class FleetQoS(_QoS):  # type: ignore[misc]
-    """What a channel has received and not acknowledged, in memory and in Redis."""
-
-    channel: FleetChannel
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._late: set[str] = set()  # acknowledged here, but Redis refused to note it
-
-    def append(self, message: Any, delivery_tag: str) -> None:
-        """Note a message; it is in `unacked` already, because it was taken from its queue into it."""
-        virtual.QoS.append(self, message, delivery_tag)
-
-    def ack(self, delivery_tag: str) -> None:
-        """Acknowledge a message; one that Redis refuses to forget is forgotten later."""
-        self._forget(delivery_tag)
-        virtual.QoS.ack(self, delivery_tag)
-
-    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
-        """Return a message to its queue, or drop it."""
-        if requeue:
-            self.restore_by_tag(delivery_tag, leftmost=True)
-        else:
-            self._forget(delivery_tag)
-        virtual.QoS.ack(self, delivery_tag)
-
-    def acknowledge_late(self) -> None:
-        """Forget what Redis refused to forget before."""
-        for tag in list(self._late):
-            self._late.discard(tag)
-            self._forget(tag)
-
-    def _forget(self, tag: str) -> None:
-        try:
-            with self.channel.conn_or_acquire() as client:
-                scripts.run(client, "acknowledge", self.channel.keys_of_message, tag)
-        except ResponseError as error:
-            log.warning("Redis refuses to forget a message that is done (%s): trying again", error)
-            self._late.add(tag)
-
-    def _remove_from_indices(self, delivery_tag: str, pipe: Any = None) -> Any:
-        with self.pipe_or_acquire(pipe) as pipeline:
-            pipeline.hdel(self.channel.owned_key, delivery_tag)
-            return super()._remove_from_indices(delivery_tag, pipeline)
 
 
 class FleetChannel(_Channel):  # type: ignore[misc]
@@ -117,7 +72,8 @@ class FleetChannel(_Channel):  # type: ignore[misc]
         self.owned_key = f"{self.owned_prefix}{self.consumer}"
         self._turns: Any = None
         self._is_waiting = False  # the command under way is BLMOVE, not the script
-        self._pause = 0.0
+        self._outage = Outage("taking messages", log)
+        self._pauses = pauses(_FIRST_PAUSE, _LONGEST_PAUSE)
         self._paused_until = 0.0
         super().__init__(*args, **kwargs)
 
@@ -263,15 +219,13 @@ class FleetChannel(_Channel):  # type: ignore[misc]
 
     def _refused(self, error: ResponseError) -> None:
         """Wait before the next command; the log gets one line when the refusals begin."""
-        if not self._pause:
-            log.warning("Redis refuses to give out messages (%s): trying again", error)
-        self._pause = min(self._pause * 2 or _FIRST_PAUSE, _LONGEST_PAUSE)
-        self._paused_until = monotonic() + self._pause
+        self._outage.failed(error)
+        self._paused_until = monotonic() + next(self._pauses)
 
     def _accepted(self) -> None:
-        if self._pause:
-            log.warning("Redis gives out messages again")
-            self._pause = 0.0
+        if self._outage.is_on:
+            self._pauses = pauses(_FIRST_PAUSE, _LONGEST_PAUSE)
+        self._outage.ended()
 
 
 _LOST_LIMITS = (ALIVE_TIMEOUT, PATIENCE, _RETURNED_AT_ONCE)

@@ -6,12 +6,12 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol, TypeVar
+from functools import partial
+from typing import Protocol
 
-from redis.exceptions import RedisError
-
+from whisper_fleet.shared.connect import Outage
 from whisper_fleet.shared.display.text import file_name
-from whisper_fleet.shared.errors import EngineDied, EngineDown, EngineOutOfMemory, SegmentStopped
+from whisper_fleet.shared.errors import AttemptError, EngineDied, EngineDown, EngineOutOfMemory, SegmentStopped
 from whisper_fleet.shared.ledger.actions import SUPERSEDED
 from whisper_fleet.shared.wire import SegmentMessage, SegmentResult, SegmentWork
 from whisper_fleet.workers.node.outcomes import Action, JobRevoked, SegmentRevoked, outcome_of
@@ -19,12 +19,15 @@ from whisper_fleet.workers.pool.slots import Slot
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
 
 #: Seconds between two progress reports of a segment; a window that takes longer is still reported when it ends.
 REPORT_INTERVAL = 0.5
 #: Seconds that a slot waits after the engine had no memory, so that the pool can shrink before the next attempt.
 OUT_OF_MEMORY_PAUSE = 5.0
+
+
+#: The transitions of segments wait for Redis, for as long as the node may stay up.
+_WAITING = Outage("segments", log)
 
 
 class AttemptContext(Protocol):
@@ -65,7 +68,7 @@ class Attempt:
     def start(self) -> SegmentWork:
         """Take the segment from the ledger once the engine answers; raises StaleAttempt or JobCancelled."""
         self._await_engine()
-        work = self._context.start(self._message)
+        work = _WAITING.retried(partial(self._context.start, self._message), self._wait)
         self._name = f"{self._message} ({file_name(work.request.file_path)})"
         log.info("%s starts, attempt %d", self._name, work.attempt)
         return work
@@ -82,11 +85,12 @@ class Attempt:
 
     def finish(self, result: SegmentResult) -> None:
         """Store the result in the ledger, waiting for Redis for as long as the node may stay up."""
-        self._stored("result", lambda: self._context.finish(self._message, result))
+        _WAITING.retried(partial(self._context.finish, self._message, result), self._wait)
 
     def set_language(self, language: str, probability: float) -> str:
         """Store the language that this segment detected and return the job's, waiting for Redis as `finish` does."""
-        return self._stored("language", lambda: self._context.set_language(self._message, language, probability))
+        step = partial(self._context.set_language, self._message, language, probability)
+        return _WAITING.retried(step, self._wait)
 
     @contextmanager
     def settled(self) -> Iterator[None]:
@@ -97,14 +101,6 @@ class Attempt:
             self._settle(self._cause(error))
         finally:
             self._context.wake_dispatcher()
-
-    def _stored(self, what: str, store: Callable[[], T]) -> T:
-        while True:
-            try:
-                return store()
-            except (RedisError, OSError) as error:
-                log.warning("the %s of %s waits for Redis: %s", what, self._name, error)
-                self._slot.check()
 
     def _await_engine(self) -> None:
         """An engine that is known to be down must not cost the segment an attempt."""
@@ -129,14 +125,22 @@ class Attempt:
             self._pause(OUT_OF_MEMORY_PAUSE)
         result = outcome.result
         try:
-            self._context.end(self._message, outcome.action, error)
+            _WAITING.retried(partial(self._context.end, self._message, outcome.action, error), self._wait)
         except SUPERSEDED as superseded:  # another attempt, or the job's end, came first: nothing is left to settle
             log.info("%s was superseded: %s", self._name, superseded)
             result = result and "dropped"
+        except AttemptError as stopped:  # the node shuts down while Redis does not accept the outcome
+            log.warning("%s is left to recovery: %s", self._name, stopped)
+            result = result and "left to recovery"
         if result is None:
             raise error
         self.result = result
         log.info("%s is %s: %s", self._name, result, error)
+
+    def _wait(self, seconds: float) -> None:
+        """Wait for Redis; raise the reason if the slot is stopped."""
+        self._slot.check()
+        self._pause(seconds)
 
     def _pause(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from celery import Celery
-from kombu.exceptions import OperationalError
 from redis import Redis
-from redis.exceptions import RedisError
 
-from whisper_fleet.shared.connect import connect, connect_fail_fast
+from whisper_fleet.shared.connect import Outage, connect, connect_fail_fast
 from whisper_fleet.shared.ledger.actions import JobActions
 from whisper_fleet.shared.ledger.ledger import Ledger
 from whisper_fleet.shared.ledger.wakeup import wake_dispatcher
@@ -20,8 +16,8 @@ from whisper_fleet.shared.settings import Settings
 
 _log = logging.getLogger(__name__)
 
-#: What an outage of Redis, or of the broker in it, raises.
-OUTAGE = (RedisError, OperationalError, OSError)
+#: The wake-ups and heartbeats of this node, which are repeated before long.
+REPORTS = Outage("heartbeats and wake-ups", _log)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +39,7 @@ class Connections:
 
     def wake_dispatcher(self) -> None:
         """Have the dispatcher look for work for this node; it also looks by itself now and then."""
-        with outage_ignored():
+        with REPORTS.ignored():
             wake_dispatcher(self.app, self.fail_fast.redis)
 
 
@@ -54,15 +50,6 @@ def connections_to(app: Celery, settings: Settings) -> Connections:
         retrying=_client(connect(settings.redis_url), app, settings),
         fail_fast=_client(connect_fail_fast(settings.redis_url), app, settings),
     )
-
-
-@contextmanager
-def outage_ignored() -> Iterator[None]:
-    """Log an outage of Redis instead of raising it: for what is repeated before long."""
-    try:
-        yield
-    except OUTAGE as error:
-        _log.warning("Redis is unreachable: %s", error)
 
 
 def _client(redis: Redis, app: Celery, settings: Settings) -> LedgerClient:

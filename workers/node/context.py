@@ -8,14 +8,19 @@ from collections.abc import Callable
 
 from celery.worker import state
 
+from whisper_fleet.shared.connect import Outage
 from whisper_fleet.shared.errors import ModelUnavailable
 from whisper_fleet.shared.ledger.progress import show
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.wire import JobProgress, SegmentMessage, SegmentResult, SegmentWork
-from whisper_fleet.workers.node.connections import OUTAGE, Connections
+from whisper_fleet.workers.node.connections import Connections
 from whisper_fleet.workers.node.outcomes import Action
 
 _log = logging.getLogger(__name__)
+
+_PROGRESS = Outage("progress reports", _log)
+#: Seconds without reports after Redis did not accept one.
+_PAUSE = 2.0
 
 
 class NodeContext:
@@ -32,6 +37,7 @@ class NodeContext:
         self._connections = connections
         self._ledger = connections.retrying.ledger
         self._actions = connections.retrying.actions
+        self._report_again_at = 0.0  # monotonic clock; later than now while Redis does not accept reports
 
     def wait_for_engine(self, timeout: float) -> bool:
         """Wait at most `timeout` seconds; return whether the engine answers."""
@@ -50,13 +56,14 @@ class NodeContext:
 
         Raises StaleAttempt, JobCancelled or JobNotFound if the segment is no longer wanted.
         """
-        try:
+        if time.monotonic() < self._report_again_at:
+            return False
+        with _PROGRESS.ignored():
             progress = self._connections.fail_fast.ledger.progress(message, seconds_done, self._lease, time.time())
             self._show(message.job, progress)
-        except OUTAGE as error:
-            _log.warning("no progress report of %s: %s", message, error)
-            return False
-        return True
+            return True
+        self._report_again_at = time.monotonic() + _PAUSE
+        return False
 
     def set_language(self, message: SegmentMessage, language: str, probability: float) -> str:
         """Store the language of the job and return it: an earlier attempt's counts. May be repeated.
@@ -70,10 +77,8 @@ class NodeContext:
     def finish(self, message: SegmentMessage, result: SegmentResult) -> None:
         """Store the result; may be repeated. Raises StaleAttempt, JobCancelled, JobNotFound, and Redis errors."""
         finish = self._actions.finish(message, result, time.time())
-        try:
+        with _PROGRESS.ignored():
             self._show(message.job, finish.progress)
-        except OUTAGE as error:
-            _log.warning("the end of %s is not shown: %s", message, error)
 
     def end(self, message: SegmentMessage, action: Action, error: Exception) -> None:
         """Settle an attempt that an error ended; raises StaleAttempt, JobCancelled or JobNotFound if it was settled."""

@@ -7,7 +7,7 @@ import time
 
 from whisper_fleet.shared.ledger.registry import GpuRegistry
 from whisper_fleet.shared.settings import Settings
-from whisper_fleet.workers.node.connections import Connections, outage_ignored
+from whisper_fleet.workers.node.connections import REPORTS, Connections
 from whisper_fleet.workers.node.engine_monitor import EngineMonitor
 from whisper_fleet.workers.node.engine_process import EngineProcess
 from whisper_fleet.workers.node.loop import Loop
@@ -60,7 +60,7 @@ class Heartbeat:
     def leave(self) -> None:
         """Stop reporting and take the GPU out of the registry."""
         self.loop.stop()
-        with outage_ignored():
+        with REPORTS.ignored():
             self._registry.leave(str(self._identity.gpu))
 
     def _step(self) -> None:
@@ -71,7 +71,7 @@ class Heartbeat:
         if stats is None or self.loop.is_stopped:
             return
         status = gpu_status(self._identity, stats, self._slots, time.time(), ready=self._is_ready())
-        with outage_ignored():
+        with REPORTS.ignored():
             self._registry.beat(status)
         if status.ready and status.busy < status.slots:
             self._connections.wake_dispatcher()

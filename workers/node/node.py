@@ -13,7 +13,7 @@ from celery import Celery
 from whisper_fleet.shared.names import GpuName
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.workers.node.admission import Admission
-from whisper_fleet.workers.node.connections import connections_to, outage_ignored
+from whisper_fleet.workers.node.connections import REPORTS, connections_to
 from whisper_fleet.workers.node.context import NodeContext
 from whisper_fleet.workers.node.engine_command import device_of, engine_command, engine_environment, engine_socket
 from whisper_fleet.workers.node.engine_monitor import EngineMonitor
@@ -57,7 +57,7 @@ class Node:
 
     def start(self) -> None:
         """Start the engine, and join the fleet as soon as it answers; return at once."""
-        with outage_ignored():
+        with REPORTS.ignored():
             self._return_leftovers()
         self._pool.on_resize = self._on_change
         self.engine.start()

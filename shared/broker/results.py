@@ -1,0 +1,26 @@
+"""Celery's store of results in Redis, which waits for a Redis that is unreachable or refuses.
+
+Celery's own store retries lost connections alone, and logs every try. A result that Redis refuses would be gone, and
+the client would wait for ever.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import Any
+
+from celery.backends.redis import RedisBackend
+
+from whisper_fleet.shared.connect import Outage
+
+_Backend: Any = RedisBackend  # its stubs lack store_result
+_RESULTS = Outage("results", logging.getLogger(__name__))
+
+
+class ResultBackend(_Backend):  # type: ignore[misc]
+    """The result backend of every node: `result_backend` in celeryconfig.py."""
+
+    def store_result(self, *args: Any, **kwargs: Any) -> Any:
+        """Store a task's result, however long Redis is down."""
+        return _RESULTS.retried(partial(super().store_result, *args, **kwargs))
