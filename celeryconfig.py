@@ -26,6 +26,7 @@ worker_prefetch_multiplier = 1
 broker_transport = "whisper_fleet.shared.broker.transport:FleetTransport"
 # A Redis that refuses (full, read-only, a missing right) is retried like one that is unreachable.
 broker_channel_error_retry = True
+worker_consumer = "whisper_fleet.shared.broker.consumer:PatientConsumer"
 broker_transport_options = {
     "accepted_tasks": names.ACCEPTED_TASKS,
     "visibility_timeout": int(min(86400, _settings.job_retention / 2)),
@@ -55,6 +56,7 @@ def _tick(task: str, interval: float, queue: str) -> dict[str, object]:
 
 
 _host_queue = names.scheduler_queue(_settings.host)
+beat_scheduler = "whisper_fleet.scheduler.beat:TickScheduler"
 beat_schedule = {
     "autoscale": _tick(names.AUTOSCALE, _settings.autoscale_interval, _host_queue),
     "dispatch": _tick(names.DISPATCH, _settings.dispatch_interval, names.SCHEDULER_QUEUE),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from celery import Celery
 
 from whisper_fleet.shared.broker.remote_control import LimitRemoteControl
+from whisper_fleet.shared.broker.watchdog import Watchdog
 from whisper_fleet.shared.display.log_records import configure_log_records
 
 
@@ -12,7 +13,7 @@ def make_app() -> Celery:
     """Return an app that reads celeryconfig.py, and through it the environment, when it first needs a value."""
     app = Celery("whisper_fleet")
     app.config_from_object("whisper_fleet.celeryconfig")
-    app.steps["worker"].add(LimitRemoteControl)
+    app.steps["worker"].update((LimitRemoteControl, Watchdog))
     # By name: the step imports this module, and only workers load it.
     app.steps["worker"].add("whisper_fleet.scheduler.intake.node.lifecycle:IntakeStep")
     return app

@@ -16,6 +16,7 @@ from whisper_fleet.scheduler.upkeep.janitor import Janitor
 from whisper_fleet.scheduler.upkeep.recovery import Recovery
 from whisper_fleet.shared import names
 from whisper_fleet.shared.connect import Outage
+from whisper_fleet.shared.ledger import keys
 
 #: A tick that Redis does not accept is not repeated: the next one does its work.
 _TICKS = Outage("ticks", logging.getLogger(__name__))
@@ -33,8 +34,15 @@ def dispatch() -> int:
 def recover() -> int:
     """Recover what was lost with a process or a message; return how much."""
     with _TICKS.ignored():
-        return _recovery().tick(time.time()) + _dead_letter_desk().tick()
+        if _is_first_to_recover():
+            return _recovery().tick(time.time()) + _dead_letter_desk().tick()
     return 0
+
+
+def _is_first_to_recover() -> bool:
+    """Return whether no other host looked just now: the beat of every host sends this tick, and one look suffices."""
+    half = int(services().settings.recovery_interval * 500)
+    return bool(services().redis.set(keys.RECOVERY_LOOK, 1, nx=True, px=max(half, 1)))
 
 
 @app.task(name=names.CLEAN, ignore_result=True)

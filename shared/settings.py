@@ -176,7 +176,7 @@ class Settings(Limits):
         description="A waiting job that is handed no slot for this long rises by one priority.",
     )
     recovery_interval: float = Field(
-        default=5.0, gt=0, json_schema_extra=SECONDS, description="Interval at which lost work is looked for."
+        default=2.0, gt=0, json_schema_extra=SECONDS, description="Interval at which lost work is looked for."
     )
     janitor_interval: float = Field(
         default=600.0,
@@ -200,7 +200,7 @@ class Settings(Limits):
         description="A running segment that shows no progress for this long is given to another slot.",
     )
     assign_timeout: float = Field(
-        default=30.0,
+        default=10.0,
         gt=0,
         json_schema_extra=SECONDS,
         description="An assigned segment that has not started after this time is assigned again.",

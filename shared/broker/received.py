@@ -43,6 +43,11 @@ class FleetQoS(_QoS):  # type: ignore[misc]
             self._forget(delivery_tag)
         virtual.QoS.ack(self, delivery_tag)
 
+    def forget_if_not_kept(self, delivery_tag: str) -> None:
+        """Forget a message that its consumer does not acknowledge, such as a reply to remote control."""
+        if delivery_tag not in self._delivered:
+            self._forget(delivery_tag)
+
     def acknowledge_late(self) -> None:
         """Forget what Redis refused to forget before."""
         for tag in list(self._late):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import cycle
 from queue import Empty
 from time import monotonic
@@ -28,7 +28,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from whisper_fleet.shared.broker import dead_letters, scripts
 from whisper_fleet.shared.broker.receipt import MESSAGE_LIMIT, MessageProblem, check_message
 from whisper_fleet.shared.broker.received import FleetQoS
-from whisper_fleet.shared.connect import Outage, pauses
+from whisper_fleet.shared.broker.watchdog import signs
+from whisper_fleet.shared.connect import Outage, is_outage, pauses
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,8 @@ _RETURNED_AT_ONCE = 100
 #: The end of the names of queues with replies to remote control, whose messages are not tasks.
 _REPLY_QUEUE = ".reply.celery.pidbox"
 
+_UPKEEP = Outage("upkeep of the broker's connections", log)
+
 _LOST_CONNECTION = (OSError, RedisConnectionError, RedisTimeoutError)
 
 
@@ -64,6 +67,7 @@ class FleetChannel(_Channel):  # type: ignore[misc]
     consumers_key = "fleet:consumers"
     owned_prefix = "fleet:consumer:"
     returns_key = "fleet:message_returns"
+    looks_key = "fleet:consumer_looks"
 
     from_transport_options = (*_Channel.from_transport_options, "accepted_tasks")
 
@@ -72,7 +76,7 @@ class FleetChannel(_Channel):  # type: ignore[misc]
         self.owned_key = f"{self.owned_prefix}{self.consumer}"
         self._turns: Any = None
         self._is_waiting = False  # the command under way is BLMOVE, not the script
-        self._outage = Outage("taking messages", log)
+        self._taking, self._waiting = Outage("taking messages", log), Outage("waiting for messages", log)
         self._pauses = pauses(_FIRST_PAUSE, _LONGEST_PAUSE)
         self._paused_until = 0.0
         super().__init__(*args, **kwargs)
@@ -84,7 +88,9 @@ class FleetChannel(_Channel):  # type: ignore[misc]
 
     def keep_alive(self) -> None:
         """Say that this consumer is alive, and return the messages of those that are not."""
-        if not self.active_queues and not self.qos._delivered:
+        if self.active_queues:
+            signs.note()
+        elif not self.qos._delivered:
             return
         try:
             self.qos.acknowledge_late()
@@ -93,7 +99,7 @@ class FleetChannel(_Channel):  # type: ignore[misc]
                 client.zadd(self.consumers_key, {self.consumer: now})
                 returned = scripts.run(client, "return_lost", self._keys_of_lost, *_LOST_LIMITS)
         except ResponseError as error:
-            self._refused(error)
+            self._refused(error, self._taking)
             return
         if returned:
             log.warning("returned %d messages of consumers that died to their queues", returned)
@@ -108,6 +114,7 @@ class FleetChannel(_Channel):  # type: ignore[misc]
             self.consumers_key,
             *letters,
             self.returns_key,
+            self.looks_key,
         ]
 
     def _brpop_start(self, timeout: float | None = None) -> None:
@@ -150,7 +157,7 @@ class FleetChannel(_Channel):  # type: ignore[misc]
                 client.script_load(scripts.script("take")[0])
             raise Empty from None
         except ResponseError as error:
-            self._refused(error)
+            self._refused(error, self._waiting if was_waiting else self._taking)
             raise Empty from None
         except self.connection_errors:
             self.client.connection.disconnect()
@@ -158,7 +165,7 @@ class FleetChannel(_Channel):  # type: ignore[misc]
         finally:
             self._in_poll = None
             self._flush_brpop_reauth()
-        self._accepted()
+        self._accepted(self._waiting if was_waiting else self._taking)
         if was_waiting:
             raise Empty
         if not reply:
@@ -184,6 +191,7 @@ class FleetChannel(_Channel):  # type: ignore[misc]
             if not queue.endswith(_REPLY_QUEUE):
                 check_message(envelope, self.accepted_tasks.get(queue.partition(".")[0], ()))
             self.connection._deliver(envelope, queue)
+            self.qos.forget_if_not_kept(envelope["properties"]["delivery_tag"])
         except MessageProblem as problem:
             self._set_aside(envelope, source, message, str(problem))
         except KeyError as error:  # kombu takes it for a lost connection
@@ -193,6 +201,14 @@ class FleetChannel(_Channel):  # type: ignore[misc]
         except Exception as error:
             log.exception("Celery cannot read a message from %s", queue)
             self._set_aside(envelope, source, message, f"Celery cannot read it ({type(error).__name__}: {error})")
+
+    def _receive_one(self, subscription: Any) -> Any:
+        """Read one broadcast message, or the reply to a health check, which Redis may refuse."""
+        try:
+            return super()._receive_one(subscription)
+        except ResponseError as error:
+            self._refused(error, self._taking)
+            raise Empty from None
 
     def _deliver_fanout_message(self, message: Any, exchange: str) -> bool:
         """Hand over a remote-control command or an event; one that Celery stumbles over is dropped."""
@@ -213,19 +229,42 @@ class FleetChannel(_Channel):  # type: ignore[misc]
             with self.conn_or_acquire() as client:
                 scripts.run(client, "set_aside", keys, tag, letter)
         except ResponseError as error:
-            self._refused(error)  # it stays in `unacked`, and is returned and set aside once Redis accepts writes
+            self._refused(
+                error, self._taking
+            )  # it stays in `unacked`, and is returned and set aside once Redis accepts writes
             return
         virtual.QoS.ack(self.qos, tag)
 
-    def _refused(self, error: ResponseError) -> None:
-        """Wait before the next command; the log gets one line when the refusals begin."""
-        self._outage.failed(error)
+    def _refused(self, error: ResponseError, outage: Outage) -> None:
+        """Wait before the next command. A full Redis lets the script take messages, but refuses to wait for one."""
+        outage.failed(error)
         self._paused_until = monotonic() + next(self._pauses)
 
-    def _accepted(self) -> None:
-        if self._outage.is_on:
+    def _accepted(self, outage: Outage) -> None:
+        if outage.is_on:
             self._pauses = pauses(_FIRST_PAUSE, _LONGEST_PAUSE)
-        self._outage.ended()
+        outage.ended()
+
+
+class _PatientLoop:
+    """Celery's event loop, but what is called repeatedly may be refused by Redis: the log gets two lines of it."""
+
+    def __init__(self, loop: Any) -> None:
+        self._loop = loop
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+    def call_repeatedly(self, interval: float, function: Callable[[], object]) -> Any:
+        def call() -> None:
+            try:
+                with _UPKEEP.noted():
+                    function()
+            except ResponseError as error:
+                if not is_outage(error):
+                    raise
+
+        return self._loop.call_repeatedly(interval, call)
 
 
 _LOST_LIMITS = (ALIVE_TIMEOUT, PATIENCE, _RETURNED_AT_ONCE)
@@ -238,6 +277,7 @@ class FleetTransport(_Transport):  # type: ignore[misc]
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         """Have the event loop keep this transport's consumers alive."""
+        loop = _PatientLoop(loop)
         super().register_with_event_loop(connection, loop)
         loop.call_repeatedly(ALIVE_INTERVAL, self._keep_alive)
 

@@ -127,6 +127,8 @@ CALLBACKS = f"{PREFIX}:callbacks"
 # --- dispatcher ----------------------------------------------------------------------------------------
 #: string, present while a `dispatch` message is on its way; expires. Writer: shared.ledger.wakeup, the dispatcher.
 DISPATCH_FLAG = f"{PREFIX}:dispatch_on_its_way"
+#: string, present for half of `recovery_interval` after a look for lost work; expires. Writer: the task `recover`.
+RECOVERY_LOOK = f"{PREFIX}:recovery_look"
 
 
 def ledger_names() -> dict[str, str]:

@@ -8,6 +8,8 @@ import time
 import redis
 from celery import Celery
 
+from whisper_fleet.shared.broker.watchdog import Watchdog
+
 URL = os.environ["BROKER_APP_REDIS"]
 app = Celery("broker_app", broker=URL, backend=URL, set_as_current=False)
 app.conf.update(
@@ -26,6 +28,15 @@ app.conf.update(
     result_backend_always_retry=True,
 )
 _redis = redis.Redis.from_url(URL)
+
+
+class ImpatientWatchdog(Watchdog):
+    """Ends a worker that took no messages for some seconds."""
+
+    patience = float(os.environ.get("BROKER_APP_PATIENCE", "3600"))
+
+
+app.steps["worker"].add(ImpatientWatchdog)
 
 
 @app.task(name="count")

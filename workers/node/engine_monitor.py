@@ -1,4 +1,4 @@
-"""Keeps the engine as large as the pool, and reads its statistics."""
+"""Keeps the engine as large as the pool, reads its statistics, and recognises an engine that is frozen."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ from whisper_fleet.workers.node.engine_process import EngineProcess
 from whisper_fleet.workers.node.loop import Loop
 
 _log = logging.getLogger(__name__)
+
+#: Consecutive looks without an answer and without computing after which an engine is frozen. A machine that is merely
+#: busy gives every process some processor time between four looks.
+LOOKS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,3 +64,32 @@ class EngineMonitor:
         self.view = EngineView(stats=stats, slots=slots, answered=time.monotonic())
         if is_resized:
             self._on_resized()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What a node saw of its engine at one moment of the monotonic clock."""
+
+    at: float
+    answered: float  # when the engine answered last, on the same clock
+    cpu_seconds: float  # that the engine's process has used
+
+
+class FreezeDetector:
+    """Counts looks at which nothing has changed. Looks, not seconds: after a pause of the whole machine, it is one."""
+
+    def __init__(self, interval: float) -> None:
+        #: Looks that come sooner after each other, in seconds, count as one.
+        self._spacing = interval / 2
+        self._last: Look | None = None
+        self._unchanged = 0
+
+    def is_frozen(self, look: Look | None) -> bool:
+        """Return whether the engine is frozen, given the next look at it; None: there is no engine to look at."""
+        last = self._last
+        if look is None or last is None or look.answered != last.answered or look.cpu_seconds != last.cpu_seconds:
+            self._last, self._unchanged = look, 0
+        elif look.at - last.at >= self._spacing:
+            self._last = look
+            self._unchanged += 1
+        return self._unchanged >= LOOKS

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import psutil
+
 from whisper_fleet.shared.errors import EngineDied, EngineError
 from whisper_fleet.workers.link.client import EngineClient
 
@@ -59,6 +61,16 @@ class EngineProcess:
     def wait_ready(self, timeout: float) -> bool:
         """Wait at most `timeout` seconds for the engine; return whether it answers."""
         return self._ready.wait(timeout)
+
+    @property
+    def cpu_seconds(self) -> float | None:
+        """The processor time that the running engine has used; None if it has ended."""
+        child = self._child
+        try:
+            times = psutil.Process(child.pid).cpu_times() if child is not None else None
+        except psutil.Error:
+            return None
+        return times.user + times.system if times is not None else None
 
     def kill(self) -> None:
         """End an engine that no longer answers; it is restarted."""

@@ -1,4 +1,4 @@
-"""Reports the GPU to the registry, and ends an engine that no longer answers."""
+"""Reports the GPU to the registry, and ends an engine that is frozen or no longer answers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from whisper_fleet.shared.ledger.registry import GpuRegistry
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.workers.node.connections import REPORTS, Connections
-from whisper_fleet.workers.node.engine_monitor import EngineMonitor
+from whisper_fleet.workers.node.engine_monitor import EngineMonitor, FreezeDetector, Look
 from whisper_fleet.workers.node.engine_process import EngineProcess
 from whisper_fleet.workers.node.loop import Loop
 from whisper_fleet.workers.node.status import NodeIdentity, gpu_status
@@ -35,6 +35,7 @@ class Heartbeat:
         self._identity, self._slots = identity, slots
         self._engine, self._monitor = engine, monitor
         self._engine_timeout = settings.engine_timeout
+        self._freeze = FreezeDetector(settings.heartbeat_interval)
         self._connections = connections
         self._registry = GpuRegistry(connections.fail_fast.redis)
         self._is_draining = False  # set once, by the thread that stops the node
@@ -67,6 +68,9 @@ class Heartbeat:
         if self._monitor.silent_seconds > self._engine_timeout:
             _log.error("the engine has not answered for %.0f s and is killed", self._engine_timeout)
             self._engine.kill()
+        elif self._freeze.is_frozen(self._look()):
+            _log.error("the engine neither answers nor computes and is killed: it is frozen")
+            self._engine.kill()
         stats = self._monitor.view.stats
         if stats is None or self.loop.is_stopped:
             return
@@ -75,6 +79,12 @@ class Heartbeat:
             self._registry.beat(status)
         if status.ready and status.busy < status.slots:
             self._connections.wake_dispatcher()
+
+    def _look(self) -> Look | None:
+        cpu_seconds = self._engine.cpu_seconds if self._engine.ready else None
+        if cpu_seconds is None:
+            return None
+        return Look(at=time.monotonic(), answered=self._monitor.view.answered, cpu_seconds=cpu_seconds)
 
     def _is_ready(self) -> bool:
         reason = self.why_not_ready

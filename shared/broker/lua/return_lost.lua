@@ -1,16 +1,22 @@
 -- Returns the messages of consumers that have died to the queues that they came from.
 --
 -- KEYS  1 unacked, 2 unacked index, 3 prefix of the hashes of owned messages, 4 consumers, 5 dead letters,
---       6 counter of dead letters, 7 returns
+--       6 counter of dead letters, 7 returns, 8 looks: hash, when this script last ran, and since when without a gap
 -- ARGV  1 seconds of silence after which a consumer is dead, 2 how often a message may lose its consumer,
 --       3 how many messages are returned at most
 -- Returns how many messages went back to their queues. One that lost its consumer too often becomes a dead letter:
 -- it may be what kills them.
-local unacked, index, prefix, consumers, dead, counter, returns = unpack(KEYS)
+local unacked, index, prefix, consumers, dead, counter, returns, looks = unpack(KEYS)
 local silence, patience, room = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local clock = redis.call('TIME')
 local now = tonumber(clock[1])
 local returned = 0
+
+-- While Redis refused writes, no consumer could give a sign of life: silence counts only since the looks go on.
+local last, since = unpack(redis.call('HMGET', looks, 'last', 'since'))
+if not last or now - tonumber(last) > silence / 2 then since = now end
+redis.call('HSET', looks, 'last', now, 'since', since)
+if now - tonumber(since) < silence then return 0 end
 
 local function give_up(list, tag, stored)
   local number = redis.call('INCR', counter)

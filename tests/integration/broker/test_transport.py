@@ -114,7 +114,7 @@ def test_a_redis_that_refuses_writes_loses_nothing(
     wait_until(lambda: "Redis is unreachable or refuses" in (tmp_path / "worker.log").read_text())
     redis.replicaof("NO", "ONE")
     wait_until(lambda: set(runs(redis)) == {"first", "second"}, timeout=40)
-    assert (tmp_path / "worker.log").read_text().count("taking messages: Redis is unreachable or refuses") == 1
+    assert (tmp_path / "worker.log").read_text().count("waiting for messages: Redis is unreachable or refuses") == 1
 
 
 def message(**changes: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from whisper_fleet.shared.names import GpuName
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.wire import GpuStatus
 from whisper_fleet.workers.link.protocol import EngineStats
-from whisper_fleet.workers.node.engine_monitor import EngineMonitor
+from whisper_fleet.workers.node.engine_monitor import LOOKS, EngineMonitor, FreezeDetector
 from whisper_fleet.workers.node.heartbeat import Heartbeat
 from whisper_fleet.workers.node.loop import Loop
 from whisper_fleet.workers.node.status import NodeIdentity
@@ -36,6 +36,7 @@ class FakeEngine:
         self.answers = True
         self.sizes: list[int] = []
         self.kills = 0
+        self.cpu_seconds = 1.0
 
     @property
     def client(self) -> FakeEngine:
@@ -149,6 +150,15 @@ def test_a_silent_engine_is_killed_and_reported_with_what_it_said_last(parts: Pa
     parts.heartbeat._engine_timeout = -1.0
     parts.watch()
     assert parts.beat().engine_pid == STATS.pid
+    assert parts.engine.kills == 1
+
+
+def test_an_engine_that_neither_answers_nor_computes_is_killed_before_its_timeout(parts: Parts) -> None:
+    parts.watch()
+    parts.heartbeat._freeze = FreezeDetector(0.0)
+    for _ in range(LOOKS + 1):
+        assert parts.engine.kills == 0
+        parts.beat()
     assert parts.engine.kills == 1
 
 
