@@ -88,7 +88,7 @@ class Watchdog(bootsteps.StartStopStep):
 
     def _end(self) -> None:
         log.critical("this process took no messages for %.0f s and ends; where its threads are:", self.patience)
-        faulthandler.dump_traceback(sys.__stderr__)  # sys.stderr is Celery's log, which is not a file
+        faulthandler.dump_traceback(sys.__stderr__ or 2)  # sys.stderr is Celery's log, which is not a file
         for child in psutil.Process().children(recursive=True):
             child.kill()
         os._exit(EXIT_STATUS)
