@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import wave
 from collections.abc import Iterator
@@ -71,6 +72,28 @@ def test_every_kind_of_bad_input_is_refused_at_once(intake: FleetProcesses, tmp_
         assert words in str(failure.value), asked
         assert job.state == "FAILURE"
     assert intake.processes["intake"].poll() is None
+
+
+def test_a_model_that_is_no_file_or_outside_the_allowed_directories_blocks_nothing(
+    intake: FleetProcesses, tmp_path: Path, tiny_model: Path
+) -> None:
+    """As many of each kind as intake has processes and more, and then a good one."""
+    fifo = tiny_model.parent / "fifo.pt"
+    os.mkfifo(fifo)
+    outside = {"/dev/zero", "/proc/self/mem", "/etc/passwd", "/no/such/model.pt", str(tmp_path / "away.pt")}
+    try:
+        blocked = [intake.submit(file_path=CLIP, model_name=fifo) for _ in range(5)]
+        refused = {path: intake.submit(file_path=CLIP, model_name=path) for path in outside}
+        good = intake.submit(file_path=CLIP, model_name=tiny_model)
+        for job in blocked:
+            with pytest.raises(errors.ModelUnavailable, match="not a regular file"):
+                job.get(timeout=60)
+        for path, job in refused.items():
+            with pytest.raises(errors.ModelNotAllowed, match=f"^{path} is outside .* WHISPER_FLEET_MODEL_ROOTS"):
+                job.get(timeout=60)
+        wait_until(lambda: good.state == "PROGRESS" and good.info["seconds_total"])
+    finally:
+        fifo.unlink()
 
 
 def test_positional_arguments_are_refused_with_the_way_to_do_it(intake: FleetProcesses) -> None:
