@@ -7,6 +7,7 @@ them.
 
 from __future__ import annotations
 
+import operator
 from enum import StrEnum
 
 from pydantic import Field
@@ -42,12 +43,32 @@ class SegmentPlan(Wire):
     spool: str | None = None  # raw s16le 16 kHz mono of just this segment, if it was spooled
 
 
+class WarningKind(StrEnum):
+    """The kinds of warnings of this version."""
+
+    LATE = "late"  # the sound starts after the beginning of the file
+    GAP = "gap"  # the sound has a hole
+    TRUNCATED = "truncated"  # the file is shorter than it declares
+    DAMAGED = "damaged"  # a part could not be decoded
+    SILENT_TRACK = "silent_track"  # another track has sound
+    CANCELLED = "cancelled"  # the channels cancel each other in the mono mix
+
+
+class JobWarning(Wire):
+    """Something that a client has to know although its job succeeds."""
+
+    kind: str  # a WarningKind, or one of a newer version
+    message: str  # what is wrong, and what to do
+    at: float | None = None  # seconds in the transcript's time; None: everywhere, or unknown
+
+
 class JobPlan(Wire):
     """How intake divided a job's file."""
 
     duration: float  # seconds of decoded audio
     segments: tuple[SegmentPlan, ...]  # at least one; in order, without gaps
     dims: ModelDims | None = None  # of the job's model
+    warnings: tuple[JobWarning, ...] = ()
 
 
 class SegmentMessage(Wire):
@@ -96,6 +117,7 @@ class JobProgress(Wire):
     segments_total: int | None = None
     eta: float | None = None  # seconds from now; None while it cannot be estimated
     message: str | None = None  # why the job makes no progress, if it makes none
+    warnings: tuple[JobWarning, ...] = Field(default=(), exclude_if=operator.not_)  # those of the result
 
 
 class Need(Wire):

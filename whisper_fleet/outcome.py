@@ -11,7 +11,7 @@ from pydantic import Field
 from whisper_fleet.errors import FleetError, JobRevoked
 from whisper_fleet.shared.ledger.scripts import text
 from whisper_fleet.shared.transcript import Transcript
-from whisper_fleet.shared.wire import JobState
+from whisper_fleet.shared.wire import JobState, JobWarning
 
 
 class JobResult(Transcript):
@@ -23,6 +23,7 @@ class JobResult(Transcript):
     output_files: tuple[str, ...] = ()  # absolute paths
     output_errors: tuple[str, ...] = ()  # what could not be done with the transcript: files, post-processors
     timings: dict[str, float] = Field(default_factory=dict)  # seconds per step
+    warnings: tuple[JobWarning, ...] = ()  # what the client has to know although the job succeeded
 
 
 @dataclass(frozen=True, kw_only=True)

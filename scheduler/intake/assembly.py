@@ -45,6 +45,7 @@ def result_of(
         "segment_gpus": [result.gpu for result in results],
         "output_files": list(files),
         "timings": _timings(record, results, now),
+        **({"warnings": [one.model_dump(exclude_none=True) for one in record.warnings]} if record.warnings else {}),
     }
 
 

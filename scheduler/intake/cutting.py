@@ -10,9 +10,12 @@ import numpy as np
 
 from whisper_fleet.scheduler.intake.cutters import Cutter, cutter_of
 from whisper_fleet.shared.audio.decode import BYTES_PER_SAMPLE, SAMPLE_RATE, PcmStream, stream_pcm
+from whisper_fleet.shared.audio.levels import Levels
+from whisper_fleet.shared.audio.report import DecodeReport
 from whisper_fleet.shared.audio.selection import STOCK, AudioSelection
 from whisper_fleet.shared.audio.sources import source_of
 from whisper_fleet.shared.audio.spool import Spool
+from whisper_fleet.shared.audio.warnings import Decoded, audio_warnings
 from whisper_fleet.shared.errors import AudioTooLong, AudioTooShort
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.wire import JobPlan, SegmentPlan
@@ -35,7 +38,7 @@ def plan_audio(
     cutter: str | None = None,
     selection: AudioSelection = STOCK,
 ) -> JobPlan:
-    """Decode the file once and cut it into segments of at most `segment_duration` seconds.
+    """Decode the file once and cut it into segments of at most `segment_duration` seconds, with warnings about it.
 
     Several segments are spooled while there is room. A single segment is spooled only if its source may expire before
     a slot reads it. Memory is bounded by one segment. `cutter` replaces that of the settings. Raises a RequestError if
@@ -44,16 +47,18 @@ def plan_audio(
     spool, source, choose = Spool(settings), source_of(file_path), cutter_of(settings, cutter)
     try:
         with source.opened(file_path, settings) as path:
-            decoded = stream_pcm(path, settings, called=file_path, selection=selection)
-            pcm = _limited(decoded, file_path, path.stat().st_size, settings)
+            reports, levels = list[DecodeReport](), Levels()
+            decoded = stream_pcm(path, settings, called=file_path, selection=selection, on_end=reports.append)
+            pcm = levels.passing(_limited(decoded, file_path, path.stat().st_size, settings))
             pieces = cut_into_segments(pcm, segment_duration, choose)
             plan = _plan(pcm, _spooled(pieces, job, spool, fewest=1 if source.may_expire else 2))
-        if plan.duration < MINIMUM_SECONDS:
-            raise AudioTooShort(path=file_path, seconds=plan.duration, minimum=MINIMUM_SECONDS)
+            if plan.duration < MINIMUM_SECONDS:
+                raise AudioTooShort(path=file_path, seconds=plan.duration, minimum=MINIMUM_SECONDS)
+            heard = Decoded(path=path, selection=selection, report=reports[0], levels=levels, seconds=plan.duration)
+            return plan.model_copy(update={"warnings": audio_warnings(heard, settings)})
     except BaseException:
         spool.drop(job)
         raise
-    return plan
 
 
 def _limited(pcm: PcmStream, file_path: str, file_bytes: int, settings: Settings) -> PcmStream:

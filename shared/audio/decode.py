@@ -27,16 +27,17 @@ def stream_pcm(
     called: str | None = None,
     selection: AudioSelection = STOCK,
     on_end: Callable[[DecodeReport], None] | None = None,
+    seconds: float | None = None,
 ) -> PcmStream:
     """Yield the samples of `whisper.load_audio` as s16le 16 kHz mono, in chunks as they are decoded.
 
-    A `selection` chooses other samples of the file. Damage that ffmpeg skips (a torn tail, a bad frame) is skipped, as
-    in whisper; `on_end` receives what ffmpeg reported, once everything is decoded. Raises NoAudioStream,
-    AudioTrackMissing, ChannelMissing or CorruptAudio if nothing could be decoded or ffmpeg failed; they name the file
-    as its client `called` it.
+    A `selection` chooses other samples of the file; `seconds` ends it early. Damage that ffmpeg skips (a torn tail, a
+    bad frame) is skipped, as in whisper; `on_end` receives what ffmpeg reported, once everything is decoded. Raises
+    NoAudioStream, AudioTrackMissing, ChannelMissing or CorruptAudio if nothing could be decoded or ffmpeg failed; they
+    name the file as its client `called` it.
     """
     name = called or str(path)
-    with running(path, _output(selection), settings) as ffmpeg:
+    with running(path, _output(selection, seconds), settings) as ffmpeg:
         try:
             yield from ffmpeg.chunks()
         except NoOutput as error:
@@ -48,10 +49,11 @@ def stream_pcm(
         on_end(read_report(log))
 
 
-def _output(selection: AudioSelection) -> list[str]:
+def _output(selection: AudioSelection, seconds: float | None) -> list[str]:
     """Return openai-whisper's own arguments, with those of the selection."""
     form = ["-f", "s16le", "-ac", "1", "-acodec", "pcm_s16le", "-ar", str(SAMPLE_RATE)]
-    return ["-vn", "-sn", "-dn", *selection.arguments(), *form, "-"]
+    length = [] if seconds is None else ["-t", str(seconds)]
+    return ["-vn", "-sn", "-dn", *selection.arguments(), *length, *form, "-"]
 
 
 def _error(name: str, code: int, log: str, selection: AudioSelection) -> RequestError:

@@ -78,11 +78,16 @@ class Ffmpeg:
 
 
 @contextlib.contextmanager
-def running(path: Path, output: Sequence[str], settings: Settings) -> Iterator[Ffmpeg]:
-    """Run ffmpeg on a file with these options for its output; raises SetupError or OSError."""
+def running(
+    path: Path, output: Sequence[str], settings: Settings, most_seconds: float | None = None
+) -> Iterator[Ffmpeg]:
+    """Run ffmpeg on a file with these options for its output; raises SetupError or OSError.
+
+    It may take `most_seconds`; None: the settings' decode_timeout.
+    """
     ffmpeg = binaries.ffmpeg(settings.ffmpeg)
     with _opened(path) as descriptor, path_of(descriptor, path.suffix) as link:
-        run = Ffmpeg(start(command(link, ffmpeg, output), descriptor), settings.decode_timeout)
+        run = Ffmpeg(start(command(link, ffmpeg, output), descriptor), most_seconds or settings.decode_timeout)
         try:
             yield run
         finally:

@@ -26,6 +26,7 @@ from whisper_fleet.shared.ledger.records import (
     lane_from,
     lane_of,
     progress_from,
+    warnings_json,
 )
 from whisper_fleet.shared.ledger.scripts import in_order, run, text
 from whisper_fleet.shared.settings import Settings
@@ -117,7 +118,7 @@ class Ledger:
         queued_as = f"{record.accepted:017.6f}:{job}"
         segments = [segment.to_json() for segment in plan.segments]
         place = (lane.priority, lane.tenant, lane.lane, queued_as, lane.to_json())
-        fields = (plan.duration, request.to_json(), int(holds))
+        fields = (plan.duration, request.to_json(), int(holds), warnings_json(plan.warnings))
         return self._known(job, run(self._redis, "plan", job, now, *place, *fields, *segments))
 
     # --- dispatcher ---

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from whisper_fleet.shared.ledger.scripts import text
 from whisper_fleet.shared.models import MODELS, ModelDims
-from whisper_fleet.shared.wire import JobProgress, JobState, Lane, Need, TranscribeRequest, WaitingJob, Wire
+from whisper_fleet.shared.wire import JobProgress, JobState, JobWarning, Lane, Need, TranscribeRequest, WaitingJob, Wire
 
+_WARNINGS = TypeAdapter(tuple[JobWarning, ...])
 _STAGES = {JobState.RUNNING: "transcribing"}
 
 
@@ -51,6 +54,7 @@ class JobRecord:
     language_probability: float | None = None
     not_before: float | None = None  # it is planned no sooner
     expires: float | None = None  # it is cancelled if no segment has started by then
+    warnings: tuple[JobWarning, ...] = ()
 
     def progress(self, now: float) -> JobProgress:
         """Return the job's progress at `now`, as its client sees it."""
@@ -63,6 +67,7 @@ class JobRecord:
             started=self.started,
             now=now,
             not_before=self.not_before,
+            warnings=self.warnings,
         )
 
 
@@ -125,7 +130,7 @@ def rows_per_slot(options: dict[str, Any]) -> int:
 
 def progress_from(fields: Sequence[Any], now: float) -> JobProgress:
     """Return the progress in the fields that the scripts return (PROGRESS_FIELDS in common.lua)."""
-    state, total, done, duration, seconds_done, started, _ = fields
+    state, total, done, duration, seconds_done, started, _, warnings = fields
     return _progress(
         state=JobState(text(state)),
         total=_int(total),
@@ -134,6 +139,7 @@ def progress_from(fields: Sequence[Any], now: float) -> JobProgress:
         seconds_done=_float(seconds_done) or 0.0,
         started=_float(started),
         now=now,
+        warnings=_warnings(warnings),
     )
 
 
@@ -157,6 +163,7 @@ def job_record(job: str, fields: dict[str, str]) -> JobRecord:
         language_probability=_float(fields.get("language_probability")),
         not_before=_float(fields.get("not_before")),
         expires=_float(fields.get("expires")),
+        warnings=_warnings(fields.get("warnings")),
     )
 
 
@@ -170,6 +177,7 @@ def _progress(
     started: float | None,
     now: float,
     not_before: float | None = None,
+    warnings: tuple[JobWarning, ...] = (),
 ) -> JobProgress:
     is_scheduled = state is JobState.ACCEPTED and not_before is not None and now < not_before
     return JobProgress(
@@ -180,7 +188,17 @@ def _progress(
         segments_total=total,
         eta=_eta(duration, seconds_done, started, now),
         message=f"it is scheduled for {_utc(not_before)}" if is_scheduled and not_before is not None else None,
+        warnings=warnings,
     )
+
+
+def warnings_json(warnings: tuple[JobWarning, ...]) -> str:
+    """Return warnings as they are stored."""
+    return _WARNINGS.dump_json(warnings, exclude_none=True).decode()
+
+
+def _warnings(stored: bytes | str | None) -> tuple[JobWarning, ...]:
+    return () if stored is None else _WARNINGS.validate_json(stored, extra="ignore")
 
 
 def _stage(state: JobState, started: float | None) -> str:

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from whisper_fleet.cli.connection import connect_client
+from whisper_fleet.cli.printing import print_warnings
 from whisper_fleet.cli.request_options import keywords, request_options
 from whisper_fleet.cli.watching import stage_of, watch_to_the_end
 from whisper_fleet.outcome import JobResult
@@ -75,6 +76,7 @@ def result(job: str, as_json: bool, output_dir: Path | None, formats: tuple[str,
         raise JobNotFinished(job=job, state=client.record(job).state)
     if not outcome.succeeded:
         sys.exit(outcome.error)
+    print_warnings(outcome.result)
     if output_dir is not None:
         for file in _write(client.record(job).request, outcome.result, output_dir, formats):
             click.echo(file)

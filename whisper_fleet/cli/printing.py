@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.markup import escape
 
-from whisper_fleet.outcome import Outcome
+from whisper_fleet.outcome import JobResult, Outcome
 
 _MARKS = {"good": "[green]✓[/green]", "note": "[yellow]•[/yellow]", "bad": "[red]✗[/red]"}
 
@@ -28,6 +28,14 @@ def print_findings(findings: Iterable[Finding]) -> None:
         console.print(f"{_MARKS[finding.kind]} {escape(finding.text)}", highlight=False, soft_wrap=True)
 
 
+def print_warnings(result: JobResult) -> None:
+    """Print what a client has to know about a job that succeeded, on stderr."""
+    console = Console(stderr=True)
+    for one in result.warnings:
+        place = "" if one.at is None else f" at {one.at:.1f} s"
+        console.print(f"[yellow]warning[/yellow]{place}: {escape(one.message)}", highlight=False, soft_wrap=True)
+
+
 def print_transcript(name: str, outcome: Outcome, console: Console) -> None:
     """Print a job's name, its text and its output files, or why there are none."""
     console.print(f"\n[bold]{escape(name)}[/bold]", soft_wrap=True)
@@ -36,6 +44,7 @@ def print_transcript(name: str, outcome: Outcome, console: Console) -> None:
         return
     result = outcome.result
     console.print(result.text.strip() or "(silence)", markup=False, highlight=False, soft_wrap=True)
+    print_warnings(result)
     for file in result.output_files:
         console.print(f"  {escape(file)}", style="dim", highlight=False, soft_wrap=True)
     for error in result.output_errors:

@@ -125,7 +125,7 @@ end
 
 -- The fields of a job that progress is made of, in the order in which records.progress_from reads them; `shown` is
 -- when the client was last shown some.
-local PROGRESS_FIELDS = {'state', 'total', 'done', 'duration', 'seconds_done', 'started', 'shown'}
+local PROGRESS_FIELDS = {'state', 'total', 'done', 'duration', 'seconds_done', 'started', 'shown', 'warnings'}
 
 local function is_time_to_show(shown, now, interval)
   return not shown or tonumber(now) - tonumber(shown) >= tonumber(interval)

@@ -17,9 +17,12 @@ from typing import Any
 import pytest
 from kombu.utils.json import dumps
 
+from whisper_fleet.outcome import JobResult
 from whisper_fleet.scheduler.intake import delivery, tasks
+from whisper_fleet.scheduler.intake.assembly import result_of
 from whisper_fleet.shared.settings import Settings
-from whisper_fleet.shared.wire import SegmentPlan, SegmentResult, TranscribeRequest
+from whisper_fleet.shared.transcript import Transcript
+from whisper_fleet.shared.wire import JobWarning, SegmentPlan, SegmentResult, TranscribeRequest, WarningKind
 
 CASES = sorted((Path(__file__).parents[3] / "data" / "golden").iterdir())
 NOW = 1764234567.25
@@ -56,6 +59,7 @@ def test_a_result_and_its_files_are_the_same_bytes(case: Path, tmp_path: Path, m
     )
     request = TranscribeRequest(**job["request"], output_path=str(tmp_path))
     record = SimpleNamespace(
+        warnings=(),
         job="j",
         request=request,
         duration=job["duration"],
@@ -69,3 +73,27 @@ def test_a_result_and_its_files_are_the_same_bytes(case: Path, tmp_path: Path, m
     result["output_files"] = [Path(file).name for file in result["output_files"]]
     assert dumps(result) == (case / "result.json").read_text()
     assert written == {path.name: path.read_bytes() for path in case.glob("output.*")}
+
+
+def test_a_result_has_its_warnings_without_what_is_not_known() -> None:
+    known = JobWarning(kind=WarningKind.GAP, message="a hole of 5.0 s", at=3.0)
+    record = SimpleNamespace(
+        request=TranscribeRequest(file_path="/a", model_name="base"),
+        warnings=(known, JobWarning(kind=WarningKind.DAMAGED, message="damage")),
+        duration=1.0,
+        accepted=NOW,
+        started=NOW,
+        language_probability=None,
+        not_before=None,
+    )
+    transcript = Transcript(text="", segments=(), language="en")
+    result = json.loads(dumps(result_of(record, transcript, [], [], NOW)))  # type: ignore[arg-type]
+    assert result["warnings"] == [
+        {"kind": "gap", "message": "a hole of 5.0 s", "at": 3.0},
+        {"kind": "damaged", "message": "damage"},
+    ]
+    assert JobResult.model_validate(result).warnings == record.warnings
+    newer = JobResult.model_validate(
+        {**result, "warnings": [{"kind": "new", "message": "m", "more": 1}]}, extra="ignore"
+    )
+    assert newer.warnings[0].kind == "new"
