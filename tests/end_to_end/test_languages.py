@@ -6,42 +6,54 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import whisper
+from numpy.typing import NDArray
+from whisper.audio import N_FRAMES, N_SAMPLES, SAMPLE_RATE, log_mel_spectrogram, pad_or_trim
 
 from tests.support.fleet_processes import FleetProcesses
 from tests.support.foreign_talks import Break, samples_of, talk
-from tests.support.speech_files import word_errors, words
+from tests.support.speech_files import words
+from whisper_fleet.scheduler.intake.cutting import plan_audio
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(1800)]
 
-#: Of the words after the break, against stock on the file. A cut may cost a word: the prompt does not cross it.
-MOST_WRONG = 0.02
+#: Retries sample at random. After a cut, windows begin elsewhere than in the file, and base then hears other words; so
+#: stock transcribes the same pieces.
+COMPARABLE = {"temperature": 0.0, "condition_on_previous_text": False}
+
+
+def language_of(model: Any, audio: NDArray[np.float32]) -> str:
+    """Return the language as whisper.transcribe() finds it on a file."""
+    mel = log_mel_spectrogram(audio, model.dims.n_mels, padding=N_SAMPLES)
+    _, probabilities = model.detect_language(pad_or_trim(mel, N_FRAMES))
+    return str(max(probabilities, key=probabilities.__getitem__))
+
+
+def check(fleet: FleetProcesses, model: Any, file: Path, duration: float) -> dict[str, Any]:
+    """Transcribe a file in segments: each must be as stock transcribes it in the language of the file."""
+    result: dict[str, Any] = fleet.submit(file_path=file, segment_duration=duration, **COMPARABLE).get(timeout=900)
+    audio = samples_of(file)
+    language = language_of(model, audio)
+    assert (result["language"], result["language_probability"] > 0.5) == (language, True)
+    plans = plan_audio(str(file), "by-hand", duration, fleet.settings).segments
+    pieces = [audio[round(plan.start * SAMPLE_RATE) : round(plan.end * SAMPLE_RATE)] for plan in plans]
+    assert len(pieces) == len(result["segment_gpus"])
+    expected = [whisper.transcribe(model, piece, fp16=False, language=language, **COMPARABLE) for piece in pieces]
+    assert result["text"] == "".join(piece["text"] for piece in expected)
+    return result
 
 
 def words_after(segments: Iterable[Mapping[str, Any]], seconds: float) -> list[str]:
-    return words("".join(segment["text"] for segment in segments if segment["start"] >= seconds - 1))
-
-
-def by_stock(base_model: Path, file: Path) -> dict[str, Any]:
-    model = whisper.load_model(str(base_model), device="cpu")
-    return dict(whisper.transcribe(model, samples_of(file), fp16=False))
-
-
-def compare(fleet: FleetProcesses, base_model: Path, file: Path, end: float, durations: Iterable[float]) -> None:
-    expected = by_stock(base_model, file)
-    said = words_after(expected["segments"], end)
-    for duration in durations:
-        result = fleet.submit(file_path=file, segment_duration=duration).get(timeout=900)
-        heard = words_after(result["segments"], end)
-        assert result["language"] == expected["language"], duration
-        assert 0.5 < result["language_probability"] <= 1
-        assert len(said) > 20 and word_errors(heard, said) / len(said) <= MOST_WRONG, (duration, heard, said)
+    return words("".join(segment["text"] for segment in segments if segment["end"] > seconds + 1))
 
 
 def test_a_break_does_not_change_the_language(fleet: FleetProcesses, base_model: Path, tmp_path: Path) -> None:
-    file, end = talk(tmp_path / "talk.wav", "es", before=2, after=2, kind="silence")
-    compare(fleet, base_model, file, end, [60.0])
+    file, end = talk(tmp_path / "talk.wav", "es", before=2, after=1, kind="silence")
+    result = check(fleet, whisper.load_model(str(base_model), device="cpu"), file, 60.0)
+    assert len(result["segment_gpus"]) == 3
+    assert {"todos", "presupuesto", "escuelas", "parques", "mano"} <= set(words_after(result["segments"], end))
 
 
 @pytest.mark.slow
@@ -50,5 +62,7 @@ def test_a_break_does_not_change_the_language(fleet: FleetProcesses, base_model:
 def test_no_talk_changes_its_language_wherever_it_is_cut(
     fleet: FleetProcesses, base_model: Path, tmp_path: Path, language: str, kind: Break
 ) -> None:
-    file, end = talk(tmp_path / "talk.wav", language, before=13, after=2, kind=kind)
-    compare(fleet, base_model, file, end, [60.0, 300.0, 3600.0])
+    file, _ = talk(tmp_path / "talk.wav", language, before=13, after=2, kind=kind)
+    model = whisper.load_model(str(base_model), device="cpu")
+    for duration in (60.0, 300.0, 3600.0):
+        assert check(fleet, model, file, duration)["language"] == language
