@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 
-from redis import Redis
 from redis.exceptions import AuthenticationError
 
+from redis import Redis
 from whisper_fleet.shared.connect import UNREACHABLE, connect_fail_fast
 from whisper_fleet.shared.errors import SetupError
 from whisper_fleet.shared.ledger.registry import GpuRegistry

@@ -14,6 +14,8 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from whisper_fleet.cli.printing import Finding, print_findings
+from whisper_fleet.deploy.redis.rights import missing_rights
+from whisper_fleet.deploy.redis.users import FLEET
 from whisper_fleet.scheduler.capacity.devices import Devices, problem_of, read_devices, slots_of
 from whisper_fleet.scheduler.capacity.nvml import GpuReading
 from whisper_fleet.shared import binaries
@@ -61,10 +63,14 @@ def redis_findings(settings: Settings) -> Iterator[Finding]:
             persistent = bool(redis.info("persistence")["aof_enabled"])
             seconds, microseconds = cast("tuple[int, int]", redis.time())
             ahead = time.time() - seconds - microseconds / 1e6
+            denied = missing_rights(redis, FLEET)
     except RedisError as error:
         yield from _no_redis(settings, where, error)
         return
     yield Finding("good", f"Redis {version} answers at {where}")
+    if denied:
+        fix = "load the users that `whisper-fleet redis-acl` prints"
+        yield Finding("bad", f"Redis denies the fleet's user {', '.join(denied)}: {fix}")
     yield from _memory_findings(memory)
     if not persistent:
         yield Finding("note", "Redis forgets all jobs when it stops: set appendonly yes")

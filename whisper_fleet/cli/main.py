@@ -27,6 +27,7 @@ _COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "cancel": ("jobs", ()),
     "dead-letters": ("dead_letters", ()),
     "doctor": ("doctor", ("server",)),
+    "redis-acl": ("redis_acl", ()),
     "slots": ("slots", ("server",)),
     "fetch": ("fetch", ("gpu",)),
     "up": ("up", ("server", "gpu")),

@@ -1,0 +1,1 @@
+"""Who may do what in Redis: the users of a fleet, with the rights that each needs and no others."""

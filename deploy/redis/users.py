@@ -1,0 +1,87 @@
+"""The Redis users of a fleet, as lines of an ACL file. Pure.
+
+The commands and keys are those that a whole job, a rejected job, a cancelled job, a dead letter, Flower and the metrics
+use; tests/integration/test_redis_users.py fails if one is missing, and if one is no longer used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+#: What every connection begins with, and the transactions of Celery.
+_SESSION = ("ping", "auth", "select", "info", "multi", "exec")
+_LIBRARY = ("hello",)
+_SUBSCRIPTIONS = ("subscribe", "unsubscribe", "psubscribe", "punsubscribe")
+
+_QUEUES = ("transcribe*", "assemble*", "scheduler*", "gpu.*")
+_CELERY_KEYS = ("_kombu.binding*", "unacked*", "*.celery.pidbox*")
+_RESULTS = "celery-task-meta-*"
+_BROADCASTS = ("/{database}.celery.pidbox", "/{database}.celeryev/*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RedisUser:
+    """A user: the patterns of keys and of channels that it may use, and the commands."""
+
+    name: str
+    purpose: str
+    keys: tuple[str, ...]
+    channels: tuple[str, ...]
+    commands: tuple[str, ...]
+
+    def line(self, password: str, database: int = 0) -> str:
+        """Return the user as a line of an ACL file, with the SHA-256 of the password in place of the password.
+
+        Celery's broadcast channels bear the number of the database. It cannot be a wildcard: Redis allows a
+        subscription to a pattern only if the very same pattern is allowed.
+        """
+        digest = hashlib.sha256(password.encode()).hexdigest()
+        keys = " ".join(f"~{pattern}" for pattern in self.keys)
+        channels = " ".join(f"&{pattern.format(database=database)}" for pattern in self.channels)
+        commands = " ".join(f"+{command}" for command in self.commands)
+        return f"user {self.name} on #{digest} resetkeys {keys} resetchannels {channels} -@all {commands}"
+
+
+FLEET = RedisUser(
+    name="fleet",
+    purpose="beat, scheduler, intake and GPU nodes",
+    keys=("fleet:*", _RESULTS, *_CELERY_KEYS, *_QUEUES),
+    channels=("fleet:*", _RESULTS, *_BROADCASTS),
+    commands=(
+        *_SESSION,
+        *_LIBRARY,
+        *_SUBSCRIPTIONS,
+        "publish",
+        *("eval", "evalsha", "script|load", "script|exists", "time"),
+        *("get", "mget", "set", "setex", "del", "exists", "expire", "incr"),
+        *("hget", "hmget", "hgetall", "hexists", "hset", "hsetnx", "hdel", "hincrby", "hincrbyfloat"),
+        *("zadd", "zrem", "zrange", "zrangebyscore", "zrevrange", "zcard", "zscore", "zincrby", "zremrangebyscore"),
+        *("sadd", "srem", "smembers"),
+        *("lpush", "rpush", "rpop", "blmove", "llen"),
+    ),
+)
+CLIENT = RedisUser(
+    name="client",
+    purpose="services that enqueue with Celery: send, wait for the result, revoke",
+    keys=(_RESULTS, "_kombu.binding*", "transcribe*"),
+    channels=(_RESULTS, *_BROADCASTS),
+    commands=(*_SESSION, *_LIBRARY, *_SUBSCRIPTIONS, "publish", "get", "mget", "lpush", "llen", "sadd", "smembers"),
+)
+METRICS = RedisUser(
+    name="metrics",
+    purpose="Flower, and the metrics that it serves",
+    keys=("fleet:*", _RESULTS, *_CELERY_KEYS, *_QUEUES, "celeryev*"),
+    channels=(_RESULTS, *_BROADCASTS),
+    commands=(
+        *_SESSION,
+        *_LIBRARY,
+        *_SUBSCRIPTIONS,
+        "publish",
+        *("eval", "evalsha", "script|load", "script|exists", "time"),
+        *("get", "mget", "hget", "hgetall", "hmget", "zrange", "zrangebyscore", "zcard", "zscore", "llen", "smembers"),
+        # Flower's own queues of replies and events:
+        *("exists", "set", "del", "expire", "incr", "hset", "hdel", "zadd", "zrem", "sadd", "srem", "rpop", "blmove"),
+    ),
+)
+USERS = (FLEET, CLIENT, METRICS)
