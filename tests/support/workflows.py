@@ -14,10 +14,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import celery
-from celery import Celery, chain, chord, group
+from celery import Celery, group
+from celery import chain as celery_chain
+from celery import chord as celery_chord
 
 URL, CLIP = os.environ["REDIS_URL"], os.environ["CLIP"]
 PATIENCE = 60
+#: The stubs know less of a chain's result than it has.
+chain: Any = celery_chain
+chord: Any = celery_chord
 
 app = Celery("workflows", broker=URL, backend=URL)
 
@@ -91,6 +96,14 @@ def give(result: Any) -> Any:
         return type(error).__name__
 
 
+def stored(task: Any) -> Any:
+    """Return the name of the error that a task ended with, from what is stored and not from what was published."""
+    until = time.time() + PATIENCE
+    while not app.AsyncResult(task).ready() and time.time() < until:
+        time.sleep(0.05)
+    return type(app.AsyncResult(task).result).__name__
+
+
 def link() -> Any:
     back = after.s()
     callback = back.freeze()
@@ -114,12 +127,12 @@ def link_error_with_a_queue() -> Any:
 
 
 def chain_first() -> Any:
-    result: Any = chain(transcribe(), after.s()).apply_async()
+    result = chain(transcribe(), after.s()).apply_async()
     return [give(result)["words"], give(result)["root"] == result.parent.id]
 
 
 def chain_middle() -> Any:
-    result: Any = chain(find.s(CLIP), step(), after.s()).apply_async()
+    result = chain(find.s(CLIP), step(), after.s()).apply_async()
     return [give(result)["words"], give(result)["root"] == result.parent.parent.id]
 
 
@@ -128,7 +141,7 @@ def chain_last() -> Any:
 
 
 def chain_that_fails() -> Any:
-    result: Any = chain(transcribe(file_path=CLIP, tenant="fails"), after.s()).apply_async()
+    result = chain(transcribe(file_path=CLIP, tenant="fails"), after.s()).apply_async()
     return [give(result.parent), give(result)]
 
 
@@ -141,16 +154,16 @@ def in_chord() -> Any:
 
 
 def chord_that_fails() -> Any:
-    result: Any = chord([transcribe(), transcribe(file_path=CLIP, tenant="fails")], count.s()).apply_async()
-    return [give(result), give(app.AsyncResult(result.id))]
+    result = chord([transcribe(), transcribe(file_path=CLIP, tenant="fails")], count.s()).apply_async()
+    return [give(result), stored(result.id)]
 
 
 def chord_with_a_cancelled_member() -> Any:
     late = transcribe().set(countdown=600)
-    result: Any = chord([transcribe(), late], count.s()).apply_async()
+    result = chord([transcribe(), late], count.s()).apply_async()
     time.sleep(1)
     result.parent[1].revoke()
-    return [give(result), give(app.AsyncResult(result.id))]
+    return [give(result), stored(result.id)]
 
 
 def replace() -> Any:

@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from celery.exceptions import TaskRevokedError
 
 from tests.conftest import SPEECH
 from tests.support.fleet_processes import FleetProcesses, running_fleet
 from tests.support.ledger_by_hand import result
 from tests.support.node_by_hand import GPU, node_by_hand
+from tests.support.process_tree import descendants
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
 from whisper_fleet.client import FleetClient
 from whisper_fleet.errors import JobExists
+from whisper_fleet.shared.ledger import keys
 from whisper_fleet.shared.wire import JobState
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
@@ -126,3 +129,31 @@ def test_celerys_priority_is_the_jobs_unless_the_request_names_one(fleet: FleetP
         assert client.record(job).request.priority == expected
     send(fleet, "p0", file_path=str(CLIP)).get(timeout=20)
     assert client.record("p0").request.priority == 5
+
+
+def test_a_scheduled_job_runs_though_the_intake_that_held_it_is_killed(
+    fleet: FleetProcesses, client: FleetClient
+) -> None:
+    job = fleet.app.send_task(
+        "transcribe", kwargs={"file_path": str(CLIP)}, queue="transcribe", task_id="held", countdown=8
+    )
+    wait_until(lambda: client._redis.exists(keys.job("held")), 8)
+    assert client.status("held").stage == "scheduled"
+    intake = fleet.processes["intake"]
+    children = descendants(intake.pid)
+    intake.kill()
+    intake.wait()
+    for child in children:
+        child.kill()
+    fleet.start("intake")
+    assert job.get(timeout=60)["text"] == CLIP.stem
+
+
+def test_a_scheduled_job_is_cancelled_before_its_time(fleet: FleetProcesses, client: FleetClient) -> None:
+    job = fleet.app.send_task(
+        "transcribe", kwargs={"file_path": str(CLIP)}, queue="transcribe", task_id="early", countdown=600
+    )
+    wait_until(lambda: client._redis.exists(keys.job("early")), 20)
+    assert client.cancel("early")
+    with pytest.raises(TaskRevokedError):
+        job.get(timeout=20)
