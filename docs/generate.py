@@ -115,6 +115,18 @@ def _metrics() -> Iterator[str]:
 def _cli() -> Iterator[str]:
     yield "# Command line"
     yield ""
+    yield "Results go to standard output, progress and errors to standard error; neither has colours in a pipe."
+    yield ""
+    yield "| exit code | meaning |"
+    yield "|---|---|"
+    yield _row("0", "all is done; for `run` and `submit --wait`, every job succeeded")
+    yield _row("1", "an error, which one sentence explains, or a job that failed")
+    yield _row("2", "wrong usage: an unknown option or value")
+    yield _row("130", "Ctrl-C; jobs that were submitted continue, and their ids are printed")
+    yield ""
+    yield "Without WHISPER_FLEET_REDIS_URL, a command uses the fleet that runs in its folder, or else the one that the"
+    yield "same user started last on this machine, in any folder."
+    yield ""
     yield from _command(commands, "whisper-fleet", level=2)
 
 

@@ -76,6 +76,12 @@ class Settings(Limits):
     var_dir: _Path = Field(
         default=Path("var"), description="Directory of the embedded Redis, spool, sockets, logs and default outputs."
     )
+    state_home: _Path = Field(
+        default_factory=lambda: Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state"),
+        validate_default=True,
+        description="Directory in which a fleet with an embedded Redis notes where it runs, so that commands find it"
+        " from any folder; left out, XDG_STATE_HOME or ~/.local/state.",
+    )
     model_dir: Path = Field(
         default=Path("~/.cache/whisper"),
         description="Directory of Whisper checkpoints, <name>.pt; the default is openai-whisper's own cache.",

@@ -23,6 +23,12 @@ def missing(what: str) -> NoReturn:
     (pytest.fail if os.environ.get("CI") else pytest.skip)(f"needs {what}")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_state_home(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep the fleets of tests apart from one that the developer runs."""
+    os.environ["WHISPER_FLEET_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+
+
 @pytest.fixture
 def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
     """A Redis server that only this test uses."""

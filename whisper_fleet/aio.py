@@ -121,6 +121,10 @@ class AsyncFleetClient:
                 records.append(await self.record(job))
         return records
 
+    async def running(self) -> list[JobRecord]:
+        """Return the records of the jobs that have segments on a GPU, newest first."""
+        return await asyncio.to_thread(self._client.running)
+
     async def gpus(self) -> list[GpuStatus]:
         """Return the GPUs that are up: their slots, memory and loaded models, by their last heartbeat."""
         return await asyncio.to_thread(self._client.gpus)

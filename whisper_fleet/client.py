@@ -24,6 +24,7 @@ from whisper_fleet.shared.ledger.actions import JobActions
 from whisper_fleet.shared.ledger.ledger import Ledger
 from whisper_fleet.shared.ledger.records import JobRecord, lane_of
 from whisper_fleet.shared.ledger.registry import GpuRegistry
+from whisper_fleet.shared.ledger.running import jobs_on_gpus
 from whisper_fleet.shared.request.parsing import FleetDefaults, as_keywords, parse_request
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.wire import GpuStatus, JobProgress, JobState, TranscribeRequest
@@ -51,7 +52,7 @@ class FleetClient:
         """Make a client; it connects when it is first used.
 
         `redis_url` names the fleet's Redis. Without it, that of `settings` is used; without settings, that of
-        WHISPER_FLEET_REDIS_URL in the environment, or of the fleet that runs in this folder.
+        WHISPER_FLEET_REDIS_URL in the environment, or of the fleet that runs on this machine.
         """
         settings = settings or local_settings()
         self._settings = settings if redis_url is None else settings.model_copy(update={"redis_url": redis_url})
@@ -154,6 +155,14 @@ class FleetClient:
                 records.append(self.record(job))
         return records
 
+    def running(self) -> list[JobRecord]:
+        """Return the records of the jobs that have segments on a GPU, newest first."""
+        records = []
+        for job in jobs_on_gpus(self._redis):
+            with suppress(JobNotFound):
+                records.append(self.record(job))
+        return sorted((record for record in records if not record.state.is_final), key=_accepted, reverse=True)
+
     def gpus(self) -> list[GpuStatus]:
         """Return the GPUs that are up: their slots, memory and loaded models, by their last heartbeat."""
         return self._registry.gpus(time.time(), self._settings.heartbeat_timeout)
@@ -214,6 +223,10 @@ class FleetClient:
             if not is_outage(error):
                 raise
             _log.warning("the message of job %s is left to recovery: %s", job, error)
+
+
+def _accepted(record: JobRecord) -> float:
+    return record.accepted
 
 
 def lane_if_waiting(record: JobRecord) -> str | None:

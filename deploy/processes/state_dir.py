@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from whisper_fleet.shared.embedded_redis import address_file
+from whisper_fleet.shared.embedded_redis import address_file, note_file
 from whisper_fleet.shared.errors import SetupError
 from whisper_fleet.shared.settings import Settings
 
@@ -33,6 +33,7 @@ class StateDir:
         self.redis_config = self.run / "redis.conf"
         self.redis_url = address_file(settings)
         self.beat_schedule = self.run / "beat-schedule"
+        self._note = note_file(settings)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -63,14 +64,20 @@ class StateDir:
         return port, password
 
     def write_redis_url(self, url: str) -> None:
-        """Write the address of the embedded Redis where the commands in another terminal look for it."""
+        """Write the address of the embedded Redis where the commands look for it, from this folder and any other."""
         write_private(self.redis_url, url)
+        with contextlib.suppress(OSError):  # without a home, the commands find it from this folder only
+            self._note.parent.mkdir(parents=True, exist_ok=True)
+            write_private(self._note, str(self.var))
 
     def _empty_run(self) -> None:
         """Remove the pid files, sockets and configuration of a fleet that has stopped."""
         for pattern in _RUN_FILES:
             for file in self.run.glob(pattern):
                 file.unlink()
+        with contextlib.suppress(OSError):
+            if self._note.read_text() == str(self.var):  # else another fleet was started after this one
+                self._note.unlink()
 
     def _wait_for_predecessor(self) -> None:
         """Wait for the supervisord of a fleet that was killed: it may still be stopping."""

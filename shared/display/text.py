@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import unicodedata
 from pathlib import PurePath
 from urllib.parse import urlsplit
@@ -26,6 +27,15 @@ def printable(text: object) -> str:
 def printable_text(text: object) -> str:
     """Return a text of several lines, such as a transcript, without what controls a terminal or reorders a line."""
     return "".join(character if character in _IN_TEXT else _visible(character) for character in str(text))
+
+
+def printable_json(value: object) -> str:
+    """Return a value as indented JSON in which every invisible character is escaped, so that nothing is lost."""
+    text = json.dumps(value, ensure_ascii=False, indent=2)
+    return "".join(
+        character if character == "\n" or _visible(character) == character else json.dumps(character)[1:-1]
+        for character in text
+    )
 
 
 def file_name(address: str) -> str:

@@ -92,9 +92,9 @@ def test_the_commands_of_another_terminal_find_the_fleet(up: FleetCommand, speec
 
 
 def test_a_job_that_cannot_be_done_ends_the_command_with_its_reason(up: FleetCommand) -> None:
-    job = up.command("submit", "/no/such/file.wav", "--wait")
+    job = up.command("submit", "/no/such/file.wav", "--no-check", "--wait")
     assert job.returncode == 1
-    assert "FileMissing" in job.stdout
+    assert "FileMissing" in job.stderr
 
 
 def test_the_doctor_finds_everything_in_order(up: FleetCommand) -> None:

@@ -13,7 +13,7 @@ import click
 from redis import Redis
 from redis.exceptions import RedisError
 
-from whisper_fleet.cli.printing import Finding, print_findings
+from whisper_fleet.cli.terminal.printing import Finding, print_findings
 from whisper_fleet.deploy.redis.rights import missing_rights
 from whisper_fleet.deploy.redis.users import FLEET
 from whisper_fleet.scheduler.capacity.devices import Devices, problem_of, read_devices, slots_of

@@ -1,66 +1,53 @@
-"""`submit`, `status`, `result` and `cancel`."""
+"""`status`, `result` and `cancel`."""
 
 from __future__ import annotations
 
-import json
 import sys
 import time
-from pathlib import Path, PurePath
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from whisper_fleet.cli.connection import connect_client
-from whisper_fleet.cli.printing import print_warnings
-from whisper_fleet.cli.request_options import keywords, request_options
-from whisper_fleet.cli.watching import stage_of, watch_to_the_end
+from whisper_fleet.cli.terminal.job_list import job_lines, list_lines
+from whisper_fleet.cli.terminal.printing import print_warnings, progress_console, results_console
+from whisper_fleet.client import FleetClient
 from whisper_fleet.outcome import JobResult
 from whisper_fleet.scheduler.intake.writers import target_of
-from whisper_fleet.shared.audio.sources import is_url
+from whisper_fleet.shared.display.text import printable, printable_json, printable_text
 from whisper_fleet.shared.embedded_redis import local_settings
 from whisper_fleet.shared.errors import JobNotFinished
 from whisper_fleet.shared.formats import FORMATS
 from whisper_fleet.shared.ledger.records import JobRecord
 from whisper_fleet.shared.transcript import Transcript
-from whisper_fleet.shared.wire import JobState, TranscribeRequest
+from whisper_fleet.shared.wire import TranscribeRequest
 
+#: Jobs that `status` lists besides those that run.
 _NEWEST = 20
-
-
-@click.command()
-@click.argument("files", nargs=-1, required=True)
-@request_options
-@click.option("--wait", is_flag=True, help="Show progress and print the transcripts.")
-def submit(files: tuple[str, ...], wait: bool, options: tuple[str, ...], **given: Any) -> None:
-    """Submit FILES, which are paths as the fleet's machines see them, or allowed URLs."""
-    client = connect_client(local_settings())
-    request = keywords(given, options)
-    jobs = {client.submit(file_path=_absolute(file), **request): file for file in files}
-    if not wait:
-        for job, file in jobs.items():
-            click.echo(f"{job}  {file}")
-        return
-    if not watch_to_the_end(client, jobs, Console()):
-        sys.exit(1)
 
 
 @click.command()
 @click.argument("job", required=False)
 def status(job: str | None) -> None:
-    """Show how far JOB is; without JOB, list the newest jobs."""
+    """Show how far JOB is; without JOB, list the running and the newest jobs."""
     client = connect_client(local_settings())
-    records = [client.record(job)] if job else client.newest(_NEWEST)
-    table = Table(box=None, header_style="bold")
-    for heading, least in (("job", 36), ("state", 12), ("progress", 14), ("file", 10)):
-        table.add_column(heading, min_width=least, no_wrap=job is None, overflow="fold" if job else "ellipsis")
-    for record in records:
-        file = record.request.file_path
-        row = (record.job, record.state, _how_far(record, job is None), file if job else PurePath(file).name)
-        table.add_row(*map(escape, row))
-    Console().print(table if records else "no jobs")
+    lines = job_lines(client.record(job), client.status(job)) if job else _listed(_running_and_newest(client))
+    for line in lines or ["no jobs"]:
+        click.echo(line)
+
+
+def _running_and_newest(client: FleetClient) -> list[JobRecord]:
+    """Return the jobs that are on a GPU, and then the newest of the others."""
+    running = client.running()
+    known = {record.job for record in running}
+    return running + [record for record in client.newest(_NEWEST) if record.job not in known]
+
+
+def _listed(records: Sequence[JobRecord]) -> list[str]:
+    console, now = results_console(), time.time()
+    width = console.width if console.is_terminal else None
+    return list_lines([(record, record.progress(now)) for record in records], width) if records else []
 
 
 @click.command()
@@ -75,14 +62,13 @@ def result(job: str, as_json: bool, output_dir: Path | None, formats: tuple[str,
     if outcome is None:
         raise JobNotFinished(job=job, state=client.record(job).state)
     if not outcome.succeeded:
-        sys.exit(outcome.error)
-    print_warnings(outcome.result)
+        sys.exit(printable(outcome.error))
+    print_warnings(outcome.result, progress_console())
     if output_dir is not None:
         for file in _write(client.record(job).request, outcome.result, output_dir, formats):
-            click.echo(file)
+            click.echo(printable(file))
         return
-    everything = json.dumps(outcome.data, ensure_ascii=False, indent=2)
-    click.echo(everything if as_json else outcome.result.text.strip())
+    click.echo(printable_json(outcome.data) if as_json else printable_text(outcome.result.text.strip()))
 
 
 def _write(request: TranscribeRequest, result: JobResult, folder: Path, formats: tuple[str, ...]) -> list[str]:
@@ -99,18 +85,3 @@ def cancel(job: str) -> None:
     """Stop JOB at its next window."""
     cancelled = connect_client(local_settings()).cancel(job)
     click.echo("cancelled" if cancelled else "it had ended before")
-
-
-def _how_far(record: JobRecord, is_brief: bool) -> str:
-    if record.error:
-        return str(record.error_type) if is_brief else f"{record.error_type}: {record.error}"
-    progress = record.progress(time.time())
-    if progress.seconds_total is None:
-        return stage_of(progress)
-    if record.state == JobState.DONE:
-        return f"{progress.seconds_total:.0f} s"
-    return f"{progress.seconds_done:.0f} of {progress.seconds_total:.0f} s, {stage_of(progress)}"
-
-
-def _absolute(file: str) -> str:
-    return file if is_url(file) else str(Path(file).absolute())

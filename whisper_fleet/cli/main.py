@@ -15,13 +15,14 @@ from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from whisper_fleet.cli.extras import missing_extras, unavailable
 from whisper_fleet.shared.display.log_records import configure_log_records
-from whisper_fleet.shared.embedded_redis import local_settings
+from whisper_fleet.shared.display.text import printable, printable_text
+from whisper_fleet.shared.embedded_redis import is_embedded, local_settings
 from whisper_fleet.shared.errors import FleetError
 from whisper_fleet.shared.settings import load_settings
 
 #: The module of each command, and the extras without which it cannot be loaded, or cannot do anything.
 _COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "submit": ("jobs", ()),
+    "submit": ("submit", ()),
     "status": ("jobs", ()),
     "result": ("jobs", ()),
     "cancel": ("jobs", ()),
@@ -60,7 +61,7 @@ def commands() -> None:
 
 
 def main() -> None:
-    """Run a command; a failure ends as one sentence and exit code 1, Ctrl-C as exit code 130."""
+    """Run a command; a failure ends as one sentence and exit code 1, wrong usage as 2, Ctrl-C as 130."""
     for name in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(name) is not signal.SIG_IGN:  # nohup ignores it, to outlive its terminal
             signal.signal(name, _stop)
@@ -72,20 +73,28 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except FleetError as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+        sys.exit(printable_text(f"{type(error).__name__}: {error}"))
     except AuthenticationError as error:
         sys.exit(f"Redis at {_where()} refuses us ({error}): is WHISPER_FLEET_REDIS_URL right?")
     except ResponseError as error:  # it is full, or a replica, or lacks the database
         sys.exit(f"Redis at {_where()} answers, but refuses ({error}): see `whisper-fleet doctor`.")
     except (RedisError, OperationalError, CeleryOperationalError) as error:
-        sys.exit(f"Redis at {_where()} does not answer ({error}): start a fleet with `make up`.")
+        sys.exit(_no_answer(error))
     except OSError as error:  # a full disk, or a folder without permission
-        sys.exit(f"{error.filename or type(error).__name__}: {error.strerror or error}")
+        sys.exit(printable(f"{error.filename or type(error).__name__}: {error.strerror or error}"))
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
     """End a command in order on termination or a closed terminal, like Ctrl-C."""
     sys.exit(128 + number)
+
+
+def _no_answer(error: Exception) -> str:
+    if is_embedded(local_settings()):  # neither is one configured, nor is the address of a fleet's own known
+        fix = "start one with `whisper-fleet up`, or name its Redis with WHISPER_FLEET_REDIS_URL"
+        return f"No fleet is up on this machine: {fix}."
+    fix = "start the fleet, or correct WHISPER_FLEET_REDIS_URL"
+    return printable(f"Redis at {_where()} does not answer ({error}): {fix}.")
 
 
 def _where() -> str:

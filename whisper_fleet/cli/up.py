@@ -10,12 +10,11 @@ from pathlib import Path
 
 import click
 from redis.exceptions import AuthenticationError
-from rich.console import Console
 
 from whisper_fleet.cli.connection import connect_client
 from whisper_fleet.cli.doctor import redis_findings
-from whisper_fleet.cli.printing import print_findings
-from whisper_fleet.cli.watching import watch_to_the_end
+from whisper_fleet.cli.terminal.printing import print_findings, progress_console, results_console
+from whisper_fleet.cli.terminal.watching import watch_to_the_end
 from whisper_fleet.deploy.processes.state_dir import StateDir
 from whisper_fleet.deploy.processes.supervisor import Supervisor, running_fleet
 from whisper_fleet.deploy.processes.weights import bring_weights
@@ -42,21 +41,20 @@ model_option = click.option("--model", default="base", show_default=True, help="
 def run(files: tuple[Path, ...], model: str, language: str | None, output_dir: Path | None) -> None:
     """Start the fleet, transcribe FILES (or the sample speech), stop the fleet."""
     settings = load_settings()
-    console = Console()
     files = files or tuple(sorted(_SAMPLES.glob("*.wav")))
     if not files:
         raise click.UsageError("the sample speech is not installed: name the files to transcribe")
     _prepare(model, settings)
     request = {"model_name": model, "language": language}
     with running_fleet(settings) as supervisor:
-        _wait_until_ready(supervisor, console)
+        _wait_until_ready(supervisor)
         client = connect_client(supervisor.settings)
         folders = _output_folders(files, (output_dir or supervisor.state.output).absolute())
         jobs = {
             client.submit(file_path=str(file.absolute()), output_path=str(folder), **request): file.name
             for file, folder in zip(files, folders, strict=True)
         }
-        succeeded = watch_to_the_end(client, jobs, console)
+        succeeded = watch_to_the_end(client, jobs)
     if not succeeded:
         sys.exit(1)
 
@@ -66,10 +64,10 @@ def run(files: tuple[Path, ...], model: str, language: str | None, output_dir: P
 def up(model: str) -> None:
     """Start the fleet and keep it up until Ctrl-C."""
     settings = load_settings()
-    console = Console()
+    console = results_console()
     _prepare(model, settings)
     with running_fleet(settings) as supervisor:
-        gpus = _wait_until_ready(supervisor, console)
+        gpus = _wait_until_ready(supervisor)
         if not supervisor.is_embedded:  # the embedded Redis is configured as it should be
             print_findings(finding for finding in redis_findings(settings) if finding.kind != "good")
         for gpu in gpus:
@@ -78,7 +76,7 @@ def up(model: str) -> None:
         console.print(f"Metrics  {supervisor.flower_url}/metrics     (for Prometheus)")
         console.print(f"Redis    {supervisor.settings.redis_url}", soft_wrap=True)
         console.print(f"Logs     {supervisor.state.logs}", soft_wrap=True)
-        console.print("Submit   whisper-fleet submit FILE... --wait     (here, in another terminal)")
+        console.print("Submit   whisper-fleet submit FILE... --wait     (in another terminal)")
         console.print("Stop     Ctrl-C")
         signal.pause()
 
@@ -95,12 +93,12 @@ def _prepare(model: str, settings: Settings) -> None:
     bring_weights(model, settings)
 
 
-def _wait_until_ready(supervisor: Supervisor, console: Console) -> list[GpuStatus]:
+def _wait_until_ready(supervisor: Supervisor) -> list[GpuStatus]:
     """Return this machine's ready GPUs as soon as there is one; SetupError with the end of a log if none comes."""
     since, deadline = time.time(), time.monotonic() + _READY_SECONDS
     redis_answers = False
     settings = supervisor.settings
-    with connect_fail_fast(settings.redis_url) as redis, console.status("Starting the fleet"):
+    with connect_fail_fast(settings.redis_url) as redis, progress_console().status("Starting the fleet"):
         registry = GpuRegistry(redis)
         while time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)

@@ -12,7 +12,6 @@ import pytest
 from click.testing import CliRunner
 from redis import Redis
 from redis.exceptions import AuthenticationError, ResponseError
-from rich.console import Console
 
 from tests.support.gpu_status import gpu_status
 from tests.support.redis_server import free_port
@@ -40,7 +39,7 @@ def test_a_wrong_password_is_not_waited_for(
     monkeypatch.setattr(up, "_READY_SECONDS", 1.0)
     redis.config_set("requirepass", "another")
     with pytest.raises(AuthenticationError):
-        up._wait_until_ready(supervisor, Console())
+        up._wait_until_ready(supervisor)
 
 
 def test_nor_is_a_database_that_redis_does_not_have(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,7 +48,7 @@ def test_nor_is_a_database_that_redis_does_not_have(supervisor: Supervisor, monk
     settings = supervisor.settings.model_copy(update={"redis_url": url})
     nowhere = SimpleNamespace(settings=settings, state=supervisor.state)
     with pytest.raises(ResponseError, match="out of range"):
-        up._wait_until_ready(cast(Supervisor, nowhere), Console())
+        up._wait_until_ready(cast(Supervisor, nowhere))
 
 
 def beat(redis: Redis, host: str = "here") -> None:

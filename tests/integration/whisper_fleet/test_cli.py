@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import time
 from pathlib import Path
 from typing import Any, cast
@@ -10,16 +11,19 @@ from typing import Any, cast
 import pytest
 from click.testing import CliRunner
 from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 from rich.console import Console
 
 from tests.support.ledger_by_hand import LedgerByHand, request, result
+from tests.support.results_by_hand import RESULT, failure, publish_result
 from whisper_fleet.cli import jobs
+from whisper_fleet.cli import submit as submitting
 from whisper_fleet.cli.doctor import redis_findings
 from whisper_fleet.cli.main import main
-from whisper_fleet.cli.watching import watch
+from whisper_fleet.cli.terminal.watching import watch
 from whisper_fleet.client import FleetClient
 from whisper_fleet.outcome import Outcome
-from whisper_fleet.shared.errors import JobNotFound
+from whisper_fleet.shared.errors import FileMissing, JobNotFinished, JobNotFound, NotAFile
 from whisper_fleet.shared.ledger import keys
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.wire import JobProgress
@@ -33,8 +37,17 @@ ODD = "My talk [dQw4w9WgXcQ] [b].mp3"
 def settings(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     settings = Settings(redis_url=redis_url, var_dir=tmp_path)
     monkeypatch.setattr(jobs, "local_settings", lambda: settings)
+    monkeypatch.setattr(submitting, "local_settings", lambda: settings)
     monkeypatch.setenv("COLUMNS", "200")
     return settings
+
+
+def store_success(redis: Redis, job: str, text: str) -> None:
+    publish_result(redis, job, "SUCCESS", RESULT | {"text": text})
+
+
+def store_failure(redis: Redis, job: str, message: str) -> None:
+    publish_result(redis, job, "FAILURE", failure("FileMissing", message))
 
 
 def status(*arguments: str) -> str:
@@ -61,7 +74,7 @@ def test_a_redis_that_refuses_is_not_taken_for_one_that_is_away(
     settings: Settings, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     redis.config_set("maxmemory", "1")
-    monkeypatch.setattr("sys.argv", ["whisper-fleet", "submit", "/a.wav"])
+    monkeypatch.setattr("sys.argv", ["whisper-fleet", "submit", "--no-check", "/a.wav"])
     monkeypatch.setattr("signal.signal", lambda *_: None)
     with pytest.raises(SystemExit, match=r"answers, but refuses .*OOM"):
         main()
@@ -79,7 +92,7 @@ def test_names_and_errors_with_brackets_are_printed_as_they_are(settings: Settin
 
 @pytest.mark.parametrize("option", ["file_path=/b.wav", "job=mine"])
 def test_an_option_does_not_stand_in_for_the_files(settings: Settings, redis: Redis, option: str) -> None:
-    answer = CliRunner().invoke(jobs.submit, ["/a.wav", "/b.wav", "--option", option])
+    answer = CliRunner().invoke(submitting.submit, ["--no-check", "/a.wav", "/b.wav", "--option", option])
     assert answer.exit_code == 2 and "FILES" in answer.output
     assert LedgerByHand(redis).jobs() == []
 
@@ -87,7 +100,7 @@ def test_an_option_does_not_stand_in_for_the_files(settings: Settings, redis: Re
 def options_of(redis: Redis, *spelled: str) -> dict[str, Any]:
     """Whisper's options in the ledger after they were given on the command line."""
     given = [part for option in spelled for part in ("--option", option)]
-    answer = CliRunner().invoke(jobs.submit, ["/a.wav", *given], catch_exceptions=False)
+    answer = CliRunner().invoke(submitting.submit, ["--no-check", "/a.wav", *given], catch_exceptions=False)
     assert answer.exit_code == 0
     ledger = LedgerByHand(redis)
     (job,) = ledger.jobs()
@@ -101,6 +114,132 @@ def test_an_option_that_is_a_text_may_look_like_a_number(settings: Settings, red
 
 def test_a_threshold_can_be_switched_off(settings: Settings, redis: Redis) -> None:
     assert options_of(redis, "no_speech_threshold=null") == {"no_speech_threshold": None}
+
+
+def test_no_control_character_of_a_client_reaches_the_terminal(settings: Settings, redis: Redis) -> None:
+    ledger, hostile = LedgerByHand(redis), "\x1b[2J\x9b31m\u202e\u200b\n"
+    for job in (f"waits{hostile}", f"failed{hostile}"):
+        ledger.accept(job, request(file_path=f"/in/{hostile}.wav"), 1.0)
+    ledger.fail(f"failed{hostile}", "FileMissing", f"/in/{hostile} does not exist", 2.0)
+    outputs = [
+        CliRunner().invoke(command, arguments).output_bytes
+        for command, arguments in (
+            (jobs.status, []),
+            (jobs.status, [f"waits{hostile}"]),
+            (jobs.status, [f"failed{hostile}"]),
+        )
+    ]
+    with pytest.raises(JobNotFinished) as not_finished:
+        CliRunner().invoke(jobs.result, [f"waits{hostile}"], catch_exceptions=False)
+    store_failure(redis, f"failed{hostile}", f"/in/{hostile} does not exist")
+    outputs += [CliRunner().invoke(jobs.result, [f"failed{hostile}"]).output_bytes, str(not_finished.value).encode()]
+    for output in outputs:
+        assert not set(output.decode()) & set("\x1b\x9b\u202e\u200b") and b"\\x1b[2J\\x9b31m" in output
+    assert outputs[0].count(b"\n") == 2
+
+
+def test_a_transcript_cannot_control_the_terminal(settings: Settings, redis: Redis) -> None:
+    ledger, text = LedgerByHand(redis), "one\x1b[2J\ntwo\u202e"
+    ledger.accept("j", request(), 1.0)
+    store_success(redis, "j", text)
+    assert CliRunner().invoke(jobs.result, ["j"]).output == "one\\x1b[2J\ntwo\\u202e\n"
+    as_json = CliRunner().invoke(jobs.result, ["j", "--json"]).output
+    assert json.loads(as_json)["text"] == text and not set(as_json) & set("\x1b\u202e")
+
+
+def test_running_jobs_are_listed_first_even_if_they_are_old(settings: Settings, redis: Redis) -> None:
+    ledger = LedgerByHand(redis)
+    ledger.running(ledger.planned("old"))
+    for number in range(30):
+        ledger.accept(f"new{number}", request(), time.time() + number)
+    listed = [line.split()[-1] for line in status().splitlines()]
+    assert listed == ["old", *(f"new{number}" for number in range(29, 9, -1))]
+
+
+def test_one_job_is_shown_with_its_whole_path_and_why_it_waits(settings: Settings, redis: Redis) -> None:
+    ledger = LedgerByHand(redis)
+    path = "/in/" + 30 * "a/long/path/" + "talk.mp3"
+    ledger.accept("j", request(file_path=path), 1.0)
+    assert status("j").splitlines() == [f"file   {path}", "job    j", "state  queued"]
+
+
+@pytest.mark.parametrize("name", ["missing.wav", "."])
+def test_a_file_that_is_not_here_is_not_sent_to_a_fleet_on_this_machine(
+    settings: Settings, redis: Redis, tmp_path: Path, name: str
+) -> None:
+    here = tmp_path / "here.wav"
+    here.write_bytes(b"RIFF")
+    expected = NotAFile if name == "." else FileMissing
+    with pytest.raises(expected):
+        CliRunner().invoke(submitting.submit, [str(here), str(tmp_path / name)], catch_exceptions=False)
+    assert LedgerByHand(redis).jobs() == []
+    assert CliRunner().invoke(submitting.submit, [str(here)]).exit_code == 0
+    assert len(LedgerByHand(redis).jobs()) == 1
+
+
+def test_a_file_that_is_not_here_may_be_on_the_machines_of_a_fleet_elsewhere(
+    settings: Settings, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submitting, "is_loopback", lambda _: False)
+    answer = CliRunner().invoke(submitting.submit, ["/no/such.wav"])
+    assert answer.exit_code == 0 and "/no/such.wav" in answer.stdout
+    assert answer.stderr.startswith("Warning: /no/such.wav does not exist on ")
+
+
+def test_formats_without_a_directory_are_refused(settings: Settings, redis: Redis) -> None:
+    answer = CliRunner().invoke(submitting.submit, ["--no-check", "/a.wav", "--format", "srt"])
+    assert answer.exit_code == 2 and "--output-dir" in answer.stderr
+    assert LedgerByHand(redis).jobs() == []
+
+
+def test_ctrl_c_shows_the_jobs_that_continue(
+    settings: Settings, redis: Redis, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(submitting, "watch_to_the_end", interrupt)
+    monkeypatch.setattr("sys.argv", ["whisper-fleet", "submit", "--no-check", "--wait", "/a.wav"])
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+    (job,) = LedgerByHand(redis).jobs()
+    printed = capsys.readouterr()
+    assert printed.out == "" and "The jobs continue" in printed.err and f"{job}  /a.wav" in printed.err
+
+
+@pytest.mark.parametrize(("succeeds", "code"), [(True, 0), (False, 1)])
+def test_the_exit_code_is_that_of_the_jobs(settings: Settings, redis: Redis, succeeds: bool, code: int) -> None:
+    class Ended(FleetClient):
+        def submit(self, *, job: str | None = None, **request: Any) -> str:
+            store = store_success if succeeds else store_failure
+            store(redis, "mine", "a text")
+            return "mine"
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(submitting, "connect_client", Ended)
+        answer = CliRunner().invoke(submitting.submit, ["--no-check", "--wait", "/a.wav"])
+    assert answer.exit_code == code
+    results, errors = answer.stdout, answer.stderr
+    assert ("a text" in results, "a text" in errors) == (succeeds, not succeeds)
+    assert ("/a.wav" in results) == succeeds and "/a.wav" in errors and "\x1b" not in answer.output
+
+
+def test_without_any_fleet_the_commands_say_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nowhere = Settings(var_dir=tmp_path, state_home=tmp_path)
+    monkeypatch.setattr("whisper_fleet.cli.main.local_settings", lambda: nowhere)
+
+    def no_answer(_: object) -> None:
+        raise RedisConnectionError("refused")
+
+    monkeypatch.setattr(jobs, "connect_client", no_answer)
+    monkeypatch.setattr("sys.argv", ["whisper-fleet", "status"])
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    with pytest.raises(SystemExit, match=r"^No fleet is up on this machine: start one with `whisper-fleet up`"):
+        main()
 
 
 class Done:

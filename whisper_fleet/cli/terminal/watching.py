@@ -6,37 +6,46 @@ import time
 from collections.abc import Mapping
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
-from whisper_fleet.cli.printing import print_transcript
+from whisper_fleet.cli.terminal.job_list import shortened
+from whisper_fleet.cli.terminal.printing import print_transcript, progress_console, results_console
 from whisper_fleet.client import FleetClient
 from whisper_fleet.outcome import Outcome
+from whisper_fleet.shared.display.text import printable
 from whisper_fleet.shared.wire import JobProgress
 
 _POLL_SECONDS = 0.3
+_BAR_CELLS = 16
+#: The name's part of the terminal's width.
+_NAME_SHARE = 1 / 3
 
 
-def watch_to_the_end(client: FleetClient, jobs: Mapping[str, str], console: Console) -> bool:
-    """Show the progress of `jobs` (id -> name), print how each ended, and return whether all did all they should."""
-    outcomes = watch(client, jobs, console)
+def watch_to_the_end(client: FleetClient, jobs: Mapping[str, str]) -> bool:
+    """Show the progress of `jobs` (id -> name), print how each ended, and return whether all succeeded."""
+    outcomes = watch(client, jobs, progress_console())
     for job, name in jobs.items():
-        print_transcript(name, outcomes[job], console)
-    return all(outcome.succeeded and not outcome.result.output_errors for outcome in outcomes.values())
+        print_transcript(name, outcomes[job], results_console(), progress_console())
+    return all(outcome.succeeded for outcome in outcomes.values())
 
 
 def watch(client: FleetClient, jobs: Mapping[str, str], console: Console) -> dict[str, Outcome]:
     """Show the progress of `jobs` (id -> name) until each has ended, and return how each ended, by id."""
     columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
+        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
+        BarColumn(_BAR_CELLS),
         TaskProgressColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[stage]}"),
+        TextColumn("{task.fields[stage]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
     )
     outcomes: dict[str, Outcome] = {}
+    room = int(console.width * _NAME_SHARE)
     with Progress(*columns, console=console) as bars:
-        shown = {job: bars.add_task(name, total=None, stage="waiting") for job, name in jobs.items()}
+        shown = {
+            job: bars.add_task(shortened(printable(name), room), total=None, stage="waiting")
+            for job, name in jobs.items()
+        }
         while shown.keys() - outcomes.keys():
             for job in shown.keys() - outcomes.keys():
                 if (outcome := client.outcome(job)) is not None:
@@ -49,13 +58,12 @@ def watch(client: FleetClient, jobs: Mapping[str, str], console: Console) -> dic
 
 
 def _show_end(bars: Progress, bar: TaskID, outcome: Outcome) -> None:
-    stage = "[green]done[/green]" if outcome.succeeded else "[red]failed[/red]"
-    bars.update(bar, total=1, completed=1 if outcome.succeeded else 0, stage=stage)
+    bars.update(bar, total=1, completed=1 if outcome.succeeded else 0, stage="done" if outcome.succeeded else "failed")
     bars.stop_task(bar)
 
 
 def _show_progress(bars: Progress, bar: TaskID, progress: JobProgress) -> None:
-    stage = escape(stage_of(progress))
+    stage = printable(stage_of(progress))
     bars.update(bar, total=progress.seconds_total, completed=progress.seconds_done, stage=stage)
 
 
