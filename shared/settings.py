@@ -231,6 +231,13 @@ class Settings(Limits):
     )
 
     # --- this process ---
+    flower_address: str = Field(
+        default="127.0.0.1",
+        description="Address at which Flower listens; it asks for no password of its own: see docs/security.md.",
+    )
+    flower_port: int | None = Field(
+        default=None, ge=1, le=65535, description="Port of Flower; left out, 5555, or any free one if that is in use."
+    )
     gpu_index: int = Field(default=0, ge=0, description="Index of the host's GPU that a node serves.")
     gpu_uuid: str | None = Field(
         default=None,

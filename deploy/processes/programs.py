@@ -76,7 +76,7 @@ def _gpu_node(settings: Settings, index: int) -> Program:
 
 def _flower(settings: Settings, port: int) -> Program:
     """Return Flower, which also serves the metrics; read-only, because its buttons would bypass the autoscaler."""
-    options = ("--address=127.0.0.1", f"--port={port}", "--read_only")
+    options = (f"--address={settings.flower_address}", f"--port={port}", "--read_only")
     app, logging = "whisper_fleet.scheduler.monitoring.flower_app", f"--logging={settings.log_level.lower()}"
     command = (*_CELERY, "-A", app, "flower", *options, logging)
     return Program(name="flower", command=command, stop_seconds=5)

@@ -19,11 +19,13 @@ from whisper_fleet.deploy.processes.state_dir import StateDir, free_port, write_
 from whisper_fleet.scheduler.capacity.devices import read_devices
 from whisper_fleet.shared import binaries
 from whisper_fleet.shared.embedded_redis import is_embedded
+from whisper_fleet.shared.errors import SetupError
 from whisper_fleet.shared.settings import Settings
 
 _log = logging.getLogger(__name__)
 
 _FLOWER_PORT = 5555
+_ALL_ADDRESSES = ("", "0.0.0.0", "::")  # noqa: S104  # compared, not bound
 _POLL_SECONDS = 0.2
 _RESTART_PAUSE_SECONDS = 1.0
 #: Longer than any process of the fleet may take to stop, see programs.Program.stop_seconds.
@@ -43,8 +45,8 @@ class Supervisor:
         if self._redis_address is not None:
             settings = settings.model_copy(update={"redis_url": _url(*self._redis_address)})
         self.settings = settings
-        self._flower_port = free_port(_FLOWER_PORT)
-        self.flower_url = f"http://127.0.0.1:{self._flower_port}"
+        self._flower_port = _flower_port(settings)
+        self.flower_url = f"http://{_host_of(settings)}:{self._flower_port}"
         self._stop = threading.Event()
         self._kill = threading.Event()
         self._guard = threading.Thread(target=self._keep_supervisord, name="guard")
@@ -130,6 +132,24 @@ def running_fleet(settings: Settings) -> Iterator[Supervisor]:
             yield supervisor
         finally:
             supervisor.stop()
+
+
+def _flower_port(settings: Settings) -> int:
+    """Return the port for Flower; SetupError if one was chosen, and it is in use."""
+    if settings.flower_port is None:
+        return free_port(_FLOWER_PORT)
+    if free_port(settings.flower_port) != settings.flower_port:
+        fix = "another program uses it: stop that, or choose another WHISPER_FLEET_FLOWER_PORT"
+        raise SetupError(what=f"TCP port {settings.flower_port} for Flower", fix=fix)
+    return settings.flower_port
+
+
+def _host_of(settings: Settings) -> str:
+    """Return the host under which Flower is reached: an address such as 0.0.0.0 means all of this host's."""
+    address = settings.flower_address
+    if address in _ALL_ADDRESSES:
+        return settings.host
+    return f"[{address}]" if ":" in address else address
 
 
 def _url(port: int, password: str) -> str:

@@ -104,7 +104,7 @@ class Planner:
                 Spool(self._settings).drop(job)
             return False
         segments = len(plan.segments)
-        _log.info("job %s (%s): %.0f s in %d segments", job, file_name(request.file_path), plan.duration, segments)
+        _log.info("job %s (%s): %.0f s, segments: %d", job, file_name(request.file_path), plan.duration, segments)
         self._show_waiting(job, request)
         return True
 

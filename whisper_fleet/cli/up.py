@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 from redis.exceptions import AuthenticationError
+from rich.text import Text
 
 from whisper_fleet.cli.connection import connect_client
 from whisper_fleet.cli.doctor import redis_findings
@@ -20,6 +21,7 @@ from whisper_fleet.deploy.processes.supervisor import Supervisor, running_fleet
 from whisper_fleet.deploy.processes.weights import bring_weights
 from whisper_fleet.shared import binaries
 from whisper_fleet.shared.connect import UNREACHABLE, connect_fail_fast
+from whisper_fleet.shared.display.text import printable
 from whisper_fleet.shared.errors import SetupError
 from whisper_fleet.shared.ledger.registry import GpuRegistry
 from whisper_fleet.shared.settings import Settings, load_settings
@@ -71,7 +73,7 @@ def up(model: str) -> None:
         if not supervisor.is_embedded:  # the embedded Redis is configured as it should be
             print_findings(finding for finding in redis_findings(settings) if finding.kind != "good")
         for gpu in gpus:
-            console.print(f"[green]●[/green] {gpu.id}  {gpu.name}  {gpu.node}")
+            console.print(Text.assemble(("●", "green"), printable(f" {gpu.id}  {gpu.name}  {gpu.node}")))
         console.print(f"Flower   {supervisor.flower_url}")
         console.print(f"Metrics  {supervisor.flower_url}/metrics     (for Prometheus)")
         console.print(f"Redis    {supervisor.settings.redis_url}", soft_wrap=True)

@@ -47,7 +47,7 @@ def job_lines(record: JobRecord, progress: JobProgress) -> list[str]:
         "state": how_far(record, progress),
         "error": f"{record.error_type}: {record.error}" if record.error else None,
         "waits": None if record.error else progress.message,
-        "to go": None if progress.eta is None else f"{progress.eta:.0f} s",
+        "to go": None if progress.eta is None or record.state.is_final else f"{progress.eta:.0f} s",
     }
     return [f"{name:<7}{printable(value)}" for name, value in fields.items() if value]
 
