@@ -26,7 +26,7 @@ def missing(what: str) -> NoReturn:
 @pytest.fixture(scope="session", autouse=True)
 def own_state_home(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep the fleets of tests apart from one that the developer runs."""
-    os.environ["WHISPER_FLEET_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
 
 
 @pytest.fixture

@@ -61,6 +61,5 @@ def test_a_fleet_starts_where_no_note_can_be_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("variable", "home"), [("/xdg", "/xdg"), ("", "~/.local/state")])
 def test_the_note_is_in_the_users_state_directory(monkeypatch: pytest.MonkeyPatch, variable: str, home: str) -> None:
-    monkeypatch.delenv("WHISPER_FLEET_STATE_HOME")
     monkeypatch.setenv("XDG_STATE_HOME", variable)
     assert note_file(Settings()) == Path(home).expanduser() / "whisper-fleet" / "var_dir"
