@@ -46,7 +46,7 @@ def test_fifty_resizes_under_load_lose_and_double_no_segment(nodes: GpuNodeHarne
     wait_until(lambda: nodes.record(job).state == JobState.ASSEMBLING, 120)
     assert len(nodes.ledger.results(job)) == 400
     assert nodes.attempts(job) == {1}
-    wait_until(lambda: nodes.log.read_text().count("succeeded in") == 400)
+    wait_until(lambda: nodes.log.read_text().count(" is done") == 400)
     assert "dropped" not in nodes.log.read_text()
     assert_announced_once(nodes)
     wait_until(lambda: nodes.redis.hlen("unacked") == 0)  # acknowledged just after the line in the log
@@ -100,7 +100,7 @@ def test_a_message_of_an_older_attempt_is_dropped(nodes: GpuNodeHarness) -> None
     nodes.start()
     job = nodes.spooled(1, 1.0)
     nodes.send(nodes.assign(job, 0))
-    wait_until(lambda: nodes.log.read_text().count("succeeded in") == 2)
+    wait_until(lambda: nodes.log.read_text().count(" is done") == 1 and " is dropped: " in nodes.log.read_text())
     assert nodes.record(job).state == JobState.ASSEMBLING
     assert_announced_once(nodes)
     assert "dropped" in nodes.log.read_text()
