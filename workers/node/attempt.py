@@ -86,6 +86,7 @@ class Attempt:
     def finish(self, result: SegmentResult) -> None:
         """Store the result in the ledger, waiting for Redis for as long as the node may stay up."""
         _WAITING.retried(partial(self._context.finish, self._message, result), self._wait)
+        log.info("%s is done", self._name)
 
     def set_language(self, language: str, probability: float) -> str:
         """Store the language that this segment detected and return the job's, waiting for Redis as `finish` does."""
