@@ -95,6 +95,6 @@ def test_every_tool_of_older_versions_of_celery(version: str, fleet: FleetProces
     environment = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
     python = str(environment / "bin" / "python")
-    packages = [f"celery[redis]=={version}.*", "packaging"]
+    packages = [f"celery[redis]=={version}.*", f"kombu=={version}.*", "packaging"]  # as they were released
     subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=True)
     assert outcomes(python, fleet, tmp_path) == EXPECTED
