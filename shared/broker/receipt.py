@@ -176,9 +176,29 @@ def _check_arguments(body: Any, protocol: int) -> None:
         raise MessageProblem("its keywords are not an object: send file_path=...")
     if not isinstance(embed, dict | None):
         raise MessageProblem("its callbacks are not an object")
+    _check_callbacks(embed or {})
+
+
+def _check_callbacks(embed: Mapping[str, Any]) -> None:
+    """Celery reads these when the job ends, where a mistake would leave the job without an answer."""
     for name in ("callbacks", "errbacks", "chain"):
-        if not isinstance((embed or {}).get(name), list | None):
+        signatures = embed.get(name)
+        if not isinstance(signatures, list | None):
             raise MessageProblem(f"its {name} are not a list")
+        if not all(map(_is_signature, signatures or ())):
+            raise MessageProblem(f"its {name} are not a list of signatures, each with the name of a task")
+    if embed.get("chord") is not None and not _is_signature(embed["chord"]):
+        raise MessageProblem("its chord is not a signature with the name of a task")
+
+
+def _is_signature(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("task"), str)
+        and isinstance(value.get("args", []), list)
+        and isinstance(value.get("kwargs", {}), dict)
+        and isinstance(value.get("options", {}), dict)
+    )
 
 
 def _shown(value: Any) -> str:

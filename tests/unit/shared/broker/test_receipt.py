@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from whisper_fleet.shared.broker.receipt import MESSAGE_LIMIT, MessageProblem, check_message, task_id_of
 
 KEYWORDS = {"file_path": "/data/ä.mp3"}
+SIGNATURE = {"task": "after", "args": [], "kwargs": {}, "options": {"queue": "celery"}, "subtask_type": None}
 
 
 def message(body: Any = ([], KEYWORDS, {}), *, encode: Callable[[bytes], bytes] | None = None, **headers: Any) -> Any:
@@ -38,7 +39,7 @@ def message(body: Any = ([], KEYWORDS, {}), *, encode: Callable[[bytes], bytes] 
         message(),
         message(eta="2027-01-01T00:00:00+00:00", expires="2027-01-01T00:00:00.5+00:00"),
         message(timelimit=[30, 20.5], root_id="r", parent_id=None, group="g", stamps={"a": "b"}, stamped_headers=["a"]),
-        message(([], KEYWORDS, {"callbacks": None, "errbacks": [{}], "chain": [], "chord": None})),
+        message(([], KEYWORDS, {"callbacks": None, "errbacks": [SIGNATURE], "chain": [], "chord": SIGNATURE})),
         message(encode=gzip.compress, compression="application/x-gzip"),
         message(encode=zlib.compress, compression="application/x-gzip"),
         message(encode=bz2.compress, compression="application/x-bz2"),
@@ -70,6 +71,9 @@ def test_what_celery_clients_send_is_accepted(accepted: Any) -> None:
         (message((7, {}, {})), "its arguments"),
         (message(([], {}, 7)), "its callbacks"),
         (message(([], {}, {"errbacks": "x"})), "its errbacks"),
+        (message(([], {}, {"callbacks": [{}]})), "its callbacks"),
+        (message(([], {}, {"chain": [SIGNATURE, 7]})), "its chain"),
+        (message(([], {}, {"chord": {"task": 7}})), "its chord"),
         (message(compression="zstd"), "its compression is 'zstd'; send gzip"),
         (message(compression="gzip"), "its body cannot be decompressed"),
         ({**message(), "content-type": "application/x-python-serialize"}, "its serializer is .*; send JSON"),
