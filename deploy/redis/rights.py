@@ -57,8 +57,6 @@ def _is_denied(connection: Any, *words: str) -> bool:
     connection.send_command(*words)
     try:
         connection.read_response()
-    except ResponseError as error:
-        if not is_forbidden(error):
-            raise
-        return True
+    except ResponseError as error:  # a Redis that is full refuses a write for that reason, which is no missing right
+        return is_forbidden(error)
     return False

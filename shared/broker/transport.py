@@ -117,6 +117,13 @@ class FleetChannel(_Channel):  # type: ignore[misc]
             self.looks_key,
         ]
 
+    def maybe_refresh_binding_expiry(self) -> None:
+        """Renew kombu's own bindings, unless Redis refuses now: kombu would log that with a traceback every second."""
+        try:
+            super().maybe_refresh_binding_expiry()
+        except ResponseError as error:
+            self._refused(error, self._taking)
+
     def _brpop_start(self, timeout: float | None = None) -> None:
         """Send the next command: the script that takes a message or, after it found none, a wait for one."""
         if monotonic() < self._paused_until or not self.active_queues:

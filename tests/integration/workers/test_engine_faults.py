@@ -122,8 +122,8 @@ def test_a_window_of_nans_leaves_none_behind(tiny_model: Path) -> None:
             assert both() == before
 
 
-def test_a_session_opens_one_model_only(tiny_model: Path, tmp_path: Path) -> None:
-    other = random_model(tmp_path / "other.pt", TINY, seed=1)
+def test_a_session_opens_one_model_only(tiny_model: Path) -> None:
+    other = random_model(tiny_model.parent / "other.pt", TINY, seed=1)
     with InProcessEngine(tiny_model) as engine:
         session = engine.open()
         with pytest.raises(EngineRequestInvalid, match="has opened"):
@@ -141,11 +141,9 @@ def test_fewer_candidates_than_one_are_refused(tiny_model: Path) -> None:
         assert decoded(engine.decode(session, 0, sample_len=4)).tokens
 
 
-def test_beams_put_back_after_a_shrink_find_rows_again(
-    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_beams_put_back_after_a_shrink_find_rows_again(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory runs out once, with beams that need more rows than there are slots by now; a model makes room."""
-    other = random_model(tmp_path / "other.pt", TINY, seed=1)
+    other = random_model(tiny_model.parent / "other.pt", TINY, seed=1)
     with InProcessEngine(tiny_model, slots=2) as engine:
         engine.engine.forget(engine.open(other))
         session = engine.open()

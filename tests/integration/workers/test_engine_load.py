@@ -36,8 +36,8 @@ def test_files_that_are_no_models_disturb_nobody(tiny_model: Path, tmp_path: Pat
         engine_checks.check_unusable_models(engine, tmp_path)
 
 
-def test_an_idle_model_is_unloaded_and_comes_back(tiny_model: Path, tmp_path: Path) -> None:
-    other = random_model(tmp_path / "other.pt", TINY, seed=1)
+def test_an_idle_model_is_unloaded_and_comes_back(tiny_model: Path) -> None:
+    other = random_model(tiny_model.parent / "other.pt", TINY, seed=1)
     with InProcessEngine(tiny_model, slots=2, idle_timeout=0.5) as engine:
         used, unused = engine.open(), engine.open(other)
         before = decoded(engine.decode(used, 0))
@@ -65,7 +65,7 @@ def test_a_lost_device_ends_the_engine_and_another_starts(tiny_model: Path, tmp_
         "--device",
         "cpu",
     ]
-    command += ["--socket", str(tmp_path / "engine.sock"), "--model-dir", str(tmp_path)]
+    command += ["--socket", str(tmp_path / "engine.sock"), "--model-dir", str(tiny_model.parent)]
     process = EngineProcess(command, {}, tmp_path / "engine.sock", lambda: None)
     process.start()
     try:

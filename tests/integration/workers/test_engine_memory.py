@@ -87,8 +87,8 @@ def test_a_window_too_large_even_alone_fails_alone(tiny_model: Path, monkeypatch
         assert decoded(engine.decode(sessions[0], 0)).tokens
 
 
-def test_an_unused_model_makes_room(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    other = random_model(tmp_path / "other.pt", TINY, seed=1)
+def test_an_unused_model_makes_room(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = random_model(tiny_model.parent / "other.pt", TINY, seed=1)
     with InProcessEngine(tiny_model, slots=2) as engine:
         engine.engine.forget(engine.open(other))
         session = engine.open()

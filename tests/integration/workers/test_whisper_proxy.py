@@ -64,8 +64,8 @@ QUICK = {"words", "clips, no timestamps"}
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineClient]:
-    settings = Settings(var_dir=tmp_path_factory.mktemp("var"))
+def engine(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[EngineClient]:
+    settings = Settings(var_dir=tmp_path_factory.mktemp("var"), model_roots=(tiny_model.parent,))
     socket = engine_socket(settings)
     command = engine_command(settings, "cpu", socket)
     process = EngineProcess(command, engine_environment(settings, "cpu"), socket, lambda: None)

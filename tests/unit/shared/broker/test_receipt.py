@@ -17,7 +17,13 @@ from hypothesis import strategies as st
 from whisper_fleet.shared.broker.receipt import MESSAGE_LIMIT, MessageProblem, check_message, task_id_of
 
 KEYWORDS = {"file_path": "/data/ä.mp3"}
-SIGNATURE = {"task": "after", "args": [], "kwargs": {}, "options": {"queue": "celery"}, "subtask_type": None}
+SIGNATURE: dict[str, Any] = {
+    "task": "after",
+    "args": [],
+    "kwargs": {},
+    "options": {"queue": "celery"},
+    "subtask_type": None,
+}
 
 
 def message(body: Any = ([], KEYWORDS, {}), *, encode: Callable[[bytes], bytes] | None = None, **headers: Any) -> Any:
