@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import time
 from functools import lru_cache
+from urllib.parse import urlsplit
 
 from celery import Celery
+from kombu import Connection
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from whisper_fleet.scheduler.app import app as fleet_app
@@ -21,6 +23,9 @@ from whisper_fleet.shared.settings import load_settings
 def make_flower_app(registry: CollectorRegistry = REGISTRY) -> Celery:
     """Return the fleet's Celery app, after adding the fleet's metrics to the registry that Flower serves."""
     registry.register(FleetMetrics(_read))
+    # Flower's Broker page chooses how to read queues by the scheme of the connection, for which kombu gives the name of
+    # the transport's class.
+    Connection.resolve_aliases[fleet_app.conf.broker_transport] = urlsplit(load_settings().redis_url).scheme
     return fleet_app
 
 
