@@ -22,15 +22,44 @@ from whisper_fleet.shared.request.options import TranscribeRequest, WhisperOptio
 from whisper_fleet.shared.settings import Settings
 
 FOLDER = Path(__file__).parent / "reference"
+README = Path(__file__).parents[1] / "README.md"
+
+#: What the tables of the README list: most programs and operators need no more.
+_README_OPTIONS = [
+    "file_path",
+    "model_name",
+    "precision",
+    "language",
+    "task",
+    "output_path",
+    "formats",
+    "priority",
+    "tenant",
+    "word_timestamps",
+]
+_README_SETTINGS = [
+    "redis_url",
+    "default_model",
+    "default_precision",
+    "segment_duration",
+    "memory_safety_margin",
+    "min_concurrent_tasks",
+    "max_concurrent_limit",
+    "media_roots",
+    "model_roots",
+    "url_prefixes",
+    "callback_prefixes",
+]
 
 _NOTE = "<!-- Written by `python -m docs.generate`. Change the code and run it again. -->"
 
 
 def main() -> None:
-    """Write every page of the reference."""
+    """Write every page of the reference, and the tables of the README."""
     FOLDER.mkdir(exist_ok=True)
     for name, text in pages().items():
         (FOLDER / name).write_text(text)
+    README.write_text(with_tables(README.read_text()))
 
 
 def pages() -> dict[str, str]:
@@ -44,6 +73,28 @@ def pages() -> dict[str, str]:
         "errors.md": _errors,
     }
     return {name: "\n".join([_NOTE, "", *page()]).rstrip() + "\n" for name, page in made.items()}
+
+
+def with_tables(readme: str) -> str:
+    """Return the README with its tables of options and settings as the code declares them."""
+    tables = {
+        "options": _short_table(describe(TranscribeRequest), _README_OPTIONS, str),
+        "settings": _short_table(describe(Settings), _README_SETTINGS, str.upper),
+    }
+    for name, rows in tables.items():
+        begin, end = f"<!-- {name}: written by `python -m docs.generate` -->", f"<!-- end of {name} -->"
+        before, _, rest = readme.partition(begin)
+        readme = "\n".join([before + begin, *rows, end + rest.partition(end)[2]])
+    return readme
+
+
+def _short_table(fields: Iterable[FieldDoc], names: Iterable[str], title: Callable[[str], str]) -> Iterator[str]:
+    by_name = {field.name: field for field in fields}
+    yield "| name | default | meaning |"
+    yield "|---|---|---|"
+    for name in names:
+        field = by_name[name]
+        yield _row(_code(title(name)), _code(field.default) if field.default else "", field.description)
 
 
 def _settings() -> Iterator[str]:

@@ -66,7 +66,8 @@ class Settings(Limits):
 
     # --- where things are ---
     redis_url: Annotated[str, AfterValidator(_redis_url)] = Field(
-        default="redis://127.0.0.1:6379/0", description="Redis of the fleet: broker, results and ledger."
+        default="redis://127.0.0.1:6379/0",
+        description="Redis of the fleet: broker, results and ledger; left out, `whisper-fleet up` starts its own.",
     )
     host: str = Field(
         default_factory=_host_name,
