@@ -30,7 +30,7 @@ _WAYS: dict[str, Callable[..., torch.Tensor]] = {
     "whisper's own": whisper.audio.log_mel_spectrogram,
     "in pieces": spectrogram.log_mel_spectrogram,
 }
-#: Spectrograms of a run: so many that a single thread has something to do.
+#: Spectrograms of a run: enough that a single thread is busy.
 _SEGMENTS = 32
 
 

@@ -44,7 +44,7 @@ def test_a_gpu_that_leaves_is_forgotten(redis: Redis) -> None:
     assert 0 < redis.ttl(keys.GPUS_LEFT) <= 3600
 
 
-def test_a_gpu_that_left_is_told_of_for_an_hour(redis: Redis) -> None:
+def test_a_gpu_that_left_is_remembered_for_an_hour(redis: Redis) -> None:
     fleet = GpuRegistry(redis)
     for index, heartbeat in enumerate((100.0, 2000.0, 2000.0)):
         fleet.beat(status(index, heartbeat))

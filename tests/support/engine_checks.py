@@ -48,11 +48,11 @@ def check_resizing(engine: InProcessEngine, *, tokens: int) -> None:
 
 def check_form(engine: InProcessEngine) -> Form:
     """Check that the next model gets the reported form of cross-attention, and return it."""
-    told = engine.stats().forms[engine.precision]
+    reported = engine.stats().forms[engine.precision]
     engine.open()
     (loaded,) = engine.engine._models
-    assert loaded.runner.model.cache.form == told
-    return told
+    assert loaded.runner.model.cache.form == reported
+    return reported
 
 
 def check_dropping(engine: InProcessEngine) -> None:

@@ -14,7 +14,7 @@ import psutil
 REPOSITORY = Path(__file__).parents[2]
 COMMAND = str(Path(sys.executable).parent / "whisper-fleet")
 
-#: How each process of a fleet can be told from its command line.
+#: How each process of a fleet is recognised by its command line.
 PROGRAMS = {
     "supervisord": r"supervisor\.supervisord",
     "redis": r"redis-server",

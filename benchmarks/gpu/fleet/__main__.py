@@ -59,7 +59,7 @@ _REAL = Plan(
 _STUB_TOTAL = 11 * _GIB // 4
 _STUB_SIZES = {"card": 7 * _GIB // 4, "takes": 3 * _GIB // 4, "step": _GIB // 4, "leaves": _GIB // 4}
 _REHEARSED = replace(_REAL, jobs=12, deep=20, quiet=6.0, drain=120.0, **_STUB_SIZES)
-#: Random weights never come to an end by themselves: so many tokens a window, and no second temperature.
+#: Random weights never come to an end by themselves: a fixed number of tokens per window, and no second temperature.
 _FORCED = {"temperature": 0.0, "sample_len": 100, "without_timestamps": True}
 
 

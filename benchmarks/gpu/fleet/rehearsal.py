@@ -16,7 +16,7 @@ from tests.support.nvml_stub import Gpu, Scenario, build
 from whisper_fleet.shared.ledger.registry import GpuRegistry
 
 _LOOK_SECONDS = 0.2
-#: Python runs it as it starts: an engine that is told to compute on a GPU computes on the CPU. Its node, and so the
+#: Python runs it as it starts: an engine that is asked to compute on a GPU computes on the CPU. Its node, and so the
 #: scheduler, goes on to speak of a GPU.
 _SITE = """import sys
 if "whisper_fleet.workers.engine" in sys.orig_argv and "cuda" in sys.argv:

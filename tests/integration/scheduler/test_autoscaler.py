@@ -234,7 +234,7 @@ def test_only_one_resize_of_a_node_is_on_its_way(node: IdleNode, app: Celery, re
     assert resize(app, redis, 1, 1)[0] == "resized"
 
 
-def test_every_decision_is_told_to_everybody(
+def test_every_decision_is_published(
     node: IdleNode, app: Celery, redis: Redis, tick: Callable[[], SlotDecision], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", logger="whisper_fleet.scheduler.capacity.autoscaler")

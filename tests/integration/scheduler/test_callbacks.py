@@ -1,4 +1,4 @@
-"""A service is told of the end of its job at its own address, and nobody at an address that is not allowed."""
+"""The end of a job is reported to the address that the job names, and never to an address that is not allowed."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ pytestmark = pytest.mark.integration
 
 
 class Listener(ThreadingHTTPServer):
-    """A service that keeps what it is told."""
+    """A service that keeps what it receives."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.told: list[Any] = []
+        self.received: list[Any] = []
 
     @property
     def url(self) -> str:
@@ -46,7 +46,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: Listener
 
     def do_POST(self) -> None:
-        self.server.told.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+        self.server.received.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
         self.send_response(200)
         self.end_headers()
 
@@ -64,7 +64,9 @@ def listener() -> Iterator[Listener]:
         thread.join()
 
 
-def test_only_an_address_that_is_allowed_is_told_of_the_end(redis_url: str, tmp_path: Path, listener: Listener) -> None:
+def test_only_an_address_that_is_allowed_is_called_at_the_end(
+    redis_url: str, tmp_path: Path, listener: Listener
+) -> None:
     allowed = [f"{listener.url}/mine/"]
     with running_fleet(["intake"], redis_url, tmp_path, tmp_path, callback_prefixes=allowed) as fleet:
         refused = fleet.submit(file_path="/no.wav", callback_url=f"{listener.url}/others")
@@ -73,13 +75,13 @@ def test_only_an_address_that_is_allowed_is_told_of_the_end(redis_url: str, tmp_
         missing = fleet.submit(file_path="/no.wav", callback_url=f"{listener.url}/mine/jobs")
         with pytest.raises(FileMissing):
             missing.get(timeout=60)
-        wait_until(lambda: listener.told, 20)
+        wait_until(lambda: listener.received, 20)
         time.sleep(0.5)
-    assert listener.told == [{"job": missing.id, "state": "failed"}]
+    assert listener.received == [{"job": missing.id, "state": "failed"}]
 
 
 @pytest.mark.parametrize("terminate", [False, True])
-def test_a_job_that_celery_revoked_is_told_of_and_its_audio_dropped(
+def test_a_job_that_celery_revoked_is_reported_and_its_audio_dropped(
     redis_url: str, tmp_path: Path, listener: Listener, terminate: bool
 ) -> None:
     settings = {"callback_prefixes": [listener.url]}
@@ -90,10 +92,10 @@ def test_a_job_that_celery_revoked_is_told_of_and_its_audio_dropped(
         audio.mkdir(parents=True)
         job.revoke(terminate=terminate)
         wait_until(lambda: job.state == "REVOKED", 20)
-        wait_until(lambda: listener.told, 10)
+        wait_until(lambda: listener.received, 10)
         wait_until(lambda: not audio.exists(), 10)
         time.sleep(0.5)
-    assert listener.told == [{"job": job.id, "state": "cancelled"}]
+    assert listener.received == [{"job": job.id, "state": "cancelled"}]
 
 
 def test_a_service_that_answers_slowly_holds_up_no_job(redis_url: str, tmp_path: Path, redis: Redis) -> None:

@@ -217,7 +217,7 @@ def test_a_request_that_is_being_planned_is_revoked(redis_url: str, redis: Redis
         assert job.state == "REVOKED"
 
 
-def test_an_intake_that_waits_for_redis_stops_when_it_is_told_to(
+def test_an_intake_that_waits_for_redis_stops_on_request(
     redis_server: RedisServer, redis_url: str, tmp_path: Path
 ) -> None:
     with running_fleet(["intake"], redis_url, tmp_path, tmp_path, ffmpeg=hanging_once(tmp_path)) as fleet:
@@ -226,7 +226,7 @@ def test_an_intake_that_waits_for_redis_stops_when_it_is_told_to(
         wait_until(lambda: decoders(main))
         [(_, decoder)] = decoders(main)
         redis_server.kill()
-        decoder.kill()  # the file cannot be decoded, which nobody can be told now
+        decoder.kill()  # the file cannot be decoded, which cannot be reported now
         wait_until(lambda: "Connection to broker lost" in fleet.log("intake").read_text())
         main.terminate()
         fleet.processes["intake"].wait(10)  # supervisord's patience
@@ -244,7 +244,7 @@ def test_a_job_for_a_gpu_that_is_being_restarted_waits_for_it(fleet: Services) -
         Planner(fleet).take_in("k", {"file_path": str(CLIP), "gpu_ids": ["nobodys:0"]})
 
 
-def test_a_job_is_told_why_it_waits_though_those_before_it_were(fleet: Services) -> None:
+def test_a_job_shows_why_it_waits_though_those_before_it_were(fleet: Services) -> None:
     asked = {"file_path": str(CLIP), "gpu_ids": ["here:0"]}
     fleet.fleet.beat(gpu_status("here", heartbeat=0.0))
     fleet.fleet.beat(gpu_status("other", heartbeat=time.time(), slots=4))

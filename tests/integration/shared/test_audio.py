@@ -269,6 +269,6 @@ def test_ffmpeg_is_limited_and_sees_no_environment(tmp_path: Path, monkeypatch: 
     assert said.splitlines()[-3:] == ["4194304", "3600", "0"]
 
 
-def test_a_missing_ffmpeg_is_told_as_a_fault_of_the_machine(tmp_path: Path) -> None:
+def test_a_missing_ffmpeg_is_reported_as_a_fault_of_the_machine(tmp_path: Path) -> None:
     with pytest.raises(errors.SetupError, match="WHISPER_FLEET_FFMPEG"):
         plan_audio(str(CLIP), "job", 300.0, Settings(spool_dir=tmp_path, ffmpeg=tmp_path / "none"))

@@ -51,7 +51,7 @@ def test_of_several_dispatchers_one_gets_each_segment_and_no_gpu_is_overfilled(r
     assert LedgerByHand(redis).loads([f"h.{i}" for i in range(4)]) == [20] * 4
 
 
-def test_of_several_that_finish_the_last_segments_exactly_one_is_told(redis: Redis, redis_url: str) -> None:
+def test_of_several_that_finish_the_last_segments_exactly_one_learns_it(redis: Redis, redis_url: str) -> None:
     for round_ in range(10):
         own = LedgerByHand(redis)
         job = own.planned(f"j{round_}", CLIENTS)

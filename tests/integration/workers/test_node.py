@@ -53,7 +53,7 @@ def test_fifty_resizes_under_load_lose_and_double_no_segment(nodes: GpuNodeHarne
 
 
 @pytest.mark.parametrize(
-    ("wrong", "error_type", "told"),
+    ("wrong", "error_type", "message"),
     [
         ({"file_path": "/does/not/exist.wav"}, "FileMissing", "testhost"),
         ({"model_name": "large-v3"}, "ModelUnavailable", "testhost"),
@@ -61,7 +61,7 @@ def test_fifty_resizes_under_load_lose_and_double_no_segment(nodes: GpuNodeHarne
     ],
 )
 def test_a_request_that_cannot_be_carried_out_fails_its_job_at_once(
-    nodes: GpuNodeHarness, speech: dict[Path, str], wrong: dict[str, Any], error_type: str, told: str
+    nodes: GpuNodeHarness, speech: dict[Path, str], wrong: dict[str, Any], error_type: str, message: str
 ) -> None:
     nodes.start()
     fields: dict[str, Any] = {
@@ -74,7 +74,7 @@ def test_a_request_that_cannot_be_carried_out_fails_its_job_at_once(
     nodes.assign(job, 0)
     wait_until(lambda: nodes.record(job).state == JobState.FAILED)
     assert nodes.record(job).error_type == error_type
-    assert told in (nodes.record(job).error or "")  # which of the fleet's machines lacks it, too
+    assert message in (nodes.record(job).error or "")  # which of the fleet's machines lacks it, too
     assert_announced_once(nodes)
 
 
