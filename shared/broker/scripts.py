@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -20,8 +21,12 @@ def script(name: str) -> tuple[str, str]:
 
 def run(redis: Redis, name: str, keys: list[str], *arguments: str | int | float) -> Any:
     """Run a script and return its reply."""
-    text, digest = script(name)
+    return run_source(redis, *script(name), keys, *arguments)
+
+
+def run_source(redis: Redis, source: str, digest: str, keys: Sequence[str], *arguments: str | int | float) -> Any:
+    """Run a script by its SHA-1, and by its text if Redis does not know it yet; return its reply."""
     try:
         return redis.evalsha(digest, len(keys), *keys, *arguments)
     except NoScriptError:
-        return redis.eval(text, len(keys), *keys, *arguments)
+        return redis.eval(source, len(keys), *keys, *arguments)

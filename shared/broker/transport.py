@@ -48,6 +48,7 @@ _TURN = 0.1
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 5.0
 #: Messages that one call returns to their queues at most.
 _RETURNED_AT_ONCE = 100
+_LOST_LIMITS = (ALIVE_TIMEOUT, PATIENCE, _RETURNED_AT_ONCE)
 
 #: The end of the names of queues with replies to remote control, whose messages are not tasks.
 _REPLY_QUEUE = ".reply.celery.pidbox"
@@ -236,9 +237,8 @@ class FleetChannel(_Channel):  # type: ignore[misc]
             with self.conn_or_acquire() as client:
                 scripts.run(client, "set_aside", keys, tag, letter)
         except ResponseError as error:
-            self._refused(
-                error, self._taking
-            )  # it stays in `unacked`, and is returned and set aside once Redis accepts writes
+            # It stays in `unacked`, and is returned and set aside once Redis accepts writes.
+            self._refused(error, self._taking)
             return
         virtual.QoS.ack(self.qos, tag)
 
@@ -272,9 +272,6 @@ class _PatientLoop:
                     raise
 
         return self._loop.call_repeatedly(interval, call)
-
-
-_LOST_LIMITS = (ALIVE_TIMEOUT, PATIENCE, _RETURNED_AT_ONCE)
 
 
 class FleetTransport(_Transport):  # type: ignore[misc]

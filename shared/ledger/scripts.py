@@ -9,8 +9,8 @@ from importlib import resources
 from typing import Any, cast
 
 from redis import Redis
-from redis.exceptions import NoScriptError
 
+from whisper_fleet.shared.broker.scripts import run_source
 from whisper_fleet.shared.ledger import keys
 
 
@@ -26,11 +26,7 @@ def script(name: str) -> tuple[str, str]:
 
 def run(redis: Redis, name: str, *arguments: str | int | float) -> Any:
     """Run a script and return its answer; strings are bytes unless the client decodes them."""
-    source, digest = script(name)
-    try:
-        return redis.evalsha(digest, 0, *arguments)
-    except NoScriptError:
-        return redis.eval(source, 0, *arguments)
+    return run_source(redis, *script(name), (), *arguments)
 
 
 def text(value: bytes | str) -> str:
