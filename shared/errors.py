@@ -4,7 +4,7 @@ FleetError
 ├── RequestError            the client can fix it; never retried
 │   ├── FileMissing, NotAFile, EmptyFile, UnreadableFile, NoAudioStream, CorruptAudio, AudioTooShort
 │   ├── AudioTooLong, FileTooLarge, TooManyJobs, AudioTrackMissing, ChannelMissing
-│   ├── PathNotAllowed, UrlNotAllowed, CallbackNotAllowed, UrlUnavailable, OutputNotWritable
+│   ├── PathNotAllowed, UrlNotAllowed, CallbackNotAllowed, UrlUnavailable, UploadMissing, OutputNotWritable
 │   ├── UnknownModel, ModelNotAllowed, UnknownLanguage, UnknownOption, BadOption, BadPriority
 │   └── UnknownGpu, ModelDoesNotFit
 ├── JobError
@@ -108,6 +108,11 @@ class UrlNotAllowed(RequestError):
 
 class CallbackNotAllowed(RequestError):
     """{url} may not be called back: leave out callback_url, or have it covered by WHISPER_FLEET_CALLBACK_PREFIXES."""
+
+
+class UploadMissing(RequestError):
+    """{path} is not an upload that {host} can read: upload the file again; if the HTTP server runs on another host,
+    share its {directory}, or name that server in WHISPER_FLEET_UPLOAD_URLS."""
 
 
 class UrlUnavailable(RequestError):

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 from pydantic.config import JsonDict
 
 #: For `Field(json_schema_extra=...)`: the unit of a number.
 SECONDS: JsonDict = {"unit": "s"}
 BYTES: JsonDict = {"unit": "bytes"}
+
+
+def _expanded(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ValueError("it is unknown whose home is meant") from None
+
+
+#: A path of which a leading `~` is resolved.
+ExpandedPath = Annotated[Path, AfterValidator(_expanded)]
 
 #: The length of the pieces into which a file is cut, for the fleet and for one request.
 SegmentSeconds = Annotated[float, Field(ge=30, le=3600, json_schema_extra=SECONDS)]

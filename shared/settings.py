@@ -14,9 +14,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, Va
 from pydantic_settings import SettingsConfigDict, SettingsError
 
 from whisper_fleet.shared.errors import BadSetting, SetupError
-from whisper_fleet.shared.fields import BYTES, SECONDS, SegmentSeconds
+from whisper_fleet.shared.fields import BYTES, SECONDS, ExpandedPath, SegmentSeconds
+from whisper_fleet.shared.http.settings import HttpSettings
 from whisper_fleet.shared.models import CrossAttention, Precision
-from whisper_fleet.shared.request.limits import Limits
 
 _PREFIX = "WHISPER_FLEET_"
 _LIST = 'a list is JSON, such as ["/data", "/media"]'
@@ -39,17 +39,7 @@ def _redis_url(url: str) -> str:
     return url
 
 
-def _expanded(path: Path) -> Path:
-    try:
-        return path.expanduser()
-    except RuntimeError:
-        raise ValueError("it is unknown whose home is meant") from None
-
-
-_Path = Annotated[Path, AfterValidator(_expanded)]
-
-
-class Settings(Limits):
+class Settings(HttpSettings):
     """Every setting of the fleet. A variable WHISPER_FLEET_<NAME> that is not empty overrides the default.
 
     The unit of a number is in its field: the names are older than this rule, and stay as they are.
@@ -74,10 +64,10 @@ class Settings(Limits):
         pattern=r"^[A-Za-z0-9_-]+$",
         description="Name of this host, unique in the fleet, without dots; left out, its short host name.",
     )
-    var_dir: _Path = Field(
+    var_dir: ExpandedPath = Field(
         default=Path("var"), description="Directory of the embedded Redis, spool, sockets, logs and default outputs."
     )
-    state_home: _Path = Field(
+    state_home: ExpandedPath = Field(
         default_factory=lambda: Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state"),
         validate_default=True,
         description="Directory in which a fleet with an embedded Redis notes where it runs, so that commands find it"
@@ -87,17 +77,17 @@ class Settings(Limits):
         default=Path("~/.cache/whisper"),
         description="Directory of Whisper checkpoints, <name>.pt; the default is openai-whisper's own cache.",
     )
-    model_roots: tuple[_Path, ...] = Field(
+    model_roots: tuple[ExpandedPath, ...] = Field(
         default=(),
         description="Directories, besides WHISPER_FLEET_MODEL_DIR, that a checkpoint must be below if a request names"
         " it by its path.",
     )
-    spool_dir: _Path | None = Field(
+    spool_dir: ExpandedPath | None = Field(
         default=None,
         description="Directory of the decoded audio of planned segments; left out, spool in WHISPER_FLEET_VAR_DIR. On"
         " storage that all hosts share, each file is decoded once.",
     )
-    ffmpeg: _Path | None = Field(
+    ffmpeg: ExpandedPath | None = Field(
         default=None, description="Path of ffmpeg; left out, the one on PATH, else the one of imageio-ffmpeg."
     )
 
@@ -119,7 +109,7 @@ class Settings(Limits):
     max_attempts: int = Field(
         default=3, ge=1, description="Attempts at a segment, and at planning or assembling a job, before the job fails."
     )
-    media_roots: tuple[_Path, ...] = Field(
+    media_roots: tuple[ExpandedPath, ...] = Field(
         default=(),
         description="Directories that file_path and output_path must be below; empty: any that the process may use.",
     )
@@ -263,6 +253,11 @@ class Settings(Limits):
     def spool(self) -> Path:
         """Return the directory of the planned segments' audio."""
         return self.spool_dir or self.var_dir / "spool"
+
+    @property
+    def uploads(self) -> Path:
+        """Return the directory of uploaded files."""
+        return self.upload_dir or self.var_dir / "uploads"
 
     @property
     def models(self) -> Path:

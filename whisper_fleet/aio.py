@@ -47,7 +47,7 @@ class AsyncFleetClient:
         settings = settings or local_settings()
         settings = settings if redis_url is None else settings.model_copy(update={"redis_url": redis_url})
         self._client = FleetClient(settings)
-        self._redis = _connect(settings.redis_url)
+        self._redis = connect_async(settings.redis_url)
         self._ledger = AsyncLedgerReader(self._redis, retention=settings.job_retention)
         self._results = ResultFormat(settings.redis_url)
         self._publications = Publications(self._redis)
@@ -150,7 +150,7 @@ class AsyncFleetClient:
         return outcome
 
 
-def _connect(url: str) -> Redis:
+def connect_async(url: str) -> Redis:
     """Return a client that retries for half a minute before it gives up, as `shared.connect.connect` does."""
     pool = BlockingConnectionPool.from_url(
         url,

@@ -45,6 +45,7 @@ from whisper_fleet.shared.errors import (
     UnknownModel,
     UnknownOption,
     UnreadableFile,
+    UploadMissing,
     UrlNotAllowed,
     UrlUnavailable,
 )
@@ -88,6 +89,7 @@ __all__ = [
     "UnknownModel",
     "UnknownOption",
     "UnreadableFile",
+    "UploadMissing",
     "UrlNotAllowed",
     "UrlUnavailable",
 ]

@@ -31,15 +31,25 @@ def redis(server: Path, config: Path) -> Program:
 
 
 def fleet(
-    settings: Settings, *, gpus: Sequence[int], cores: int, beat_schedule: Path, flower_port: int
+    settings: Settings,
+    *,
+    gpus: Sequence[int],
+    cores: int,
+    beat_schedule: Path,
+    flower_port: int,
+    http_port: int | None = None,
 ) -> list[Program]:
-    """Return the programs that use Redis: beat, scheduler, intake, a node per GPU index, Flower."""
+    """Return the programs that use Redis: beat, scheduler, intake, a node per GPU index, Flower, the HTTP server.
+
+    There is no HTTP server without a port for it.
+    """
     return [
         _beat(settings, beat_schedule),
         _scheduler(settings),
         _intake(settings, processes=max(2, min(cores, 8))),
         *(_gpu_node(settings, index) for index in gpus),
         _flower(settings, flower_port),
+        *([] if http_port is None else [_http(http_port)]),
     ]
 
 
@@ -80,6 +90,11 @@ def _flower(settings: Settings, port: int) -> Program:
     app, logging = "whisper_fleet.scheduler.monitoring.flower_app", f"--logging={settings.log_level.lower()}"
     command = (*_CELERY, "-A", app, "flower", *options, logging)
     return Program(name="flower", command=command, stop_seconds=5)
+
+
+def _http(port: int) -> Program:
+    """Return the HTTP server; it ends the responses that it is sending."""
+    return Program(name="http", command=(sys.executable, "-m", "whisper_fleet.http", str(port)), stop_seconds=10)
 
 
 def _worker(app: str, node: str, queues: str, settings: Settings) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 import psutil
 
@@ -24,7 +25,7 @@ from whisper_fleet.shared.settings import Settings
 
 _log = logging.getLogger(__name__)
 
-_FLOWER_PORT = 5555
+_FLOWER_PORT, _HTTP_PORT = 5555, 8000
 _ALL_ADDRESSES = ("", "0.0.0.0", "::")  # noqa: S104  # compared, not bound
 _POLL_SECONDS = 0.2
 _RESTART_PAUSE_SECONDS = 1.0
@@ -45,11 +46,18 @@ class Supervisor:
         if self._redis_address is not None:
             settings = settings.model_copy(update={"redis_url": _url(*self._redis_address)})
         self.settings = settings
-        self._flower_port = _flower_port(settings)
-        self.flower_url = f"http://{_host_of(settings)}:{self._flower_port}"
+        self._flower_port = _port("flower", settings.flower_port, _FLOWER_PORT)
+        self.flower_url = f"http://{_host_of(settings.flower_address, settings)}:{self._flower_port}"
+        self._http_port = _port("http", settings.http_port, _HTTP_PORT) if _has_http() else None
         self._stop = threading.Event()
         self._kill = threading.Event()
         self._guard = threading.Thread(target=self._keep_supervisord, name="guard")
+
+    @property
+    def http_url(self) -> str | None:
+        """The address of the HTTP server; None if it is not installed."""
+        host = _host_of(self.settings.http_address, self.settings)
+        return None if self._http_port is None else f"http://{host}:{self._http_port}"
 
     def start(self) -> None:
         """Write the configuration and start everything; returns at once."""
@@ -77,6 +85,7 @@ class Supervisor:
             cores=psutil.cpu_count(logical=False) or 1,
             beat_schedule=self.state.beat_schedule,
             flower_port=self._flower_port,
+            http_port=self._http_port,
         )
         self.state.supervisor_config.write_text(supervisor_config(self.state, redis, fleet))
 
@@ -134,19 +143,23 @@ def running_fleet(settings: Settings) -> Iterator[Supervisor]:
             supervisor.stop()
 
 
-def _flower_port(settings: Settings) -> int:
-    """Return the port for Flower; SetupError if one was chosen, and it is in use."""
-    if settings.flower_port is None:
-        return free_port(_FLOWER_PORT)
-    if free_port(settings.flower_port) != settings.flower_port:
-        fix = "another program uses it: stop that, or choose another WHISPER_FLEET_FLOWER_PORT"
-        raise SetupError(what=f"TCP port {settings.flower_port} for Flower", fix=fix)
-    return settings.flower_port
+def _port(program: str, chosen: int | None, preferred: int) -> int:
+    """Return the port of a program; SetupError if one was chosen, and it is in use."""
+    if chosen is None:
+        return free_port(preferred)
+    if free_port(chosen) != chosen:
+        fix = f"another program uses it: stop that, or choose another WHISPER_FLEET_{program.upper()}_PORT"
+        raise SetupError(what=f"TCP port {chosen} for {program.capitalize()}", fix=fix)
+    return chosen
 
 
-def _host_of(settings: Settings) -> str:
-    """Return the host under which Flower is reached: an address such as 0.0.0.0 means all of this host's."""
-    address = settings.flower_address
+def _has_http() -> bool:
+    """Return whether the extra `http` is installed."""
+    return all(find_spec(module) for module in ("fastapi", "uvicorn", "python_multipart"))
+
+
+def _host_of(address: str, settings: Settings) -> str:
+    """Return the host under which a program is reached: an address such as 0.0.0.0 means all of this host's."""
     if address in _ALL_ADDRESSES:
         return settings.host
     return f"[{address}]" if ":" in address else address

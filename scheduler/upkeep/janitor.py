@@ -1,4 +1,4 @@
-"""Deletes what is no longer needed: ids of expired jobs, audio of ended jobs, and GPUs that are long dead."""
+"""Deletes what is no longer needed: ids of expired jobs, audio and uploads of ended jobs, and GPUs long dead."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import cast
 
 from whisper_fleet.scheduler.services import Services
 from whisper_fleet.shared.audio.spool import FETCHED, Spool, bytes_in
+from whisper_fleet.shared.http.upload_keepers import is_kept
+from whisper_fleet.shared.http.uploads import Uploads
 from whisper_fleet.shared.ledger import keys
 from whisper_fleet.shared.ledger.scripts import text
 from whisper_fleet.shared.ledger.tenants import forget_tenants
@@ -22,6 +24,8 @@ _log = logging.getLogger(__name__)
 _PAGE = 1000
 #: Seconds for which new spooled audio is kept: it may belong to a job that the ledger does not know yet.
 _YOUNG = 600.0
+#: Seconds for which a new upload is kept in any case: its keeper may just be about to change.
+_YOUNG_UPLOAD = 60.0
 #: Seconds after which a fetched file can no longer be in use.
 _ABANDONED = 86400.0
 #: Seconds without a heartbeat after which a GPU is removed from the fleet.
@@ -35,12 +39,14 @@ class Janitor:
         self._services = services
         self._redis = services.redis
         self._spool = Spool(services.settings)
+        self._uploads = Uploads(services.settings)
 
     def tick(self, now: float) -> None:
         """Delete everything that is no longer needed at `now`."""
         live = self._clean_jobs()
         self._clean_spool(live, now)
         self._clean_fetched(now)
+        self._clean_uploads(now)
         self._clean_gpus(now)
         forget_tenants(self._redis, now)
 
@@ -79,6 +85,13 @@ class Janitor:
         for file in self._spool.directory.glob(f"{FETCHED}*"):
             if now - _modified(file) > _ABANDONED:
                 file.unlink(missing_ok=True)
+
+    def _clean_uploads(self, now: float) -> None:
+        """Delete uploads of ended jobs, and those that nothing keeps because the server that received them died."""
+        for file in self._uploads.all():
+            if now - _modified(file) > _YOUNG_UPLOAD and not is_kept(self._redis, file.name):
+                file.unlink(missing_ok=True)
+                self._redis.delete(keys.upload(file.name))
 
     def _clean_gpus(self, now: float) -> None:
         for gpu in self._services.fleet.all():

@@ -124,6 +124,19 @@ SILENT = f"{PREFIX}:silent"
 CALLBACKS = f"{PREFIX}:callbacks"
 
 
+# --- HTTP server -----------------------------------------------------------------------------------------
+#: hash id -> ApiKey as JSON; never expires. Writer: whisper_fleet.shared.http.api_keys, by `whisper-fleet keys`.
+API_KEYS = f"{PREFIX}:api_keys"
+
+
+def upload(upload_id: str) -> str:
+    """string, what keeps an upload: a job's id, until that job has ended, or nothing, until the key expires.
+
+    Writer: whisper_fleet.http.uploads.
+    """
+    return f"{PREFIX}:upload:{upload_id}"
+
+
 # --- dispatcher ----------------------------------------------------------------------------------------
 #: string, present while a `dispatch` message is on its way; expires. Writer: shared.ledger.wakeup, the dispatcher.
 DISPATCH_FLAG = f"{PREFIX}:dispatch_on_its_way"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 from redis.exceptions import AuthenticationError
+from rich.console import Console
 from rich.text import Text
 
 from whisper_fleet.cli.connection import connect_client
@@ -74,6 +75,7 @@ def up(model: str) -> None:
             print_findings(finding for finding in redis_findings(settings) if finding.kind != "good")
         for gpu in gpus:
             console.print(Text.assemble(("●", "green"), printable(f" {gpu.id}  {gpu.name}  {gpu.node}")))
+        _print_http(console, supervisor.http_url)
         console.print(f"Flower   {supervisor.flower_url}")
         console.print(f"Metrics  {supervisor.flower_url}/metrics     (for Prometheus)")
         console.print(f"Redis    {supervisor.settings.redis_url}", soft_wrap=True)
@@ -81,6 +83,16 @@ def up(model: str) -> None:
         console.print("Submit   whisper-fleet submit FILE... --wait     (in another terminal)")
         console.print("Stop     Ctrl-C")
         signal.pause()
+
+
+def _print_http(console: Console, url: str | None) -> None:
+    """Print the address of the HTTP server, and a command that transcribes a sample with it."""
+    if url is None:
+        console.print("HTTP     not installed: pip install 'whisper-fleet[http]'", markup=False)
+        return
+    console.print(f"HTTP     {url}     (OpenAI's audio API)")
+    sample = next(iter(sorted(_SAMPLES.glob("*.wav"))), Path("talk.mp3"))
+    console.print(f"Try      curl {url}/v1/audio/transcriptions -F file=@{sample} -F model=whisper-1", soft_wrap=True)
 
 
 def _output_folders(files: Sequence[Path], output: Path) -> list[Path]:

@@ -14,6 +14,8 @@ from typing import Protocol
 
 from whisper_fleet.shared.audio.sources.http import HttpSource
 from whisper_fleet.shared.audio.sources.local import LocalSource
+from whisper_fleet.shared.audio.sources.uploads import UploadSource
+from whisper_fleet.shared.http.uploads import SCHEME as UPLOAD
 from whisper_fleet.shared.plugins import extensions
 from whisper_fleet.shared.settings import Settings
 
@@ -37,7 +39,7 @@ class Source(Protocol):
 
 LOCAL = LocalSource()
 #: By the URL's scheme, in lower case.
-SOURCES: dict[str, Source] = {"http": HttpSource(), "https": HttpSource()}
+SOURCES: dict[str, Source] = {"http": HttpSource(), "https": HttpSource(), UPLOAD: UploadSource()}
 
 
 def is_url(address: str) -> bool:

@@ -38,33 +38,43 @@ class HttpSource:
     def opened(self, address: str, settings: Settings) -> Iterator[Path]:
         """Provide the path of a temporary copy; raises UrlNotAllowed or UrlUnavailable."""
         self.check(address, settings)
-        spool = Spool(settings)
-        with spool.incoming() as file:
-            try:
-                self._copy(address, file, spool.room(), settings)
-            except (OSError, HTTPException, ValueError) as error:
-                raise UrlUnavailable(url=address, reason=str(error) or type(error).__name__) from None
-            file.flush()
-            yield Path(file.name)
+        with fetched(address, settings, lambda target: self.check(target, settings)) as path:
+            yield path
 
-    def _copy(self, url: str, file: IO[bytes], room: int, settings: Settings) -> None:
-        """Fetch a URL into a file of at most `room` bytes."""
-        encoded = quote(url, safe=string.punctuation)  # spaces and umlauts, as a browser does
-        redirects = _CheckedRedirects(lambda target: self.check(target, settings))
-        received, started = 0, time.monotonic()
-        with opened_within(settings.download_timeout, encoded, redirects) as response:
-            announced = response.length
-            while received != announced and (chunk := response.read1(_CHUNK_BYTES)):
-                received += len(chunk)
-                if received > settings.max_file_bytes:
-                    raise FileTooLarge(path=url, limit=readable_bytes(settings.max_file_bytes))
-                if received > room:
-                    raise UrlUnavailable(url=url, reason="the spool has no room for it")
-                file.write(chunk)
-                _check_rate(url, received, time.monotonic() - started)
-            if announced is not None and received < announced:  # or the transcript would end early
-                missing = announced - received
-                raise UrlUnavailable(url=url, reason=f"the connection ended {missing} bytes before the file")
+
+@contextlib.contextmanager
+def fetched(url: str, settings: Settings, check: Callable[[str], None]) -> Iterator[Path]:
+    """Provide the path of a temporary copy of a URL; `check` raises for a redirect that may not be followed.
+
+    Raises UrlUnavailable, or FileTooLarge.
+    """
+    spool = Spool(settings)
+    with spool.incoming() as file:
+        try:
+            _copy(url, file, spool.room(), settings, _CheckedRedirects(check))
+        except (OSError, HTTPException, ValueError) as error:
+            raise UrlUnavailable(url=url, reason=str(error) or type(error).__name__) from None
+        file.flush()
+        yield Path(file.name)
+
+
+def _copy(url: str, file: IO[bytes], room: int, settings: Settings, redirects: _CheckedRedirects) -> None:
+    """Fetch a URL into a file of at most `room` bytes."""
+    encoded = quote(url, safe=string.punctuation)  # spaces and umlauts, as a browser does
+    received, started = 0, time.monotonic()
+    with opened_within(settings.download_timeout, encoded, redirects) as response:
+        announced = response.length
+        while received != announced and (chunk := response.read1(_CHUNK_BYTES)):
+            received += len(chunk)
+            if received > settings.max_file_bytes:
+                raise FileTooLarge(path=url, limit=readable_bytes(settings.max_file_bytes))
+            if received > room:
+                raise UrlUnavailable(url=url, reason="the spool has no room for it")
+            file.write(chunk)
+            _check_rate(url, received, time.monotonic() - started)
+        if announced is not None and received < announced:  # or the transcript would end early
+            missing = announced - received
+            raise UrlUnavailable(url=url, reason=f"the connection ended {missing} bytes before the file")
 
 
 def _check_rate(url: str, received: int, seconds: float) -> None:

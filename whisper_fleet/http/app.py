@@ -1,0 +1,37 @@
+"""The application: its routes, its layers, and the services that live as long as it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+import whisper_fleet
+from whisper_fleet.http.errors import add_error_handlers
+from whisper_fleet.http.request_id import RequestIds
+from whisper_fleet.http.routes import ROUTERS
+from whisper_fleet.http.services import open_services
+from whisper_fleet.shared.settings import Settings
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Return the HTTP server of the fleet of these settings, as an ASGI application."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_services(settings) as services:
+            app.state.services = services
+            yield
+
+    app = FastAPI(
+        title="Whisper Fleet",
+        version=whisper_fleet.__version__,
+        summary="Transcription with OpenAI's audio API, and the fleet's own jobs.",
+        lifespan=lifespan,
+    )
+    add_error_handlers(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    app.add_middleware(RequestIds)
+    return app

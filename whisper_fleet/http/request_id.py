@@ -1,0 +1,49 @@
+"""The outermost layer: an id for every request, and an error object for every error, those of other layers included."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from contextvars import ContextVar
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from whisper_fleet.http.errors import ApiError, api_error
+
+_log = logging.getLogger(__name__)
+
+#: The id of the request that this task answers, for log lines.
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+
+
+class RequestIds:
+    """Sends `x-request-id` with every response. A body that is streamed passes through unchanged."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        name = f"req_{uuid.uuid4().hex}"
+        request_id.set(name)
+        has_begun = False
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal has_begun
+            if message["type"] == "http.response.start":
+                has_begun = True
+                MutableHeaders(scope=message)["x-request-id"] = name
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception as error:
+            answer = api_error(error)
+            if answer.status == 500 and not isinstance(error, ApiError):
+                _log.exception("request %s failed: %s %s", name, scope["method"], scope["path"])
+            if has_begun:  # nothing can be taken back: the connection ends in the middle
+                raise
+            await answer(scope, receive, send_with_id)
