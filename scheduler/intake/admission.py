@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 from whisper_fleet.scheduler.dispatch.demand import demand_of, why_unplaceable
-from whisper_fleet.scheduler.intake.callbacks import check_callback
 from whisper_fleet.scheduler.intake.writers import target_of
+from whisper_fleet.scheduler.webhooks.sending import check_callback
 from whisper_fleet.shared.audio.sources import source_of
 from whisper_fleet.shared.errors import BadOption
 from whisper_fleet.shared.evidence import speech

@@ -6,27 +6,32 @@ import logging
 import time
 
 from whisper_fleet.scheduler.services import Services
+from whisper_fleet.shared.audio.sources.prefixes import is_below
 from whisper_fleet.shared.audio.spool import Spool
 from whisper_fleet.shared.display.text import file_name
 from whisper_fleet.shared.errors import JobNotFound
-from whisper_fleet.shared.ledger import keys
+from whisper_fleet.shared.ledger.records import JobRecord
+from whisper_fleet.shared.settings import Settings
+from whisper_fleet.shared.webhooks.deliveries import job_webhook
 
 _log = logging.getLogger(__name__)
 
 
 def settle(fleet: Services, job: str) -> None:
-    """Delete the job's spooled audio, settle it in the ledger, and note that its callback URL, if any, is due.
-
-    The call itself may take seconds, which would keep this process of intake from other jobs.
-    """
+    """Delete the job's spooled audio, and settle it in the ledger, together with the webhook of its callback URL."""
     Spool(fleet.settings).drop(job)
     try:
         record = fleet.ledger.job(job)
     except JobNotFound:  # a request that was refused at once
         return
-    state = fleet.ledger.settle(job, time.time())
-    if state is None:
-        return
-    _log.info("job %s (%s) is %s", job, file_name(record.request.file_path), state)
-    if record.request.callback_url:
-        fleet.redis.zadd(keys.CALLBACKS, {job: time.time()})
+    now = time.time()
+    webhook = job_webhook(record, now) if _has_webhook(record, fleet.settings) else ()
+    state = fleet.ledger.settle(job, now, webhook)
+    if state is not None:
+        _log.info("job %s (%s) is %s", job, file_name(record.request.file_path), state)
+
+
+def _has_webhook(record: JobRecord, settings: Settings) -> bool:
+    """Return whether a webhook reports the end of the job; one that failed because of its URL gets none."""
+    url = record.request.callback_url
+    return url is not None and is_below(url, settings.callback_prefixes)

@@ -232,6 +232,12 @@ _METRICS: Final = (
         help="Messages that wait for intake.",
         samples=lambda snapshot: [((queue,), count) for queue, count in snapshot.messages.items()],
     ),
+    MetricSpec(
+        name="webhooks_pending",
+        labels=("state",),
+        help="Webhooks that are not delivered; state is waiting or undeliverable.",
+        samples=lambda snapshot: [((state,), count) for state, count in snapshot.webhooks.items()],
+    ),
     # --- totals since the fleet's Redis was set up ---
     MetricSpec(
         name="segments_done",
@@ -268,6 +274,13 @@ _METRICS: Final = (
         labels=("state",),
         help="Jobs that ended; state is done, failed or cancelled.",
         samples=_counted("jobs"),
+    ),
+    MetricSpec(
+        name="webhook_attempts",
+        type="counter",
+        labels=("outcome",),
+        help="Calls of webhooks; outcome is delivered, later (it is tried again) or undeliverable.",
+        samples=_counted("webhooks"),
     ),
     MetricSpec(
         name="slot_decisions",

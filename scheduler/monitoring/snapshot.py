@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 from pydantic import ValidationError
@@ -17,6 +17,7 @@ from whisper_fleet.shared.ledger.ledger import Ledger
 from whisper_fleet.shared.ledger.registry import GpuRegistry
 from whisper_fleet.shared.ledger.scripts import text
 from whisper_fleet.shared.settings import Settings
+from whisper_fleet.shared.webhooks.deliveries import Deliveries
 from whisper_fleet.shared.wire import GpuStatus, SlotDecision
 
 
@@ -39,6 +40,7 @@ class FleetSnapshot:
     messages: dict[str, int]  # queue -> messages that wait for intake
     counts: dict[str, float]  # see keys.COUNTS
     decisions: dict[DecisionLabels, int]  # what the autoscaler decided, and how often
+    webhooks: dict[str, int] = field(default_factory=dict)  # state -> webhooks that wait or are undeliverable
 
 
 class SnapshotReader:
@@ -60,6 +62,7 @@ class SnapshotReader:
             },
             counts=self._ledger.counts(),
             decisions=self._decisions(),
+            webhooks=Deliveries(self._redis).counts(),
         )
 
     def _gpus(self, now: float) -> list[GpuSnapshot]:

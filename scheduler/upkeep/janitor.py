@@ -17,6 +17,7 @@ from whisper_fleet.shared.http.uploads import Uploads
 from whisper_fleet.shared.ledger import keys
 from whisper_fleet.shared.ledger.scripts import text
 from whisper_fleet.shared.ledger.tenants import forget_tenants
+from whisper_fleet.shared.webhooks.deliveries import Deliveries
 from whisper_fleet.shared.wire import JobState
 
 _log = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ class Janitor:
         self._clean_uploads(now)
         self._clean_gpus(now)
         forget_tenants(self._redis, now)
+        Deliveries(self._redis).forget(now - self._services.settings.job_retention)
 
     def _clean_jobs(self) -> set[str]:
         """Return the ids of the jobs that have not ended; remove those whose record expired from the index."""

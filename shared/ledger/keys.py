@@ -42,7 +42,8 @@ def resize_lock(node: str) -> str:
 #: zset job -> when it was accepted; the janitor removes jobs whose hash has expired.
 JOBS = f"{PREFIX}:jobs"
 #: hash of counters since the fleet's beginning, for its metrics; never expires: `segments_done/<gpu>`,
-#: `segments_failed/<gpu>`, `attempts_failed/<gpu>`, `audio_seconds/<gpu>`, `jobs/<final state>`.
+#: `segments_failed/<gpu>`, `attempts_failed/<gpu>`, `audio_seconds/<gpu>`, `jobs/<final state>`,
+#: `webhooks/<outcome of an attempt>`.
 COUNTS = f"{PREFIX}:counts"
 #: zset job -> when recovery checks whether its next step (planning, assembling) was lost.
 DUE = f"{PREFIX}:due"
@@ -119,9 +120,35 @@ def active(gpu_id: str) -> str:
 SILENT = f"{PREFIX}:silent"
 
 
-# --- intake --------------------------------------------------------------------------------------------
-#: zset job -> when it ended: its callback URL is still to be called. Writer: intake.
+# --- webhooks ------------------------------------------------------------------------------------------
+#: zset event -> when it happened: the deliveries that wait or are being sent. Writer of this and the next six: the
+#: scripts, through whisper_fleet.shared.webhooks.deliveries.
+WEBHOOKS = f"{PREFIX}:webhooks"
+#: zset event -> when it was given up; the janitor removes it after `job_retention`.
+WEBHOOKS_FAILED = f"{PREFIX}:webhooks_failed"
+#: zset target (a server) -> when its deliveries are to be looked at next.
+WEBHOOK_TARGETS = f"{PREFIX}:webhook_targets"
+#: hash target -> when an attempt failed; absent after one that succeeded.
+WEBHOOK_FAILING = f"{PREFIX}:webhook_failing"
+#: hash owner -> SigningSecrets as JSON; the owner "" is the fleet. Writer: whisper_fleet.shared.webhooks.secrets.
+WEBHOOK_SECRETS = f"{PREFIX}:webhook_secrets"
+#: zset job -> when it ended: a callback that a node of an older version noted. Courier: makes a webhook of it.
 CALLBACKS = f"{PREFIX}:callbacks"
+
+
+def webhook(event: str) -> str:
+    """hash, one delivery; removed when it is delivered, or with its entry in WEBHOOKS_FAILED."""
+    return f"{PREFIX}:webhook:{event}"
+
+
+def webhook_due(target: str) -> str:
+    """zset event -> when the next attempt is due; absent when none waits."""
+    return f"{PREFIX}:webhook_due:{target}"
+
+
+def webhook_leased(target: str) -> str:
+    """zset event -> when the claim of the courier that sends it runs out."""
+    return f"{PREFIX}:webhook_leased:{target}"
 
 
 # --- HTTP server -----------------------------------------------------------------------------------------
@@ -162,4 +189,11 @@ def ledger_names() -> dict[str, str]:
         "lane": lane(""),
         "active_gpus": ACTIVE_GPUS,
         "active": active(""),
+        "webhooks": WEBHOOKS,
+        "webhooks_failed": WEBHOOKS_FAILED,
+        "webhook_targets": WEBHOOK_TARGETS,
+        "webhook_failing": WEBHOOK_FAILING,
+        "webhook": webhook(""),
+        "webhook_due": webhook_due(""),
+        "webhook_leased": webhook_leased(""),
     }

@@ -182,13 +182,13 @@ class Ledger:
         """Cancel a job; return False if it had ended before. See JobActions, which also publishes `assemble`."""
         return self._end(job, JobState.CANCELLED, now, JobCancelled.__name__, str(JobCancelled(job=job)))
 
-    def settle(self, job: str, now: float) -> JobState | None:
+    def settle(self, job: str, now: float, webhook: Sequence[str | float] = ()) -> JobState | None:
         """Record that the client has its answer: an assembled job is done, and the job expires after `retention`.
 
-        Return the job's state if this call settled it.
+        Return the job's state if this call settled it. `webhook` is added with it: see webhooks.deliveries.job_webhook.
         """
         keep = int(min(KEEP_RESULTS, self._retention))
-        state = run(self._redis, "settle", job, now, int(self._retention), keep)
+        state = run(self._redis, "settle", job, now, int(self._retention), keep, *webhook)
         return JobState(text(state)) if state else None
 
     # --- recovery ---

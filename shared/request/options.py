@@ -133,7 +133,7 @@ class TranscribeRequest(Wire):
     )
     options: dict[str, Any] = Field(default_factory=dict)  # of WhisperOptions, those that were given
     callback_url: Annotated[_Text | None, AfterValidator(WhenSent(web_address))] = Field(
-        default=None, description="Address that receives a POST when the job has ended; it must be allowed."
+        default=None, description="Address that receives a signed webhook when the job has ended; it must be allowed."
     )
 
     @property

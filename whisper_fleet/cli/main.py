@@ -27,6 +27,7 @@ _COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "result": ("jobs", ()),
     "cancel": ("jobs", ()),
     "dead-letters": ("dead_letters", ()),
+    "webhooks": ("webhooks", ()),
     "doctor": ("doctor", ("server",)),
     "redis-acl": ("redis_acl", ()),
     "slots": ("slots", ("server",)),

@@ -6,11 +6,11 @@ from typing import Any
 
 from celery import bootsteps, signals
 
-from whisper_fleet.scheduler.intake.node.callback_calls import CallbackCalls
 from whisper_fleet.scheduler.intake.node.revocation import RevocationWatch, on_task_revoked
 from whisper_fleet.scheduler.intake.node.scheduled import on_task_received
 from whisper_fleet.scheduler.intake.node.shutdown import on_shutting_down
 from whisper_fleet.scheduler.services import services
+from whisper_fleet.scheduler.webhooks.courier import Courier
 from whisper_fleet.shared import names
 
 #: Seconds between two looks at the revoked ids.
@@ -18,14 +18,14 @@ _INTERVAL = 1.0
 
 
 class IntakeStep(bootsteps.StartStopStep):
-    """Watches for revoked jobs, due callbacks and a shutdown, on the nodes that have the tasks of intake."""
+    """Watches for revoked jobs and a shutdown, and delivers webhooks, on the nodes that have the tasks of intake."""
 
     requires = ("celery.worker.components:Timer",)
 
     def __init__(self, parent: Any, **options: Any) -> None:
         super().__init__(parent, **options)
         self._timer_entry: Any = None
-        self._callbacks = CallbackCalls(services)
+        self._courier = Courier(services)
 
     def include_if(self, parent: Any) -> bool:
         """Return whether the worker is an intake node; every scheduler process has the same app."""
@@ -37,10 +37,10 @@ class IntakeStep(bootsteps.StartStopStep):
         signals.task_revoked.connect(on_task_revoked, weak=False)
         signals.worker_shutting_down.connect(on_shutting_down, weak=False)
         self._timer_entry = parent.timer.call_repeatedly(_INTERVAL, RevocationWatch().look)
-        self._callbacks.start()
+        self._courier.start()
 
     def stop(self, parent: Any) -> None:
         """End the watch."""
         if self._timer_entry is not None:
             self._timer_entry.cancel()
-        self._callbacks.stop()
+        self._courier.stop()

@@ -130,3 +130,38 @@ local PROGRESS_FIELDS = {'state', 'total', 'done', 'duration', 'seconds_done', '
 local function is_time_to_show(shown, now, interval)
   return not shown or tonumber(now) - tonumber(shown) >= tonumber(interval)
 end
+
+-- Of the deliveries to one server, this many are made at a time, and one while its last answer was an error: a server
+-- that is slow or down must not hold all senders.
+local function may_claim_webhook(target, most)
+  local limit = redis.call('HEXISTS', K.webhook_failing, target) == 1 and 1 or tonumber(most)
+  return redis.call('ZCARD', K.webhook_leased .. target) < limit
+end
+
+-- Sets when the deliveries of a server are to be looked at next. A server that was just served goes behind the others.
+local function look_at_target(target, now, most)
+  local first = may_claim_webhook(target, most) and redis.call('ZRANGE', K.webhook_due .. target, 0, 0, 'WITHSCORES')[2]
+  local lease = redis.call('ZRANGE', K.webhook_leased .. target, 0, 0, 'WITHSCORES')[2]
+  if first and lease then first = math.min(tonumber(first), tonumber(lease)) end
+  local moment = tonumber(first or lease)
+  if moment then
+    redis.call('ZADD', K.webhook_targets, exact(math.max(moment, tonumber(now))), target)
+  else
+    redis.call('ZREM', K.webhook_targets, target)
+    redis.call('HDEL', K.webhook_failing, target)
+  end
+end
+
+-- Lets an event be delivered; returns 0 if it already waits.
+local function add_webhook(id, kind, data, url, target, owner, created, give_up)
+  if redis.call('EXISTS', K.webhook .. id) == 1 then return 0 end
+  redis.call('HSET', K.webhook .. id, 'type', kind, 'data', data, 'url', url, 'target', target, 'owner', owner,
+    'created', created, 'give_up', give_up)
+  redis.call('ZADD', K.webhooks, created, id)
+  redis.call('ZADD', K.webhook_due .. target, created, id)
+  local look = redis.call('ZSCORE', K.webhook_targets, target)
+  if not look or tonumber(look) > tonumber(created) then
+    redis.call('ZADD', K.webhook_targets, created, target)
+  end
+  return 1
+end

@@ -1,6 +1,7 @@
--- job, now, retention, keep -> the state, if this call settled the job. Its client has the answer, so no step is due
--- any more, and the record expires.
-local job, now, retention, keep = unpack(ARGV)
+-- job, now, retention, keep, then, if the job's end is to be sent to a webhook: event, data, url, target, owner, give_up
+-- -> the state, if this call settled the job. Its client has the answer, so no step is due any more, and the record
+-- expires. The webhook is added in the same step, so that a process that dies here cannot lose it.
+local job, now, retention, keep, event, data, url, target, owner, give_up = unpack(ARGV)
 local state = redis.call('HGET', of_job(job), 'state')
 if not state then return end
 if state == 'assembling' then
@@ -13,5 +14,8 @@ local settled = redis.call('ZREM', K.due, job)
 redis.call('EXPIRE', of_job(job), retention)
 for _, part in ipairs({'plan', 'segments', 'results'}) do
   redis.call('EXPIRE', of_job(job, part), keep)
+end
+if settled == 1 and event then
+  add_webhook(event, 'job.' .. state, data, url, target, owner, now, give_up)
 end
 return settled == 1 and state or nil

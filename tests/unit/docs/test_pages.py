@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 from benchmarks.__main__ import BENCHMARKS, listing
@@ -73,8 +74,15 @@ def test_commands_and_their_options_exist() -> None:
     for page, line in pages_with_lines():
         for name, rest in re.findall(r"(?:^    |`|bin/)whisper-fleet (\w[\w-]*)([^`#]*)", line):
             assert name in known_commands, (page, line)
-            known = {option for parameter in known_commands[name].params for option in parameter.opts}
+            command = named_command(known_commands[name], rest)
+            known = {option for parameter in command.params for option in parameter.opts}
             assert set(re.findall(r"(?<!\w)--[a-z-]+", rest)) <= known | {"--help"}, (page, line)
+
+
+def named_command(command: click.Command, rest: str) -> click.Command:
+    """Return the subcommand of a group that the text behind the group's name begins with; else the command itself."""
+    children = dict(subcommands(command))
+    return next((children[word] for word in re.findall(r"^ ([a-z-]+)", rest) if word in children), command)
 
 
 def test_make_targets_exist() -> None:
