@@ -13,6 +13,10 @@ INSTALLED := $(VENV)/.installed
 FILE ?=
 MODEL ?= base
 PYTEST ?=
+ROWS ?=
+SLOW ?=
+CHAOS_TABLE ?= var/chaos.md
+MINUTES ?= 30
 
 .PHONY: help
 help: ## Show this list
@@ -35,6 +39,14 @@ test: lint ## Lint, types and all tests but the slow ones (PYTEST="-m slow"); PY
 	@$(BIN)/python -m whisper_fleet.workers.weights base || [ -z "$$CI" ]
 	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile tests/unit tests/integration $(PYTEST)
 	$(BIN)/pytest -m "not slow" --durations=10 tests/end_to_end $(PYTEST)
+
+.PHONY: chaos
+chaos: $(INSTALLED) ## Faults under load: every row, or ROWS="'SIGKILL*' ..."; SLOW=1 for the slow ones too. See docs/benchmarks/chaos.md
+	PYTHONPATH="$$PWD" $(BIN)/python -m tests.chaos $(ROWS) $(if $(SLOW),--slow) --out $(CHAOS_TABLE)
+
+.PHONY: soak
+soak: $(INSTALLED) ## Half an hour at full load with a fault per minute: MINUTES=30
+	PYTHONPATH="$$PWD" $(BIN)/python -m tests.chaos.soak --minutes $(MINUTES)
 
 .PHONY: lint
 lint: $(INSTALLED) ## Style and types

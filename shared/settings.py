@@ -98,6 +98,11 @@ class Settings(HttpSettings):
         default="auto",
         description="How encoded audio is kept and attended to; auto: the form that suits the GPU.",
     )
+    reproducible: bool = Field(
+        default=False,
+        description="Give the same bytes for the same audio whatever else an engine is computing; that costs a third"
+        " to a half of a GPU's speed: see docs/benchmarks/engine.md.",
+    )
     segment_duration: SegmentSeconds = Field(
         default=300.0, description="Maximum length of the pieces into which a file is cut."
     )

@@ -9,9 +9,8 @@ from typing import NoReturn
 
 import pytest
 import redis as redis_py
-import torch
-from whisper.model import ModelDimensions, Whisper
 
+from tests.support.random_model import save_random_model
 from tests.support.redis_server import RedisServer
 from whisper_fleet.shared.settings import load_settings
 
@@ -65,13 +64,7 @@ def speech() -> dict[Path, str]:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The checkpoint of a very small multilingual Whisper with random weights, which talks nonsense."""
-    torch.manual_seed(0)
-    model = Whisper(ModelDimensions(80, 1500, 64, 1, 2, 51865, 448, 64, 1, 2))
-    for weights in model.parameters():
-        torch.nn.init.normal_(weights, std=0.1)
-    path = tmp_path_factory.mktemp("models") / "tiny-random.pt"
-    torch.save({"dims": vars(model.dims), "model_state_dict": model.state_dict()}, path)
-    return path
+    return save_random_model(tmp_path_factory.mktemp("models") / "tiny-random.pt")
 
 
 @pytest.fixture(scope="session")

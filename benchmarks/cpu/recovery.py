@@ -14,6 +14,7 @@ import sys
 import time
 import wave
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from statistics import quantiles
 from tempfile import TemporaryDirectory
@@ -118,7 +119,8 @@ def _kill(host: FleetProcesses, *names: str) -> None:
 
 def _kill_host(host: FleetProcesses) -> None:
     for process in [child for name in host.processes for child in descendants(host.processes[name].pid)]:
-        process.kill()
+        with suppress(psutil.NoSuchProcess):  # it ended with its parent
+            process.kill()
     _kill(host, *host.processes)
 
 
@@ -137,7 +139,8 @@ def _restart(host: FleetProcesses) -> None:
         if process.poll() is None and process is not host.processes["gpu0"]:
             continue
         for child in descendants(process.pid):
-            child.kill()
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
         process.kill()
         process.wait()
     host.start(*(name for name, process in host.processes.items() if process.poll() is not None))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -14,6 +14,7 @@ from redis import Redis
 from tests.conftest import SPEECH
 from tests.support.fleet_processes import ALL, FleetProcesses, running_fleet
 from tests.support.redis_server import RedisServer
+from tests.support.refusals import disk_full, forbidden, full, replica
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
@@ -35,48 +36,6 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterato
             yield running
     finally:
         server.kill()
-
-
-def _command(redis: Redis, *words: str) -> None:
-    cast("Any", redis).execute_command(*words)
-
-
-@contextmanager
-def full(redis: Redis) -> Iterator[None]:
-    """Redis has no memory for another key."""
-    redis.config_set("maxmemory", 1)
-    yield
-    redis.config_set("maxmemory", 0)
-
-
-@contextmanager
-def disk_full(redis: Redis) -> Iterator[None]:
-    """Redis could not write its last snapshot, and refuses changes that it could not save."""
-    where = cast("dict[str, str]", redis.config_get("*d*"))
-    snapshot = Path(where["dir"]) / where["dbfilename"]
-    snapshot.unlink(missing_ok=True)
-    snapshot.mkdir()
-    redis.config_set("save", "1 1")
-    redis.bgsave()
-    yield
-    snapshot.rmdir()
-    redis.config_set("save", "")
-
-
-@contextmanager
-def replica(redis: Redis) -> Iterator[None]:
-    """Redis is the replica of a server that is down."""
-    _command(redis, "REPLICAOF", "127.0.0.1", "1")
-    yield
-    _command(redis, "REPLICAOF", "NO", "ONE")
-
-
-@contextmanager
-def forbidden(redis: Redis) -> Iterator[None]:
-    """The user may write nothing."""
-    _command(redis, "ACL", "SETUSER", "default", "-@write")
-    yield
-    _command(redis, "ACL", "SETUSER", "default", "+@all")
 
 
 @pytest.mark.parametrize("refusing", [full, disk_full, replica, forbidden])

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -36,13 +37,17 @@ def _as_in_a_terminal() -> None:
 class FleetCommand:
     """A running `whisper-fleet` command, and the processes that it started."""
 
-    def __init__(self, folder: Path, model_dir: Path, *command: str) -> None:
+    def __init__(
+        self, folder: Path, model_dir: Path, *command: str, prefix: Sequence[str] = (), **variables: str
+    ) -> None:
+        """Start the command, behind `prefix` and with these environment variables."""
         self.var = folder / "var"
         self.log = folder / f"{command[0]}.log"
         self.environment = {name: value for name, value in os.environ.items() if name != "WHISPER_FLEET_REDIS_URL"}
         self.environment["WHISPER_FLEET_VAR_DIR"] = str(self.var)
         self.environment["WHISPER_FLEET_MODEL_DIR"] = str(model_dir)
-        call = [COMMAND, *command]
+        self.environment.update(variables)
+        call = [*prefix, COMMAND, *command]
         with self.log.open("w") as log:
             self.front = subprocess.Popen(
                 call,

@@ -40,6 +40,8 @@ def engine_command(settings: Settings, device: Device, socket: Path) -> list[str
     }
     roots = [("--model-root", root) for root in settings.model_roots]
     arguments = [str(part) for option in (*options.items(), *roots) for part in option]
+    if settings.reproducible:
+        arguments.append("--reproducible")
     return [
         sys.executable,
         "-m",

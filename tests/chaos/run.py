@@ -1,0 +1,78 @@
+"""Runs a row: a load, its fault in the middle of it, and the verdict."""
+
+from __future__ import annotations
+
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+
+from tests.chaos.judge import Reference, Verdict, judge
+from tests.chaos.leftovers import leftovers
+from tests.chaos.load import Load
+from tests.chaos.resumption import Resumed
+from tests.chaos.rows import Row
+from tests.chaos.scene.scene import Scene
+from tests.support.waiting import wait_until
+
+#: Seconds without an answer after which a fleet whose ledger was set back is done with all jobs that it knows.
+_QUIET_SECONDS = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How much a row transcribes."""
+
+    jobs: int = 60
+    segments: int = 10  # of each job
+    patience: float = 600.0  # seconds for all answers, after the fault
+
+
+class Runner:
+    """Runs rows on one scene, one after the other; each leaves the scene as it found it."""
+
+    def __init__(self, scene: Scene, size: Size) -> None:
+        self.scene, self._size = scene, size
+        self._reference: Reference | None = None
+
+    def reference(self) -> tuple[Reference, float]:
+        """Run the load without a fault; return what it gave, and the seconds that it took."""
+        load = Load(self.scene, self._size.jobs)
+        began = time.monotonic()
+        load.submit()
+        assert load.wait(self._size.patience), f"{load.ended()} of {len(load.jobs)} jobs ended without any fault"
+        seconds = time.monotonic() - began
+        self._reference = Reference.of(list(load.outcomes().values()))
+        assert not (left := leftovers(self.scene, load.jobs)), left
+        load.forget()
+        return self._reference, seconds
+
+    def run(self, row: Row) -> Verdict:
+        """Return what this row's fault did."""
+        assert self._reference is not None, "run the load without a fault first"
+        self.scene.wait_ready()
+        with row.staging(self.scene) if row.staging else nullcontext():
+            verdict = self._run_staged(row, self._reference)
+        self.scene.wait_ready()
+        return verdict
+
+    def _run_staged(self, row: Row, reference: Reference) -> Verdict:
+        load = Load(self.scene, self._size.jobs)
+        began = time.monotonic()
+        done = self.scene.segments_done() or 0
+        load.submit(1.0 - row.late_share)
+        self.scene.submit_rest = load.submit
+        tenth = len(load.jobs) * self._size.segments // 10
+        wait_until(lambda: (self.scene.segments_done() or 0) >= done + tenth, 180, interval=0.05)
+        row.fault(self.scene)
+        resumed = Resumed(self.scene, row.resumption)
+        if row.forgets:
+            load.wait_until_quiet(_QUIET_SECONDS)
+        else:
+            load.wait(self._size.patience)
+        seconds = time.monotonic() - began
+        verdict = judge(load.jobs, load.outcomes(), reference, forgets=row.forgets)
+        self.scene.repair()
+        left = leftovers(self.scene, load.jobs)
+        more = row.check(self.scene, list(load.jobs)) if row.check else ()
+        load.forget()
+        return replace(verdict, resumed=resumed.seconds(0.5), leftovers=(*left, *more), seconds=seconds)
