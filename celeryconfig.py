@@ -55,6 +55,7 @@ def _tick(task: str, interval: float, queue: str) -> dict[str, object]:
     return {"task": task, "schedule": interval, "options": options}
 
 
+# The two that concern one host go to the queue of each host that is up: see scheduler/beat.py.
 _host_queue = names.scheduler_queue(_settings.host)
 beat_scheduler = "whisper_fleet.scheduler.beat:TickScheduler"
 beat_schedule = {

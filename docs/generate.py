@@ -19,7 +19,7 @@ from whisper_fleet.shared import errors
 from whisper_fleet.shared.audio.containers import CONTAINERS
 from whisper_fleet.shared.fields import FieldDoc, describe
 from whisper_fleet.shared.request.options import TranscribeRequest, WhisperOptions
-from whisper_fleet.shared.settings import Settings
+from whisper_fleet.shared.settings import GROUPS, Settings
 
 FOLDER = Path(__file__).parent / "reference"
 README = Path(__file__).parents[1] / "README.md"
@@ -101,9 +101,12 @@ def _settings() -> Iterator[str]:
     yield "# Settings"
     yield ""
     yield 'Environment variables. An empty variable has its default. A list is JSON, such as `["/data", "/media"]`.'
-    yield "`whisper-fleet doctor` names variables with this prefix that are not a setting."
-    yield ""
-    yield from _field_table(describe(Settings), lambda name: _variable(name))
+    yield "`whisper-fleet doctor` names variables with this prefix that are not a setting. The"
+    yield "[settings file](../guide/settings.md) has the same settings without the prefix, in small letters."
+    documented = {field.name: field for field in describe(Settings)}
+    for title, group in GROUPS.items():
+        yield from ("", f"## {title}", "")
+        yield from _field_table([documented[name] for name in group.model_fields], _variable)
 
 
 def _variable(name: str) -> str:

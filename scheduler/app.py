@@ -14,7 +14,8 @@ def make_app() -> Celery:
     app = Celery("whisper_fleet")
     app.config_from_object("whisper_fleet.celeryconfig")
     app.steps["worker"].update((LimitRemoteControl, Watchdog))
-    # By name: the step imports this module, and only workers load it.
+    # By name: the steps import this module, and only workers load them.
+    app.steps["worker"].add("whisper_fleet.scheduler.hosts:HostPresence")
     app.steps["worker"].add("whisper_fleet.scheduler.intake.node.lifecycle:IntakeStep")
     return app
 

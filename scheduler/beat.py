@@ -1,26 +1,108 @@
-"""The scheduler of beat: it sends the ticks, and skips those that Redis does not accept."""
+"""The scheduler of beat: one beat of the fleet at a time sends the ticks, and skips those that Redis does not accept.
+
+Several hosts may run a beat. The one that holds the lease sends the ticks; when it dies, another takes the lease within
+`_LEASE_SECONDS`. Ticks that concern one host go to the queue of each host that is up.
+"""
 
 from __future__ import annotations
 
+import copy
 import logging
 from typing import Any
 
-from celery.beat import PersistentScheduler, SchedulingError
+from celery.beat import Scheduler, SchedulingError
 from kombu.exceptions import OperationalError
+from redis import Redis
+from redis.exceptions import LockError, RedisError
 
-from whisper_fleet.shared.connect import Outage
+from whisper_fleet.scheduler.hosts import live_hosts
+from whisper_fleet.shared import names
+from whisper_fleet.shared.connect import Outage, connect_fail_fast
+from whisper_fleet.shared.ledger import keys
+from whisper_fleet.shared.ledger.registry import GpuRegistry
 
-_Scheduler: Any = PersistentScheduler  # its stubs lack apply_entry
-_SENDING = Outage("sending ticks", logging.getLogger(__name__))
+_log = logging.getLogger(__name__)
+_Scheduler: Any = Scheduler  # its stubs lack apply_entry
+_SENDING = Outage("sending ticks", _log)
+
+#: A beat that has not renewed its lease for this long is replaced by another one.
+_LEASE_SECONDS = 10.0
+#: How often the lease is renewed, or tried to be taken.
+_RENEWAL_SECONDS = _LEASE_SECONDS / 5
+
+
+class Lease:
+    """The right to send the fleet's ticks, which one beat at a time holds."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._lock = redis.lock(keys.BEAT_LEASE, timeout=_LEASE_SECONDS, blocking=False, thread_local=False)
+        self._is_held = False
+
+    def hold(self) -> bool:
+        """Take the lease, or renew it, and return whether this beat holds it now. Raises Redis' errors."""
+        was_held, self._is_held = self._is_held, False
+        self._is_held = self._renewed() if was_held else bool(self._lock.acquire())
+        if self._is_held != was_held:
+            _log.info("this beat %s the ticks of the fleet", "sends" if self._is_held else "no longer sends")
+        return self._is_held
+
+    def release(self) -> None:
+        """Let another beat take the lease at once."""
+        if self._is_held:
+            self._is_held = False
+            self._lock.release()
+
+    def _renewed(self) -> bool:
+        try:
+            return bool(self._lock.reacquire())
+        except LockError:  # it expired while this process was stopped, or Redis unreachable
+            return bool(self._lock.acquire())
 
 
 class TickScheduler(_Scheduler):  # type: ignore[misc]
-    """Celery's scheduler, but with two log lines per outage of Redis: Celery logs two tracebacks per tick."""
+    """Celery's scheduler with a lease, and with two log lines per outage of Redis: Celery logs two tracebacks per tick.
+
+    It keeps nothing on disk: a tick that is due is sent at once, and its work does not depend on the one before.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._redis = connect_fail_fast(self.app.conf.broker_url)
+        self._lease = Lease(self._redis)
+
+    def tick(self, *args: Any, **kwargs: Any) -> float:
+        """Send what is due if this beat holds the lease; return the seconds to wait until the next call."""
+        is_ours = False
+        with _SENDING.ignored():
+            is_ours = self._lease.hold()
+        if not is_ours:
+            return _RENEWAL_SECONDS
+        return min(float(super().tick(*args, **kwargs)), _RENEWAL_SECONDS)
 
     def apply_entry(self, entry: Any, producer: Any = None) -> None:
-        """Send a tick. One that Redis does not accept is not sent later: the next one does its work."""
+        """Send a tick to every queue that it is for. One that Redis does not accept is not sent later."""
         with _SENDING.ignored():
             try:
-                self.apply_async(entry, producer=producer, advance=False)
+                for queue in self._queues(entry):
+                    addressed = copy.copy(entry)
+                    addressed.options = {**entry.options, "queue": queue}
+                    self.apply_async(addressed, producer=producer, advance=False)
             except SchedulingError as error:  # Celery's wrapper of whatever went wrong
                 raise OperationalError(str(error)) from error
+
+    def close(self) -> None:
+        """Give up the lease, so that another beat sends the next tick."""
+        try:
+            self._lease.release()
+        except (LockError, RedisError) as error:
+            _log.info("the lease ends by itself: %s", error)
+        super().close()
+
+    def _queues(self, entry: Any) -> list[str]:
+        """Return the queues of a tick: the one in its options, or that of each host that the tick concerns."""
+        if entry.task not in (names.AUTOSCALE, names.CLEAN):
+            return [entry.options["queue"]]
+        hosts = live_hosts(self._redis)
+        if entry.task == names.AUTOSCALE:
+            hosts &= {gpu.host for gpu in GpuRegistry(self._redis).all()}
+        return [names.scheduler_queue(host) for host in sorted(hosts)]

@@ -1,9 +1,21 @@
-"""The names of every queue, node and task of the fleet: no other module spells one out."""
+"""The names of every role, queue, node and task of the fleet: no other module spells one out."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Self
+
+
+class Role(StrEnum):
+    """A part of the fleet that a machine can take; a machine takes any subset."""
+
+    SCHEDULER = "scheduler"  # beat, dispatch, recovery; one of several beats is active
+    INTAKE = "intake"  # accepts, decodes and cuts files, and puts transcripts together
+    GPU = "gpu"  # a node per GPU
+    HTTP = "http"  # OpenAI's audio API
+    FLOWER = "flower"  # the web page for operators, and the metrics
+
 
 # Tasks that a client sends, and that the fleet sends itself.
 TRANSCRIBE = "transcribe"  # client -> intake
@@ -86,6 +98,11 @@ def scheduler_queue(host: str) -> str:
 def scheduler_node(host: str) -> str:
     """Return the Celery node name of a host's scheduler."""
     return f"scheduler@{host}"
+
+
+def host_node(host: str) -> str:
+    """Return the Celery node name of the process that serves the ticks of a host without a scheduler."""
+    return f"host@{host}"
 
 
 def intake_node(host: str) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from whisper_fleet.deploy.processes.ports import Ports
 from whisper_fleet.shared import names
+from whisper_fleet.shared.names import Role
 from whisper_fleet.shared.settings import Settings
 
 _CELERY = (sys.executable, "-m", "celery")
@@ -31,37 +33,50 @@ def redis(server: Path, config: Path) -> Program:
 
 
 def fleet(
-    settings: Settings,
-    *,
-    gpus: Sequence[int],
-    cores: int,
-    beat_schedule: Path,
-    flower_port: int,
-    http_port: int | None = None,
+    settings: Settings, *, gpus: Sequence[int], cores: int, ports: Ports, roles: Collection[Role] = frozenset(Role)
 ) -> list[Program]:
-    """Return the programs that use Redis: beat, scheduler, intake, a node per GPU index, Flower, the HTTP server.
+    """Return the programs of these roles, which all use Redis; `gpus` are the indices of the GPUs that get a node.
 
-    There is no HTTP server without a port for it.
+    A host whose scheduler runs elsewhere gets a program for the ticks of its own GPUs and spool. There is no HTTP
+    server without a port for it.
     """
-    return [
-        _beat(settings, beat_schedule),
-        _scheduler(settings),
-        _intake(settings, processes=max(2, min(cores, 8))),
-        *(_gpu_node(settings, index) for index in gpus),
-        _flower(settings, flower_port),
-        *([] if http_port is None else [_http(http_port)]),
-    ]
+    programs = {
+        Role.SCHEDULER: [_beat(settings), _scheduler(settings)],
+        Role.INTAKE: [_intake(settings, processes=max(2, min(cores, 8)))],
+        Role.GPU: [_gpu_node(settings, index) for index in gpus],
+        Role.HTTP: [] if ports.http is None else [_http(ports.http)],
+        Role.FLOWER: [_flower(settings, ports.flower)],
+    }
+    chosen = [program for role in Role if role in roles for program in programs[role]]
+    needs_ticks = Role.SCHEDULER not in roles and not {Role.INTAKE, Role.GPU}.isdisjoint(roles)
+    return [*chosen, *([_host(settings)] if needs_ticks else [])]
 
 
-def _beat(settings: Settings, schedule: Path) -> Program:
-    options = ("--schedule", str(schedule), "--loglevel", settings.log_level)
-    return Program(name="beat", command=(*_CELERY, "-A", "whisper_fleet.scheduler.app", "beat", *options))
+def by_name(settings: Settings, *, gpus: Sequence[int], cores: int, ports: Ports) -> dict[str, Program]:
+    """Return every program that a machine could run, by its name, to start one of them alone."""
+    every = [*fleet(settings, gpus=gpus, cores=cores, ports=ports), _host(settings)]
+    return {program.name: program for program in every}
+
+
+def _beat(settings: Settings) -> Program:
+    command = (*_CELERY, "-A", "whisper_fleet.scheduler.app", "beat", "--loglevel", settings.log_level)
+    return Program(name="beat", command=command)
 
 
 def _scheduler(settings: Settings) -> Program:
+    """Return the scheduler of the fleet, which also serves the ticks of this host."""
     queues = f"{names.SCHEDULER_QUEUE},{names.scheduler_queue(settings.host)}"
-    node = _worker("whisper_fleet.scheduler.app", names.scheduler_node(settings.host), queues, settings)
-    return Program(name="scheduler", command=(*node, "-c", "2", "-I", "whisper_fleet.scheduler.tasks"))
+    return _ticks("scheduler", names.scheduler_node(settings.host), queues, settings)
+
+
+def _host(settings: Settings) -> Program:
+    """Return the program for the ticks of this host alone: it resizes the pools of its GPUs and cleans its spool."""
+    return _ticks("host", names.host_node(settings.host), names.scheduler_queue(settings.host), settings)
+
+
+def _ticks(name: str, node: str, queues: str, settings: Settings) -> Program:
+    worker = _worker("whisper_fleet.scheduler.app", node, queues, settings)
+    return Program(name=name, command=(*worker, "-c", "2", "-I", "whisper_fleet.scheduler.tasks"))
 
 
 def _intake(settings: Settings, processes: int) -> Program:

@@ -16,7 +16,7 @@ from whisper_fleet.shared.errors import SetupError
 from whisper_fleet.shared.settings import Settings
 
 #: All that a fleet puts into `run`; other files there are not ours (VAR_DIR may be /var).
-_RUN_FILES = ("supervisord.*", "redis.*", "beat-schedule*", "engine-*.sock")
+_RUN_FILES = ("supervisord.*", "redis.*", "engine-*.sock")
 
 
 class StateDir:
@@ -32,7 +32,6 @@ class StateDir:
         self.supervisor_pid = self.run / "supervisord.pid"
         self.redis_config = self.run / "redis.conf"
         self.redis_url = address_file(settings)
-        self.beat_schedule = self.run / "beat-schedule"
         self._note = note_file(settings)
 
     @contextlib.contextmanager

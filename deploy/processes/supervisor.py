@@ -9,23 +9,23 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from importlib.util import find_spec
 
 import psutil
 
 from whisper_fleet.deploy.processes import programs
 from whisper_fleet.deploy.processes.configuration import redis_config, supervisor_config, tied_to_parent
 from whisper_fleet.deploy.processes.host_conflict import refuse_host_conflict
-from whisper_fleet.deploy.processes.state_dir import StateDir, free_port, write_private
+from whisper_fleet.deploy.processes.ports import choose_ports
+from whisper_fleet.deploy.processes.state_dir import StateDir, write_private
 from whisper_fleet.scheduler.capacity.devices import read_devices
 from whisper_fleet.shared import binaries
 from whisper_fleet.shared.embedded_redis import is_embedded
 from whisper_fleet.shared.errors import SetupError
+from whisper_fleet.shared.names import Role
 from whisper_fleet.shared.settings import Settings
 
 _log = logging.getLogger(__name__)
 
-_FLOWER_PORT, _HTTP_PORT = 5555, 8000
 _ALL_ADDRESSES = ("", "0.0.0.0", "::")  # noqa: S104  # compared, not bound
 _POLL_SECONDS = 0.2
 _RESTART_PAUSE_SECONDS = 1.0
@@ -41,23 +41,38 @@ class Supervisor:
 
     def __init__(self, state: StateDir, settings: Settings) -> None:
         self.state = state
+        self.roles = frozenset(settings.roles or Role)
         self.is_embedded = is_embedded(settings)
+        if self.is_embedded and Role.SCHEDULER not in self.roles:
+            fix = "set WHISPER_FLEET_REDIS_URL, because only a machine with the role scheduler brings its own"
+            raise SetupError(what="the address of the fleet's Redis", fix=fix)
         self._redis_address = state.embedded_redis_address() if self.is_embedded else None
         if self._redis_address is not None:
             settings = settings.model_copy(update={"redis_url": _url(*self._redis_address)})
         self.settings = settings
-        self._flower_port = _port("flower", settings.flower_port, _FLOWER_PORT)
-        self.flower_url = f"http://{_host_of(settings.flower_address, settings)}:{self._flower_port}"
-        self._http_port = _port("http", settings.http_port, _HTTP_PORT) if _has_http() else None
+        self._ports = choose_ports(settings, self.roles)
+        self._fleet = programs.fleet(
+            settings,
+            gpus=[gpu.index for gpu in read_devices(settings).gpus],
+            cores=psutil.cpu_count(logical=False) or 1,
+            ports=self._ports,
+            roles=self.roles,
+        )
+        self.flower_url = f"http://{_host_of(settings.flower_address, settings)}:{self._ports.flower}"
         self._stop = threading.Event()
         self._kill = threading.Event()
         self._guard = threading.Thread(target=self._keep_supervisord, name="guard")
 
     @property
+    def programs(self) -> tuple[str, ...]:
+        """The names of the programs that run, without Redis."""
+        return tuple(program.name for program in self._fleet)
+
+    @property
     def http_url(self) -> str | None:
-        """The address of the HTTP server; None if it is not installed."""
+        """The address of the HTTP server; None if there is none."""
         host = _host_of(self.settings.http_address, self.settings)
-        return None if self._http_port is None else f"http://{host}:{self._http_port}"
+        return None if self._ports.http is None else f"http://{host}:{self._ports.http}"
 
     def start(self) -> None:
         """Write the configuration and start everything; returns at once."""
@@ -79,15 +94,7 @@ class Supervisor:
             write_private(self.state.redis_config, redis_config(self.state, *self._redis_address))
             self.state.write_redis_url(self.settings.redis_url)
             redis = programs.redis(binaries.redis_server(), self.state.redis_config)
-        fleet = programs.fleet(
-            self.settings,
-            gpus=[gpu.index for gpu in read_devices(self.settings).gpus],
-            cores=psutil.cpu_count(logical=False) or 1,
-            beat_schedule=self.state.beat_schedule,
-            flower_port=self._flower_port,
-            http_port=self._http_port,
-        )
-        self.state.supervisor_config.write_text(supervisor_config(self.state, redis, fleet))
+        self.state.supervisor_config.write_text(supervisor_config(self.state, redis, self._fleet))
 
     def _keep_supervisord(self) -> None:
         """Run supervisord until we stop; if it dies, its processes die and come back with it."""
@@ -130,32 +137,17 @@ class Supervisor:
 
 @contextlib.contextmanager
 def running_fleet(settings: Settings) -> Iterator[Supervisor]:
-    """Run the whole fleet within the context, with an embedded Redis unless one is configured."""
+    """Run this machine's roles within the context, with an embedded Redis unless one is configured."""
     state = StateDir(settings)
     with state.locked():
         supervisor = Supervisor(state, settings)
-        if not supervisor.is_embedded:
+        if not supervisor.is_embedded and Role.GPU in supervisor.roles:
             refuse_host_conflict(supervisor.settings)
         supervisor.start()
         try:
             yield supervisor
         finally:
             supervisor.stop()
-
-
-def _port(program: str, chosen: int | None, preferred: int) -> int:
-    """Return the port of a program; SetupError if one was chosen, and it is in use."""
-    if chosen is None:
-        return free_port(preferred)
-    if free_port(chosen) != chosen:
-        fix = f"another program uses it: stop that, or choose another WHISPER_FLEET_{program.upper()}_PORT"
-        raise SetupError(what=f"TCP port {chosen} for {program.capitalize()}", fix=fix)
-    return chosen
-
-
-def _has_http() -> bool:
-    """Return whether the extra `http` is installed."""
-    return all(find_spec(module) for module in ("fastapi", "uvicorn", "python_multipart"))
 
 
 def _host_of(address: str, settings: Settings) -> str:

@@ -20,6 +20,12 @@ def gpu(gpu_id: str) -> str:
     return f"{PREFIX}:gpu:{gpu_id}"
 
 
+# --- beat --------------------------------------------------------------------------------------------------
+#: string, the lease of the beat that sends the fleet's ticks; expires. Writer: whisper_fleet.scheduler.beat.
+BEAT_LEASE = f"{PREFIX}:beat"
+#: zset host that takes ticks of its own -> when it last reported. Writer: whisper_fleet.scheduler.hosts.
+HOSTS = f"{PREFIX}:hosts"
+
 # --- autoscaler ----------------------------------------------------------------------------------------
 #: pub/sub channel: every SlotDecision as JSON, for front ends. Writer: the autoscaler.
 SLOT_CHANNEL = f"{PREFIX}:slots"

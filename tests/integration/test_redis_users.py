@@ -22,7 +22,7 @@ from tests.support.fleet_processes import ALL, FleetProcesses
 from tests.support.redis_server import RedisServer, free_port
 from tests.support.tls_proxy import make_certificate, tls_proxy
 from tests.support.waiting import wait_until
-from whisper_fleet.cli.doctor import redis_findings
+from whisper_fleet.cli.machine.doctor import redis_findings
 from whisper_fleet.deploy.redis.rights import missing_rights
 from whisper_fleet.deploy.redis.users import CLIENT, FLEET, METRICS, USERS
 

@@ -18,6 +18,7 @@ from redis import Redis
 from tests.support.process_tree import descendants
 from tests.support.waiting import wait_until
 from whisper_fleet.deploy.processes import programs
+from whisper_fleet.deploy.processes.ports import Ports
 from whisper_fleet.shared import names
 from whisper_fleet.shared.ledger.registry import GpuRegistry
 from whisper_fleet.shared.settings import Settings
@@ -47,10 +48,7 @@ class FleetProcesses:
         self.redis = Redis.from_url(redis_url)
         self.app = Celery("client", broker=redis_url, backend=redis_url, set_as_current=False)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        known = programs.fleet(
-            self.settings, gpus=[0], cores=1, beat_schedule=directory / "beat-schedule", flower_port=0
-        )
-        self._programs = {program.name: program for program in known}
+        self._programs = programs.by_name(self.settings, gpus=[0], cores=1, ports=Ports(flower=0))
 
     def start(self, *names: str) -> None:
         """Start these processes; returns when the GPU node, if it is among them, takes work."""
@@ -61,7 +59,7 @@ class FleetProcesses:
                     program.command, env={**self.environment, **program.environment}, stdout=out, stderr=out
                 )
         if "gpu0" in names:
-            wait_until(self.is_ready)
+            wait_until(self.is_ready, timeout=180.0)
 
     def log(self, name: str) -> Path:
         return self.directory / f"{name}.log"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 from importlib import import_module
+from pathlib import Path
 from types import FrameType
 
 import click
@@ -19,6 +21,7 @@ from whisper_fleet.shared.display.text import printable, printable_text
 from whisper_fleet.shared.embedded_redis import is_embedded, local_settings
 from whisper_fleet.shared.errors import FleetError
 from whisper_fleet.shared.settings import load_settings
+from whisper_fleet.shared.settings.file import VARIABLE
 
 #: The module of each command, and the extras without which it cannot be loaded, or cannot do anything.
 _COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -28,12 +31,15 @@ _COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "cancel": ("jobs", ()),
     "dead-letters": ("dead_letters", ()),
     "webhooks": ("webhooks", ()),
-    "doctor": ("doctor", ("server",)),
-    "redis-acl": ("redis_acl", ()),
-    "slots": ("slots", ("server",)),
-    "fetch": ("fetch", ("gpu",)),
-    "up": ("up", ("server", "gpu")),
-    "run": ("up", ("server", "gpu")),
+    "doctor": ("machine.doctor", ("server",)),
+    "config": ("machine.config", ()),
+    "redis-acl": ("machine.redis_acl", ()),
+    "slots": ("machine.slots", ("server",)),
+    "fetch": ("machine.fetch", ("gpu",)),
+    "up": ("machine.up", ("server",)),
+    "serve": ("machine.serve", ("server",)),
+    "health": ("machine.health", ("server",)),
+    "run": ("machine.up", ("server", "gpu")),
 }
 
 
@@ -55,8 +61,14 @@ class _Commands(click.Group):
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="whisper-fleet")
-def commands() -> None:
-    """Transcribe audio with OpenAI Whisper on many GPUs. Settings: WHISPER_FLEET_* in the environment."""
+@click.option("--config", "file", type=click.Path(path_type=Path), help="Settings file, in TOML.")
+def commands(file: Path | None) -> None:
+    """Transcribe audio with OpenAI Whisper on many GPUs.
+
+    Settings come from WHISPER_FLEET_* in the environment, else from the settings file: see `whisper-fleet config`.
+    """
+    if file is not None:
+        os.environ[VARIABLE] = str(file.absolute())  # for this process and those that it starts
     configure_log_records()
     logging.basicConfig(level=load_settings().log_level, format="%(levelname)s %(name)s: %(message)s")
 

@@ -15,7 +15,7 @@ from redis.exceptions import AuthenticationError, ResponseError
 
 from tests.support.gpu_status import gpu_status
 from tests.support.redis_server import free_port
-from whisper_fleet.cli import up
+from whisper_fleet.cli.machine import up
 from whisper_fleet.deploy.processes.host_conflict import refuse_host_conflict
 from whisper_fleet.deploy.processes.state_dir import StateDir
 from whisper_fleet.deploy.processes.supervisor import Supervisor

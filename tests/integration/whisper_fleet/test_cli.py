@@ -18,7 +18,7 @@ from tests.support.ledger_by_hand import LedgerByHand, request, result
 from tests.support.results_by_hand import RESULT, failure, publish_result
 from whisper_fleet.cli import jobs
 from whisper_fleet.cli import submit as submitting
-from whisper_fleet.cli.doctor import redis_findings
+from whisper_fleet.cli.machine.doctor import redis_findings
 from whisper_fleet.cli.main import main
 from whisper_fleet.cli.terminal.watching import watch
 from whisper_fleet.client import FleetClient

@@ -16,11 +16,12 @@ import psutil
 import pytest
 from supervisor.options import ServerOptions
 
-from whisper_fleet.cli.doctor import _folder
+from whisper_fleet.cli.machine.doctor import _folder
+from whisper_fleet.cli.machine.up import _end_of_log, _telling_log
 from whisper_fleet.cli.main import main
-from whisper_fleet.cli.up import _end_of_log
 from whisper_fleet.deploy.processes import programs
 from whisper_fleet.deploy.processes.configuration import redis_config, supervisor_config, tied_to_parent
+from whisper_fleet.deploy.processes.ports import Ports
 from whisper_fleet.deploy.processes.state_dir import StateDir, free_port
 from whisper_fleet.shared import binaries
 from whisper_fleet.shared.errors import SetupError
@@ -35,7 +36,7 @@ def state(tmp_path: Path) -> StateDir:
 def config(state: StateDir, gpus: list[int]) -> configparser.RawConfigParser:
     """The supervisor's configuration, as an ini file."""
     settings = Settings(host="box")
-    fleet = programs.fleet(settings, gpus=gpus, cores=4, beat_schedule=state.beat_schedule, flower_port=5555)
+    fleet = programs.fleet(settings, gpus=gpus, cores=4, ports=Ports(flower=5555))
     redis = programs.redis(Path("/opt/redis server"), state.redis_config)
     parser = configparser.RawConfigParser()
     parser.read_string(supervisor_config(state, redis, fleet))
@@ -147,10 +148,10 @@ def test_a_port_and_a_password_that_a_full_disk_left_empty_are_made_again(state:
 def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is found before anything is started, so that there is nothing to stop."""
     monkeypatch.setattr("sys.argv", ["whisper-fleet", "up"])
-    monkeypatch.setattr("whisper_fleet.cli.up._prepare", lambda *_: None)
+    monkeypatch.setattr("whisper_fleet.cli.machine.up._prepare", lambda *_: None)
     monkeypatch.setattr("signal.signal", lambda *_: None)
     (tmp_path / "file").touch()
-    monkeypatch.setattr("whisper_fleet.cli.up.load_settings", lambda: Settings(var_dir=tmp_path / "file"))
+    monkeypatch.setattr("whisper_fleet.cli.machine.up.load_settings", lambda: Settings(var_dir=tmp_path / "file"))
     with pytest.raises(SystemExit, match="file: File exists"):
         main()
 
@@ -188,10 +189,10 @@ def test_a_fleet_without_its_redis_shows_the_end_of_that_log(state: StateDir) ->
     with state.locked():
         (state.logs / "gpu0.log").write_text("Connection refused")
         (state.logs / "redis.log").write_text("Bad file format reading the append only file")
-        assert "Connection refused" in _end_of_log(state, redis_answers=False)  # the Redis is not ours
+        assert "Connection refused" in _end_of_log(_telling_log(state, redis_answers=False))  # the Redis is not ours
         state.write_redis_url("redis://127.0.0.1:1/0")
-        assert "append only file" in _end_of_log(state, redis_answers=False)
-        assert "Connection refused" in _end_of_log(state, redis_answers=True)
+        assert "append only file" in _end_of_log(_telling_log(state, redis_answers=False))
+        assert "Connection refused" in _end_of_log(_telling_log(state, redis_answers=True))
 
 
 def test_supervisord_starts_where_few_files_may_be_open(state: StateDir) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from whisper_fleet.deploy.processes import programs
+from whisper_fleet.deploy.processes.ports import Ports
 from whisper_fleet.deploy.processes.state_dir import StateDir
 from whisper_fleet.deploy.processes.supervisor import Supervisor
 from whisper_fleet.shared.errors import SetupError
@@ -26,7 +27,7 @@ def supervisor(tmp_path: Path, **settings: object) -> Supervisor:
 )
 def test_flower_listens_where_the_settings_say(tmp_path: Path, address: str, host: str) -> None:
     settings = Settings(flower_address=address)
-    (*_, flower) = programs.fleet(settings, gpus=[], cores=1, beat_schedule=Path("b"), flower_port=1234)
+    (*_, flower) = programs.fleet(settings, gpus=[], cores=1, ports=Ports(flower=1234))
     assert {f"--address={address}", "--port=1234"} <= set(flower.command)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.support.gpu_status import gpu_status
-from whisper_fleet.cli.up import _ready_here
+from whisper_fleet.cli.machine.up import _ready_here
 from whisper_fleet.deploy.processes.host_conflict import gpu_with_newer_heartbeat
 from whisper_fleet.shared.wire import GpuStatus
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pydantic import Field
+from pydantic_settings import BaseSettings
 
 from whisper_fleet.shared.fields import BYTES, ExpandedPath
-from whisper_fleet.shared.request.limits import Limits
 
 
-class HttpSettings(Limits):
-    """The HTTP server's among the settings of a fleet."""
+class Http(BaseSettings):
+    """The settings of the HTTP server."""
 
     http_address: str = Field(
         default="127.0.0.1",

@@ -41,7 +41,7 @@ def doctor() -> None:
 
 def _names(_: Settings) -> Iterator[Finding]:
     for name in unknown_names():
-        yield Finding("note", f"{name} is not a setting and has no effect: see shared/settings.py")
+        yield Finding("note", f"{name} is not a setting and has no effect: see docs/reference/settings.md")
 
 
 def _folder(settings: Settings) -> Iterator[Finding]:

@@ -14,7 +14,9 @@ from rich.console import Console
 from rich.text import Text
 
 from whisper_fleet.cli.connection import connect_client
-from whisper_fleet.cli.doctor import redis_findings
+from whisper_fleet.cli.extras import missing_extras
+from whisper_fleet.cli.machine.doctor import redis_findings
+from whisper_fleet.cli.machine.health import problem_of
 from whisper_fleet.cli.terminal.printing import print_findings, progress_console, results_console
 from whisper_fleet.cli.terminal.watching import watch_to_the_end
 from whisper_fleet.deploy.processes.state_dir import StateDir
@@ -25,15 +27,29 @@ from whisper_fleet.shared.connect import UNREACHABLE, connect_fail_fast
 from whisper_fleet.shared.display.text import printable
 from whisper_fleet.shared.errors import SetupError
 from whisper_fleet.shared.ledger.registry import GpuRegistry
+from whisper_fleet.shared.names import Role
 from whisper_fleet.shared.settings import Settings, load_settings
 from whisper_fleet.shared.wire import GpuStatus
 
 _READY_SECONDS = 180.0
 _POLL_SECONDS = 0.3
 _LOG_LINES = 15
-_SAMPLES = Path(__file__).parents[1] / "samples"
+_SAMPLES = Path(__file__).parents[2] / "samples"
 
 model_option = click.option("--model", default="base", show_default=True, help="Whisper model to have ready.")
+
+
+class _Roles(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """A list of roles with commas."""
+
+    name = "ROLE,..."
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Role, ...]:
+        """Return the roles; a name that is not a role is a usage error."""
+        try:
+            return tuple(Role(name.strip()) for name in str(value).split(","))
+        except ValueError as error:
+            self.fail(f"{error}: the roles are {', '.join(Role)}", param, ctx)
 
 
 @click.command()
@@ -64,9 +80,12 @@ def run(files: tuple[Path, ...], model: str, language: str | None, output_dir: P
 
 @click.command()
 @model_option
-def up(model: str) -> None:
-    """Start the fleet and keep it up until Ctrl-C."""
+@click.option("--roles", type=_Roles(), help="Such as intake,flower; by default everything the machine can do.")
+def up(model: str, roles: tuple[Role, ...] | None) -> None:
+    """Start the fleet, or some of its roles on this machine, and keep it up until Ctrl-C."""
     settings = load_settings()
+    if roles is not None:
+        settings = settings.model_copy(update={"roles": roles})
     console = results_console()
     _prepare(model, settings)
     with running_fleet(settings) as supervisor:
@@ -75,9 +94,13 @@ def up(model: str) -> None:
             print_findings(finding for finding in redis_findings(settings) if finding.kind != "good")
         for gpu in gpus:
             console.print(Text.assemble(("●", "green"), printable(f" {gpu.id}  {gpu.name}  {gpu.node}")))
-        _print_http(console, supervisor.http_url)
-        console.print(f"Flower   {supervisor.flower_url}")
-        console.print(f"Metrics  {supervisor.flower_url}/metrics     (for Prometheus)")
+        if supervisor.roles != frozenset(Role):
+            console.print(f"Roles    {', '.join(role for role in Role if role in supervisor.roles)}")
+        if Role.HTTP in supervisor.roles:
+            _print_http(console, supervisor.http_url)
+        if Role.FLOWER in supervisor.roles:
+            console.print(f"Flower   {supervisor.flower_url}")
+            console.print(f"Metrics  {supervisor.flower_url}/metrics     (for Prometheus)")
         console.print(f"Redis    {supervisor.settings.redis_url}", soft_wrap=True)
         console.print(f"Logs     {supervisor.state.logs}", soft_wrap=True)
         console.print("Submit   whisper-fleet submit FILE... --wait     (in another terminal)")
@@ -102,13 +125,36 @@ def _output_folders(files: Sequence[Path], output: Path) -> list[Path]:
 
 
 def _prepare(model: str, settings: Settings) -> None:
-    """Make sure of what a fleet cannot do without, before anything is started."""
-    binaries.ffmpeg(settings.ffmpeg)
-    bring_weights(model, settings)
+    """Make sure of what this machine's roles cannot do without, before anything is started."""
+    roles = settings.roles or tuple(Role)
+    if Role.INTAKE in roles or Role.GPU in roles:
+        binaries.ffmpeg(settings.ffmpeg)
+    if Role.GPU in roles:
+        if missing := missing_extras(("gpu",)):
+            extra = f"pip install 'whisper-fleet[{','.join(missing)}]'"
+            raise SetupError(what="what the role gpu needs", fix=f"{extra}, or leave that role to other machines")
+        bring_weights(model, settings)
 
 
 def _wait_until_ready(supervisor: Supervisor) -> list[GpuStatus]:
-    """Return this machine's ready GPUs as soon as there is one; SetupError with the end of a log if none comes."""
+    """Wait until this machine's roles work; return its ready GPUs. SetupError with the end of a log if they do not."""
+    if Role.GPU in supervisor.roles:
+        return _wait_for_gpu(supervisor)
+    with progress_console().status("Starting the fleet"):
+        for program in supervisor.programs:
+            _wait_for_program(program, supervisor)
+    return []
+
+
+def _wait_for_program(program: str, supervisor: Supervisor) -> None:
+    deadline = time.monotonic() + _READY_SECONDS
+    while (problem := problem_of(program, supervisor.settings)) is not None:
+        if time.monotonic() > deadline:
+            raise SetupError(f"{problem}: {_end_of_log(supervisor.state.logs / f'{program}.log')}.")
+        time.sleep(_POLL_SECONDS)
+
+
+def _wait_for_gpu(supervisor: Supervisor) -> list[GpuStatus]:
     since, deadline = time.time(), time.monotonic() + _READY_SECONDS
     redis_answers = False
     settings = supervisor.settings
@@ -128,7 +174,7 @@ def _wait_until_ready(supervisor: Supervisor) -> list[GpuStatus]:
                 return ready
     missing = "a GPU node that is ready" if redis_answers else "a Redis that answers"
     # Not by fields, which make up one line: the end of a log has many.
-    raise SetupError(f"{missing} is missing: {_end_of_log(supervisor.state, redis_answers)}.")
+    raise SetupError(f"{missing} is missing: {_end_of_log(_telling_log(supervisor.state, redis_answers))}.")
 
 
 def _ready_here(gpus: Sequence[GpuStatus], host: str, since: float) -> list[GpuStatus]:
@@ -136,11 +182,17 @@ def _ready_here(gpus: Sequence[GpuStatus], host: str, since: float) -> list[GpuS
     return [gpu for gpu in gpus if gpu.host == host and gpu.ready and gpu.heartbeat > since]
 
 
-def _end_of_log(state: StateDir, redis_answers: bool) -> str:
-    """Return the last lines of the embedded Redis' log, if that did not come up, else of a node's."""
+def _telling_log(state: StateDir, redis_answers: bool) -> Path:
+    """Return the log of the embedded Redis, if that did not come up, else of a node."""
     is_embedded = state.redis_url.exists()
     logs = sorted(state.logs.glob("redis.log" if is_embedded and not redis_answers else "gpu*.log"))
-    if not logs:
-        return f"see {state.logs / 'supervisord.log'}"
-    lines = logs[0].read_text(errors="replace").splitlines()[-_LOG_LINES:]
-    return "\n".join([f"see {logs[0]}, which ends with", *lines])
+    return logs[0] if logs else state.logs / "supervisord.log"
+
+
+def _end_of_log(log: Path) -> str:
+    """Return the name of a log with its last lines, if it has any."""
+    try:
+        lines = log.read_text(errors="replace").splitlines()[-_LOG_LINES:]
+    except OSError:
+        return f"see {log.parent / 'supervisord.log'}"
+    return "\n".join([f"see {log}, which ends with", *lines])

@@ -6,7 +6,7 @@ from typing import get_args
 
 import click
 
-from whisper_fleet.cli.doctor import device_findings
+from whisper_fleet.cli.machine.doctor import device_findings
 from whisper_fleet.cli.terminal.printing import Finding, print_findings
 from whisper_fleet.scheduler.capacity.devices import Devices, slots_of
 from whisper_fleet.scheduler.capacity.nvml import GpuReading

@@ -1,0 +1,55 @@
+"""What requests get that do not say otherwise, and what they may name."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from pydantic_settings import BaseSettings
+
+from whisper_fleet.shared.fields import BYTES, SECONDS, ExpandedPath, SegmentSeconds
+from whisper_fleet.shared.models import CrossAttention, Precision
+
+
+class Jobs(BaseSettings):
+    """What requests get that do not say otherwise, and what they may name."""
+
+    default_model: str = Field(default="base", description="Model of requests that name none.")
+    default_precision: Precision = Field(default="float16", description="Precision of requests that name none.")
+    cross_attention: CrossAttention = Field(
+        default="auto",
+        description="How encoded audio is kept and attended to; auto: the form that suits the GPU.",
+    )
+    reproducible: bool = Field(
+        default=False,
+        description="Give the same bytes for the same audio whatever else an engine is computing; that costs a third"
+        " to a half of a GPU's speed: see docs/benchmarks/engine.md.",
+    )
+    segment_duration: SegmentSeconds = Field(
+        default=300.0, description="Maximum length of the pieces into which a file is cut."
+    )
+    cutter: str = Field(
+        default="pause",
+        description="How a file is cut into segments: pause, voice (where nobody speaks), or the name of an extension"
+        " (whisper_fleet.scheduler.intake.cutters).",
+    )
+    max_attempts: int = Field(
+        default=3, ge=1, description="Attempts at a segment, and at planning or assembling a job, before the job fails."
+    )
+    media_roots: tuple[ExpandedPath, ...] = Field(
+        default=(),
+        description="Directories that file_path and output_path must be below; empty: any that the process may use.",
+    )
+    url_prefixes: tuple[str, ...] = Field(
+        default=(), description="URL prefixes that file_path may start with; empty: URLs are refused."
+    )
+    callback_prefixes: tuple[str, ...] = Field(
+        default=(), description="URL prefixes that callback_url may start with; empty: callbacks are refused."
+    )
+    job_retention: float = Field(
+        default=7 * 86400.0,
+        gt=0,
+        json_schema_extra=SECONDS,
+        description="How long a finished job and its result are kept.",
+    )
+    spool_limit_bytes: int = Field(
+        default=50 * 2**30, ge=0, json_schema_extra=BYTES, description="Maximum size of the spool."
+    )

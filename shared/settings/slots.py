@@ -1,0 +1,38 @@
+"""How many slots a GPU gets."""
+
+from __future__ import annotations
+
+import os
+
+from pydantic import Field
+from pydantic_settings import BaseSettings
+
+
+class Slots(BaseSettings):
+    """How many slots a GPU gets."""
+
+    memory_safety_margin: float = Field(
+        default=0.2, ge=0.0, lt=1.0, description="Fraction of a GPU's available memory that slots leave free."
+    )
+    min_concurrent_tasks: int = Field(
+        default=1, ge=0, description="Minimum slots of a GPU on which the model fits, however little memory is left."
+    )
+    max_concurrent_limit: int = Field(default=64, ge=1, description="Maximum slots of a GPU.")
+    slots_per_core: int = Field(
+        default=32,
+        ge=1,
+        description="Slots of a GPU that one physical core can feed with spectrograms; see docs/benchmarks/cpu.md.",
+    )
+    slot_policy: str = Field(
+        default="memory",
+        description="What decides the slots of a GPU: memory, fixed:N, or a module of a third party"
+        " (whisper_fleet.scheduler.capacity.policies).",
+    )
+    exclude_gpus: tuple[str, ...] = Field(
+        default=(), description="Indices or UUIDs of GPUs that the fleet leaves alone."
+    )
+    cuda_visible_devices: str | None = Field(
+        default_factory=lambda: os.environ.get("CUDA_VISIBLE_DEVICES"),
+        description="CUDA's own variable CUDA_VISIBLE_DEVICES, without the prefix: GPUs that it hides are not the"
+        " fleet's; if it is empty, all are hidden.",
+    )

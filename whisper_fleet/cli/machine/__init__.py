@@ -1,0 +1,1 @@
+"""The commands that run, check and configure a machine of the fleet."""
