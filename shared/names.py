@@ -30,13 +30,15 @@ AUTOSCALE = "autoscale"  # beat -> the scheduler of the same host
 TRANSCRIBE_QUEUE = "transcribe"
 ASSEMBLE_QUEUE = "assemble"  # separate, so that a finished job never waits behind new ones
 SCHEDULER_QUEUE = "scheduler"
+GPU_QUEUES = "gpu"  # what the names of the GPUs' queues begin with
 
-#: The tasks that each queue carries, by the queue's name up to its first dot.
-ACCEPTED_TASKS = {
-    TRANSCRIBE_QUEUE: (TRANSCRIBE,),
-    ASSEMBLE_QUEUE: (ASSEMBLE,),
-    SCHEDULER_QUEUE: (DISPATCH, RECOVER, CLEAN, AUTOSCALE),
-    "gpu": (TRANSCRIBE_SEGMENT,),
+#: The tasks that each queue carries, by the queue's name up to its first dot, and the keywords of each with their
+#: types; None: the task checks what a client sends itself. Only JSON: nodes report their options to Flower.
+ACCEPTED_TASKS: dict[str, dict[str, dict[str, str] | None]] = {
+    TRANSCRIBE_QUEUE: {TRANSCRIBE: None},
+    ASSEMBLE_QUEUE: {ASSEMBLE: {}},
+    SCHEDULER_QUEUE: {DISPATCH: {}, RECOVER: {}, CLEAN: {}, AUTOSCALE: {}},
+    GPU_QUEUES: {TRANSCRIBE_SEGMENT: {"job": "text", "segment": "number", "token": "text"}},
 }
 #: Every task of the fleet.
 TASKS = frozenset(task for tasks in ACCEPTED_TASKS.values() for task in tasks)

@@ -12,9 +12,11 @@ import binascii
 import bz2
 import json
 import zlib
-from collections.abc import Callable, Collection, Mapping
-from datetime import datetime
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
+
+from whisper_fleet.shared.broker.signatures import SignatureProblem, check_followers
 
 #: Bytes of a message, and of its body once decompressed.
 MESSAGE_LIMIT = 4 << 20
@@ -39,7 +41,23 @@ class MessageProblem(ValueError):
     """A message that Celery must not be given; the text says what is wrong with it."""
 
 
-def check_message(envelope: Mapping[str, Any], tasks: Collection[str]) -> None:
+#: The keywords of a task with their types, text or number; None: the task checks its keywords itself.
+Keywords = Mapping[str, str] | None
+_TYPES: dict[str, type] = {"text": str, "number": int}
+
+#: Attributes of Celery's request that it does not take from headers: a header of this name would replace one.
+_RESERVED = frozenset(
+    {
+        *("args", "kwargs", "callbacks", "errbacks", "chain", "chord", "taskset", "utc", "hostname"),
+        *("called_directly", "is_eager", "loglevel", "logfile", "children", "_children", "_protected"),
+        *("get", "update", "clear", "as_execution_options", "_get_custom_headers", "_filter_x_death_headers"),
+    }
+)
+#: Between these years, a time in any zone can be written in any other.
+_FIRST_YEAR, _LAST_YEAR = 1970, 9000
+
+
+def check_message(envelope: Mapping[str, Any], tasks: Mapping[str, Keywords]) -> None:
     """Raise MessageProblem unless `envelope` is a message for one of `tasks` that Celery can read.
 
     An empty `tasks` accepts every task name.
@@ -47,6 +65,8 @@ def check_message(envelope: Mapping[str, Any], tasks: Collection[str]) -> None:
     headers = envelope.get("headers")
     if not isinstance(headers, dict):
         raise MessageProblem("its headers are not an object")
+    if reserved := sorted(_RESERVED & headers.keys()):
+        raise MessageProblem(f"it has a header {reserved[0]!r}, which Celery keeps for itself")
     _check_properties(envelope.get("properties"))
     body = _body_of(envelope, headers)
     described = headers if "task" in headers else body
@@ -55,7 +75,15 @@ def check_message(envelope: Mapping[str, Any], tasks: Collection[str]) -> None:
     _check_task(described.get("task"), tasks)
     _check_id(described.get("id"))
     _check_times(described)
-    _check_arguments(body, protocol=2 if "task" in headers else 1)
+    _check_headers(described)
+    _check_arguments(body, tasks.get(described["task"]), protocol=2 if "task" in headers else 1)
+
+
+def drop_time_limits(envelope: Mapping[str, Any]) -> None:
+    """Remove the time limits of a message: a process of a pool that exceeds one would be killed."""
+    headers = envelope["headers"]
+    if "task" in headers:
+        headers.pop("timelimit", None)
 
 
 def task_id_of(message: str) -> str | None:
@@ -120,7 +148,7 @@ def _decompressed(data: bytes, compression: Any) -> bytes:
     return text
 
 
-def _check_task(task: Any, tasks: Collection[str]) -> None:
+def _check_task(task: Any, tasks: Mapping[str, Keywords]) -> None:
     if not isinstance(task, str):
         raise MessageProblem("its task name is not a text")
     if tasks and task not in tasks:
@@ -141,10 +169,12 @@ def _check_times(described: Mapping[str, Any]) -> None:
         moment = described.get(name)
         if moment is None:
             continue
-        try:
-            datetime.fromisoformat(moment)
-        except (TypeError, ValueError):
-            raise MessageProblem(f"its {name} is {_shown(moment)}, not an ISO 8601 time") from None
+        if not _is_moment(moment):
+            years = f"between the years {_FIRST_YEAR} and {_LAST_YEAR}"
+            raise MessageProblem(f"its {name} is {_shown(moment)}, not an ISO 8601 time {years}")
+
+
+def _check_headers(described: Mapping[str, Any]) -> None:
     limits = described.get("timelimit")
     if limits is not None and not (isinstance(limits, list) and len(limits) == 2 and all(map(_is_limit, limits))):
         raise MessageProblem("its timelimit is not two numbers of seconds")
@@ -154,18 +184,30 @@ def _check_times(described: Mapping[str, Any]) -> None:
     for name in ("root_id", "parent_id", "group", "origin", "argsrepr", "kwargsrepr", "replaced_task_nesting"):
         if not isinstance(described.get(name), str | int | None):
             raise MessageProblem(f"its header {name} is not a text")
-    for name, kind in (("stamps", dict), ("stamped_headers", list), ("shadow", str)):
+    for name, kind in (("stamps", dict), ("stamped_headers", list), ("shadow", str), ("headers", dict)):
         if not isinstance(described.get(name), kind | None):
             raise MessageProblem(f"its header {name} is not of the right type")
+    if not all(isinstance(name, str) for name in described.get("stamped_headers") or ()):
+        raise MessageProblem("its stamped_headers are not texts")
+
+
+def _is_moment(written: Any) -> bool:
+    try:
+        year = datetime.fromisoformat(written).astimezone(UTC).year
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return _FIRST_YEAR <= year <= _LAST_YEAR
 
 
 def _is_limit(limit: Any) -> bool:
     return limit is None or (isinstance(limit, int | float) and not isinstance(limit, bool) and 0 < limit < 1e9)
 
 
-def _check_arguments(body: Any, protocol: int) -> None:
+def _check_arguments(body: Any, keywords: Keywords, protocol: int) -> None:
     if protocol == 1:
         args, kwargs, embed = body.get("args") or [], body.get("kwargs") or {}, body
+        if any(body.get("timelimit") or ()):
+            raise MessageProblem("its timelimit cannot be kept: send it with message protocol 2, or leave it out")
     elif isinstance(body, list) and len(body) == 3:
         args, kwargs, embed = body
     else:
@@ -174,31 +216,26 @@ def _check_arguments(body: Any, protocol: int) -> None:
         raise MessageProblem("its arguments are not a list")
     if not isinstance(kwargs, dict):
         raise MessageProblem("its keywords are not an object: send file_path=...")
+    if "self" in kwargs:  # Celery calls every task as a method
+        raise MessageProblem("no task has a keyword 'self'")
     if not isinstance(embed, dict | None):
         raise MessageProblem("its callbacks are not an object")
-    _check_callbacks(embed or {})
+    if keywords is not None:
+        _check_internal(args, kwargs, keywords)
+    try:
+        check_followers(embed or {})
+    except SignatureProblem as problem:
+        raise MessageProblem(str(problem)) from None
 
 
-def _check_callbacks(embed: Mapping[str, Any]) -> None:
-    """Celery reads these when the job ends, where a mistake would leave the job without an answer."""
-    for name in ("callbacks", "errbacks", "chain"):
-        signatures = embed.get(name)
-        if not isinstance(signatures, list | None):
-            raise MessageProblem(f"its {name} are not a list")
-        if not all(map(_is_signature, signatures or ())):
-            raise MessageProblem(f"its {name} are not a list of signatures, each with the name of a task")
-    if embed.get("chord") is not None and not _is_signature(embed["chord"]):
-        raise MessageProblem("its chord is not a signature with the name of a task")
-
-
-def _is_signature(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and isinstance(value.get("task"), str)
-        and isinstance(value.get("args", []), list)
-        and isinstance(value.get("kwargs", {}), dict)
-        and isinstance(value.get("options", {}), dict)
-    )
+def _check_internal(args: list[Any], kwargs: Mapping[str, Any], keywords: Mapping[str, str]) -> None:
+    """Check the arguments of a task that only the fleet sends; a newer version may send more of them."""
+    if args or not keywords.keys() <= kwargs.keys() or (kwargs and not keywords):
+        raise MessageProblem(f"its arguments are not the keywords of its task: {', '.join(keywords) or 'none'}")
+    for name, kind in keywords.items():
+        value = kwargs[name]
+        if not isinstance(value, _TYPES[kind]) or isinstance(value, bool):
+            raise MessageProblem(f"its keyword {name} is not a {kind}")
 
 
 def _shown(value: Any) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import cycle
 from queue import Empty
 from time import monotonic
@@ -26,10 +26,17 @@ from redis.exceptions import NoScriptError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from whisper_fleet.shared.broker import dead_letters, scripts
-from whisper_fleet.shared.broker.receipt import MESSAGE_LIMIT, MessageProblem, check_message
+from whisper_fleet.shared.broker.patient_loop import PatientLoop
+from whisper_fleet.shared.broker.receipt import (
+    MESSAGE_LIMIT,
+    Keywords,
+    MessageProblem,
+    check_message,
+    drop_time_limits,
+)
 from whisper_fleet.shared.broker.received import FleetQoS
 from whisper_fleet.shared.broker.watchdog import signs
-from whisper_fleet.shared.connect import Outage, is_outage, pauses
+from whisper_fleet.shared.connect import Outage, pauses
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +60,6 @@ _LOST_LIMITS = (ALIVE_TIMEOUT, PATIENCE, _RETURNED_AT_ONCE)
 #: The end of the names of queues with replies to remote control, whose messages are not tasks.
 _REPLY_QUEUE = ".reply.celery.pidbox"
 
-_UPKEEP = Outage("upkeep of the broker's connections", log)
-
 _LOST_CONNECTION = (OSError, RedisConnectionError, RedisTimeoutError)
 
 
@@ -64,13 +69,15 @@ class FleetChannel(_Channel):  # type: ignore[misc]
     QoS = FleetQoS
 
     #: The tasks that are accepted from each queue, by the queue's name up to its first dot; empty: any.
-    accepted_tasks: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    accepted_tasks: Mapping[str, Mapping[str, Keywords]] = MappingProxyType({})
+    #: Queues, named likewise, whose consumers stop a task at its time limit; others would be killed at it.
+    timed_queues: tuple[str, ...] = ()
     consumers_key = "fleet:consumers"
     owned_prefix = "fleet:consumer:"
     returns_key = "fleet:message_returns"
     looks_key = "fleet:consumer_looks"
 
-    from_transport_options = (*_Channel.from_transport_options, "accepted_tasks")
+    from_transport_options = (*_Channel.from_transport_options, "accepted_tasks", "timed_queues")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.consumer = uuid.uuid4().hex
@@ -197,7 +204,7 @@ class FleetChannel(_Channel):  # type: ignore[misc]
         envelope = json.loads(message)
         try:
             if not queue.endswith(_REPLY_QUEUE):
-                check_message(envelope, self.accepted_tasks.get(queue.partition(".")[0], ()))
+                self._check(envelope, queue.partition(".")[0])
             self.connection._deliver(envelope, queue)
             self.qos.forget_if_not_kept(envelope["properties"]["delivery_tag"])
         except MessageProblem as problem:
@@ -209,6 +216,11 @@ class FleetChannel(_Channel):  # type: ignore[misc]
         except Exception as error:
             log.exception("Celery cannot read a message from %s", queue)
             self._set_aside(envelope, source, message, f"Celery cannot read it ({type(error).__name__}: {error})")
+
+    def _check(self, envelope: dict[str, Any], kind: str) -> None:
+        check_message(envelope, self.accepted_tasks.get(kind, {}))
+        if kind not in self.timed_queues:
+            drop_time_limits(envelope)
 
     def _receive_one(self, subscription: Any) -> Any:
         """Read one broadcast message, or the reply to a health check, which Redis may refuse."""
@@ -253,27 +265,6 @@ class FleetChannel(_Channel):  # type: ignore[misc]
         outage.ended()
 
 
-class _PatientLoop:
-    """Celery's event loop, but what is called repeatedly may be refused by Redis: the log gets two lines of it."""
-
-    def __init__(self, loop: Any) -> None:
-        self._loop = loop
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._loop, name)
-
-    def call_repeatedly(self, interval: float, function: Callable[[], object]) -> Any:
-        def call() -> None:
-            try:
-                with _UPKEEP.noted():
-                    function()
-            except ResponseError as error:
-                if not is_outage(error):
-                    raise
-
-        return self._loop.call_repeatedly(interval, call)
-
-
 class FleetTransport(_Transport):  # type: ignore[misc]
     """kombu's Redis transport with channels that lose nothing: `broker_transport` in celeryconfig.py."""
 
@@ -281,7 +272,7 @@ class FleetTransport(_Transport):  # type: ignore[misc]
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         """Have the event loop keep this transport's consumers alive."""
-        loop = _PatientLoop(loop)
+        loop = PatientLoop(loop)
         super().register_with_event_loop(connection, loop)
         loop.call_repeatedly(ALIVE_INTERVAL, self._keep_alive)
 

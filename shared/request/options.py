@@ -18,6 +18,7 @@ from whisper_fleet.shared.request.values import (
     WhenSent,
     absolute_path,
     check_tenant,
+    no_nul,
     no_token,
     read_channel,
     read_formats,
@@ -27,7 +28,7 @@ from whisper_fleet.shared.request.values import (
 )
 from whisper_fleet.shared.serialization import Wire
 
-_Text = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=4096)]
+_Text = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=4096), AfterValidator(WhenSent(no_nul))]
 _TextOrEmpty = Annotated[str, StringConstraints(strict=True, max_length=4096)]
 _Flag = Annotated[bool, Field(strict=True)]
 _Format = Annotated[str, Field(json_schema_extra={"enum": list(FORMATS)})]

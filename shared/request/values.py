@@ -54,6 +54,13 @@ def absolute_path(path: str | None) -> str | None:
     return path
 
 
+def no_nul(text: str) -> str:
+    """Refuse what no operating system takes as a part of a path."""
+    if "\0" in text:
+        raise _wrong("holds a NUL character")
+    return text
+
+
 def web_address(url: str | None) -> str | None:
     if url is not None and not re.fullmatch(r"https?://[^\s/]+\S*", url):
         raise _wrong("is no http or https address")

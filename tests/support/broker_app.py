@@ -16,7 +16,7 @@ app.conf.update(
     broker_transport="whisper_fleet.shared.broker.transport:FleetTransport",
     broker_transport_options={
         "visibility_timeout": 86400,
-        "accepted_tasks": {"counted": ("count", "nap"), "other": ("count", "nap")},
+        "accepted_tasks": {"counted": {"count": None, "nap": None}, "other": {"count": None, "nap": None}},
     },
     broker_channel_error_retry=True,
     broker_connection_retry_on_startup=True,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
 import os
@@ -17,6 +16,7 @@ import pytest
 from celery import Celery
 from redis import Redis
 
+from tests.support.hostile_messages import hostile_messages, message
 from tests.support.waiting import wait_until
 from whisper_fleet.shared.broker.dead_letters import DeadLetters
 
@@ -117,47 +117,7 @@ def test_a_redis_that_refuses_writes_loses_nothing(
     assert (tmp_path / "worker.log").read_text().count("waiting for messages: Redis is unreachable or refuses") == 1
 
 
-def message(**changes: Any) -> dict[str, Any]:
-    """Return a message as Celery sends it, with some parts replaced."""
-    body = changes.pop("body", json.dumps([["hostile"], {}, {}]))
-    tag = f"tag-{len(json.dumps(changes, default=str))}-{abs(hash(str(changes) + body))}"
-    info = {"exchange": "", "routing_key": QUEUE}
-    properties = {
-        "delivery_tag": tag, "delivery_mode": 2, "body_encoding": "base64", "priority": 0,
-        "correlation_id": "id", "reply_to": "r", "delivery_info": info, **changes.pop("properties", {}),
-    }  # fmt: skip
-    headers = {"lang": "py", "task": "count", "id": "id", "timelimit": [None, None], "retries": 0}
-    headers.update(changes.pop("headers", {}))
-    encoded = base64.b64encode(body.encode()).decode()
-    envelope = {"body": encoded, "content-encoding": "utf-8", "content-type": "application/json"}
-    return {**envelope, "headers": headers, "properties": properties, **changes}
-
-
-HOSTILE: dict[str, Any] = {
-    "not JSON": b"{]",
-    "not UTF-8": b'{"properties": {"delivery_tag": "\xff"}}',
-    "a list": b"[1, 2]",
-    "deep": b"[" * 5000,
-    "no properties": json.dumps({"body": ""}),
-    "a delivery tag that is a number": message(properties={"delivery_tag": 7}),
-    "no delivery info": message(properties={"delivery_info": None}),
-    "body that is not base64": message(body_=1) | {"body": "!!"},
-    "an id that is a list": message(headers={"id": ["a"]}),
-    "an id that is an object": message(headers={"id": {"a": 1}}),
-    "a task that is an object": message(headers={"task": {"a": 1}}),
-    "a task that nobody knows": message(headers={"task": "os.system"}),
-    "a time limit that is a word": message(headers={"timelimit": "soon"}),
-    "stamps that are a number": message(headers={"stamps": 7, "stamped_headers": 7}),
-    "an eta that is none": message(headers={"eta": "tomorrow"}),
-    "an expiry that is a list": message(headers={"expires": []}),
-    "pickle": message() | {"content-type": "application/x-python-serialize", "content-encoding": "binary"},
-    "an unknown compression": message(headers={"compression": "magic"}),
-    "keywords that are a list": message(body=json.dumps([[], [], {}])),
-    "arguments that are a number": message(body=json.dumps([7, {}, {}])),
-    "callbacks that are a word": message(body=json.dumps([[], {}, {"callbacks": "x"}])),
-    "headers that are a list": message() | {"headers": []},
-    "a bomb": message(headers={"compression": "gzip"}) | {"body": "H4sIAAAAAAAA/w=="},
-}
+HOSTILE = hostile_messages("count", QUEUE)
 
 
 @pytest.mark.parametrize("kind", sorted(HOSTILE))
@@ -165,12 +125,10 @@ def test_a_message_that_cannot_be_read_is_set_aside(kind: str, redis: Redis, red
     """Taken as the worker takes it, without a process per case: the next message comes, and the letter says why."""
     from kombu import Connection, Queue
 
-    hostile = HOSTILE[kind]
-    raw = hostile if isinstance(hostile, bytes | str) else json.dumps(hostile)
-    redis.lpush(QUEUE, raw)
-    redis.lpush(QUEUE, json.dumps(message(body=json.dumps([["good"], {}, {}]))))
+    redis.lpush(QUEUE, HOSTILE[kind])
+    redis.lpush(QUEUE, json.dumps(message("count", QUEUE, body=json.dumps([["good"], {}, {}]))))
     received: list[Any] = []
-    options = {"accepted_tasks": {QUEUE: ("count",)}}
+    options = {"accepted_tasks": {QUEUE: {"count": None}}}
     transport = "whisper_fleet.shared.broker.transport:FleetTransport"
     with Connection(redis_url, transport=transport, transport_options=options) as connection:
         consumer = connection.Consumer(Queue(QUEUE, routing_key=QUEUE, no_declare=True), on_message=received.append)
@@ -190,7 +148,7 @@ def drained(connection: Any, received: list[Any]) -> bool:
 
 def test_a_worker_goes_on_after_hostile_messages(worker: Worker, client: Celery, redis: Redis) -> None:
     for hostile in HOSTILE.values():
-        redis.lpush(QUEUE, hostile if isinstance(hostile, bytes | str) else json.dumps(hostile))
+        redis.lpush(QUEUE, hostile)
     client.send_task("count", args=["good"], queue=QUEUE)
     wait_until(lambda: runs(redis) == {"good": 1}, timeout=30)
     assert len(DeadLetters(redis).all()) == len(HOSTILE)

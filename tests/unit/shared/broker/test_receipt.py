@@ -14,8 +14,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whisper_fleet.shared.broker.receipt import MESSAGE_LIMIT, MessageProblem, check_message, task_id_of
+from whisper_fleet.shared.broker.receipt import (
+    MESSAGE_LIMIT,
+    MessageProblem,
+    check_message,
+    drop_time_limits,
+    task_id_of,
+)
 
+TASKS: dict[str, Any] = {"transcribe": None, "segment": {"job": "text", "segment": "number"}, "tick": {}}
 KEYWORDS = {"file_path": "/data/ä.mp3"}
 SIGNATURE: dict[str, Any] = {
     "task": "after",
@@ -49,18 +56,20 @@ def message(body: Any = ([], KEYWORDS, {}), *, encode: Callable[[bytes], bytes] 
         message(encode=gzip.compress, compression="application/x-gzip"),
         message(encode=zlib.compress, compression="application/x-gzip"),
         message(encode=bz2.compress, compression="application/x-bz2"),
+        message(([], {"job": "j", "segment": 3, "newer": 1}, {}), task="segment"),
+        message(([], {}, {}), task="tick"),
         {**message({"task": "transcribe", "id": "i", "args": [], "kwargs": KEYWORDS}), "headers": {}},
     ],
 )
 def test_what_celery_clients_send_is_accepted(accepted: Any) -> None:
-    check_message(accepted, ("transcribe",))
+    check_message(accepted, TASKS)
     assert task_id_of(json.dumps(accepted)) in ("an-id", "i")
 
 
 @pytest.mark.parametrize(
     ("refused", "reason"),
     [
-        (message(task="os.system"), "there is no task 'os.system' here; send one of transcribe"),
+        (message(task="os.system"), "there is no task 'os.system' here; send one of segment, tick, transcribe"),
         (message(task=["a"]), "its task name is not a text"),
         (message(id={}), "its id"),
         (message(id="a\x1b[31m"), "its id"),
@@ -71,6 +80,18 @@ def test_what_celery_clients_send_is_accepted(accepted: Any) -> None:
         (message(eta="tomorrow"), "its eta is 'tomorrow'"),
         (message(expires={}), "its expires"),
         (message(retries="many"), "its number of retries"),
+        (message(eta="9999-12-31T23:59:59-14:00"), "its eta is .*, not an ISO 8601 time between"),
+        (message(eta="0001-01-01T00:00:00+14:00"), "its eta is .*, not an ISO 8601 time between"),
+        (message(expires="0001-01-01"), "its expires"),
+        (message(stamped_headers=[{}]), "its stamped_headers"),
+        (message(errbacks=7), "it has a header 'errbacks', which Celery keeps for itself"),
+        (message(get=None), "it has a header 'get'"),
+        (message(([], {"self": 1}, {})), "no task has a keyword 'self'"),
+        (message(([1], {}, {}), task="tick"), "its arguments are not the keywords of its task: none"),
+        (message(([], {"x": 1}, {}), task="tick"), "its arguments are not the keywords of its task: none"),
+        (message(([], {"job": "j"}, {}), task="segment"), "the keywords of its task: job, segment"),
+        (message(([], {"job": {}, "segment": 1}, {}), task="segment"), "its keyword job is not a text"),
+        (message(([], {"job": "j", "segment": True}, {}), task="segment"), "its keyword segment"),
         (message(stamps=[1]), "its header stamps"),
         (message(7), "its body is not \\[arguments"),
         (message(([], [], {})), "its keywords"),
@@ -93,13 +114,23 @@ def test_what_celery_clients_send_is_accepted(accepted: Any) -> None:
 )
 def test_anything_else_is_named(refused: Any, reason: str) -> None:
     with pytest.raises(MessageProblem, match=reason):
-        check_message(refused, ("transcribe",))
+        check_message(refused, TASKS)
+
+
+def test_time_limits_are_dropped_where_a_process_would_be_killed_at_them() -> None:
+    limited = message(timelimit=[1, 1])
+    drop_time_limits(limited)
+    check_message(limited, TASKS)
+    assert "timelimit" not in limited["headers"]
+    old = {**message({"task": "transcribe", "id": "i", "timelimit": [1, None]}), "headers": {}}
+    with pytest.raises(MessageProblem, match="its timelimit cannot be kept"):
+        check_message(old, TASKS)
 
 
 def test_a_body_that_grows_when_decompressed_is_not_held_in_memory() -> None:
     bomb = message(b"".decode() + " " * (MESSAGE_LIMIT + 10), encode=gzip.compress, compression="gzip")
     with pytest.raises(MessageProblem, match="more than"):
-        check_message(bomb, ())
+        check_message(bomb, {})
 
 
 _JSON = st.recursive(
@@ -117,7 +148,7 @@ _HEADERS = st.sampled_from(["task", "id", "eta", "expires", "timelimit", "retrie
 def test_no_message_raises_anything_else(parts: dict[str, Any], headers: dict[str, Any], body: Any) -> None:
     envelope = {**message(body, **headers), **parts}
     try:
-        check_message(envelope, ("transcribe",))
+        check_message(envelope, TASKS)
     except MessageProblem as problem:
         assert str(problem)
     task_id_of(json.dumps(envelope))

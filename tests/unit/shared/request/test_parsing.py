@@ -72,6 +72,8 @@ def test_values_are_taken_as_they_are_meant(asked: dict[str, Any], field: str, m
     [
         ({"file_path": None}, BadOption, "file_path"),
         ({"file_path": 7}, BadOption, "not a text"),
+        ({"file_path": "\0"}, BadOption, "holds a NUL character"),
+        ({"model_name": "/a\0b"}, BadOption, "holds a NUL character"),
         ({"langauge": "de"}, UnknownOption, "did you mean 'language'?"),
         ({"clip_timestamps": "0"}, UnknownOption, "clip_timestamps"),
         ({"language": "klingon"}, UnknownLanguage, "klingon"),
