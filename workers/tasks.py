@@ -31,7 +31,7 @@ def transcribe_segment(self: Task[Any, Any], /, job: str, segment: int, token: s
     attempt = Attempt(node.context, message, current_slot(), _Events(self))
     with attempt.settled():
         work = attempt.start()
-        attempt.finish(node.transcriber.transcribe(work, attempt.checkpoint, attempt.set_language))
+        attempt.finish(node.transcriber.transcribe(work, attempt.checkpoint, attempt.set_language, attempt.note_text))
     return attempt.result
 
 

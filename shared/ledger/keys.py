@@ -67,7 +67,7 @@ def job(job_id: str) -> str:
 
 
 def plan(job_id: str) -> str:
-    """hash segment -> SegmentPlan as JSON; expires soon after the job's end, as do the three that follow."""
+    """hash segment -> SegmentPlan as JSON; expires soon after the job's end, as do the four that follow."""
     return f"{job(job_id)}:plan"
 
 
@@ -79,6 +79,11 @@ def segments(job_id: str) -> str:
 def results(job_id: str) -> str:
     """hash segment -> SegmentResult as JSON."""
     return f"{job(job_id)}:results"
+
+
+def text_so_far(job_id: str) -> str:
+    """hash segment -> its text so far, and `<segment>/done` -> 1 once it is complete; see text_so_far.py."""
+    return f"{job(job_id)}:text"
 
 
 def waiting(job_id: str) -> str:
@@ -160,6 +165,20 @@ def webhook_leased(target: str) -> str:
 # --- HTTP server -----------------------------------------------------------------------------------------
 #: hash id -> ApiKey as JSON; never expires. Writer: whisper_fleet.shared.http.api_keys, by `whisper-fleet keys`.
 API_KEYS = f"{PREFIX}:api_keys"
+
+
+#: zset job -> when the lease of the last client that waits for it ends. Writer: whisper_fleet.http.waiting.waiters.
+WAITS = f"{PREFIX}:waits"
+
+
+def wait(job_id: str) -> str:
+    """hash waiter -> when its lease ends, and `join` -> the key below; expires. Writer: as above."""
+    return f"{PREFIX}:wait:{job_id}"
+
+
+def join(upload: str) -> str:
+    """string, the job that an upload of the same bytes and options joins; expires. Writer: as above."""
+    return f"{PREFIX}:join:{upload}"
 
 
 def upload(upload_id: str) -> str:

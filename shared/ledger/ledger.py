@@ -22,6 +22,7 @@ from whisper_fleet.shared.ledger.records import (
     Finish,
     GivenBack,
     JobRecord,
+    depth_from,
     job_record,
     lane_from,
     lane_of,
@@ -153,14 +154,17 @@ class Ledger:
         """
         return text(self._step("language", message, language, probability, now)[0])
 
-    def progress(self, message: SegmentMessage, seconds_done: float, lease: float, now: float) -> JobProgress | None:
-        """Renew the lease; return the job's progress if it is time to show it. Raises StaleAttempt or JobCancelled."""
-        show, fields = self._step("progress", message, seconds_done, now, now + lease, SHOW_INTERVAL)
+    def progress(
+        self, message: SegmentMessage, seconds_done: float, lease: float, now: float, *, text: str | None = None
+    ) -> JobProgress | None:
+        """Renew the lease, store new text; return progress if it is time to. Raises StaleAttempt or JobCancelled."""
+        changed = [] if text is None else [text]
+        show, fields = self._step("progress", message, seconds_done, now, now + lease, SHOW_INTERVAL, *changed)
         return progress_from(fields, now) if show else None
 
     def finish(self, message: SegmentMessage, result: SegmentResult, now: float) -> Finish:
         """Store a segment's result; the first result counts. Raises StaleAttempt or JobCancelled."""
-        arguments = (result.to_json(), now, SHOW_INTERVAL, now + STEP_GRACE)
+        arguments = (result.to_json(), now, SHOW_INTERVAL, now + STEP_GRACE, result.text)
         last, show, fields = self._step("finish", message, *arguments)
         return Finish(last=bool(last), progress=progress_from(fields, now) if show else None)
 
@@ -256,11 +260,7 @@ class Ledger:
 
     def depth(self) -> dict[int, tuple[int, int]]:
         """Return by priority how many jobs wait for a GPU, and how many of their segments."""
-        depth: dict[int, tuple[int, int]] = {}
-        for priority, jobs, segments in run(self._redis, "depth"):
-            known = depth.get(priority, (0, 0))
-            depth[priority] = (known[0] + jobs, known[1] + segments)
-        return depth
+        return depth_from(run(self._redis, "depth"))
 
     def counts(self) -> dict[str, float]:
         """Return the counters of the fleet since its beginning, by the names in `keys.COUNTS`."""

@@ -98,6 +98,15 @@ def lane_of(request: TranscribeRequest, dims: ModelDims | None = None) -> LaneNe
     return LaneNeeds(priority=request.priority, tenant=request.tenant, need=need)
 
 
+def depth_from(lanes: Sequence[tuple[int, int, int]]) -> dict[int, tuple[int, int]]:
+    """Return jobs and segments by priority, from those of each lane."""
+    depth: dict[int, tuple[int, int]] = {}
+    for priority, jobs, segments in lanes:
+        known = depth.get(priority, (0, 0))
+        depth[priority] = (known[0] + jobs, known[1] + segments)
+    return depth
+
+
 def lane_from(lane: bytes, since: bytes, needs: bytes, tenant_served: bytes, jobs: list[Any]) -> Lane:
     """Return a lane from what the script `lanes` returns."""
     known = LaneNeeds.from_json(needs)

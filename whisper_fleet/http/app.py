@@ -12,6 +12,7 @@ from whisper_fleet.http.errors import add_error_handlers
 from whisper_fleet.http.request_id import RequestIds
 from whisper_fleet.http.routes import ROUTERS
 from whisper_fleet.http.services import open_services
+from whisper_fleet.http.waiting.attachment import reaping
 from whisper_fleet.shared.settings import Settings
 
 
@@ -22,7 +23,8 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_services(settings) as services:
             app.state.services = services
-            yield
+            async with reaping(services):
+                yield
 
     app = FastAPI(
         title="Whisper Fleet",

@@ -10,6 +10,7 @@ from typing import Any, cast
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
@@ -41,7 +42,6 @@ _STATUSES: dict[type[Exception], int] = {
     errors.JobNotFound: 404,
     errors.UnknownModel: 404,
     errors.JobExists: 409,
-    errors.JobCancelled: 409,
     errors.JobNotFinished: 409,
     errors.FileTooLarge: 413,
     errors.AudioTooLong: 413,
@@ -49,7 +49,7 @@ _STATUSES: dict[type[Exception], int] = {
     errors.ModelUnavailable: 503,
 }
 #: OpenAI's code for an error that its clients may look for.
-_CODES_OF = {errors.UnknownModel: "model_not_found"}
+_CODES_OF = {errors.UnknownModel: "model_not_found", errors.JobCancelled: "job_cancelled"}
 _ABOUT_THE_FILE = (
     errors.AudioTooLong,
     errors.AudioTooShort,
@@ -59,6 +59,21 @@ _ABOUT_THE_FILE = (
     errors.NoAudioStream,
 )
 _ABOUT_THE_MODEL = (errors.UnknownModel, errors.ModelNotAllowed, errors.ModelDoesNotFit, errors.ModelUnavailable)
+
+
+class ErrorObject(BaseModel):
+    """What went wrong, for OpenAI's clients; every key is always there."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorBody(BaseModel):
+    """The body of every error."""
+
+    error: ErrorObject
 
 
 class ApiError(Exception):
@@ -109,7 +124,7 @@ def api_error(error: BaseException) -> ApiError:
 def _of_the_fleet(error: errors.FleetError) -> ApiError:
     status = next((status for kind, status in _STATUSES.items() if isinstance(error, kind)), None)
     if status is None:
-        status = 400 if isinstance(error, errors.RequestError) else 500
+        status = 400 if isinstance(error, (errors.RequestError, errors.JobCancelled)) else 500
     code = next((code for kind, code in _CODES_OF.items() if isinstance(error, kind)), None)
     retry_after = _OUTAGE_SECONDS if status in (429, 503) else None
     return ApiError(status, str(error), param=_param(error), code=code, retry_after=retry_after)

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from whisper_fleet.aio import AsyncFleetClient, connect_async
 from whisper_fleet.http.access.keys import ApiKeys
 from whisper_fleet.http.uploads.store import UploadStore
+from whisper_fleet.http.waiting.waiters import Waiters
 from whisper_fleet.shared.settings import Settings
 
 
@@ -25,6 +26,7 @@ class HttpServices:
     redis: Redis  # for the keys that the HTTP server owns; jobs go through `fleet`
     keys: ApiKeys
     uploads: UploadStore
+    waiters: Waiters
 
 
 @asynccontextmanager
@@ -38,6 +40,7 @@ async def open_services(settings: Settings) -> AsyncIterator[HttpServices]:
             redis=redis,
             keys=ApiKeys(redis),
             uploads=UploadStore(settings, redis),
+            waiters=Waiters(redis),
         )
     await redis.aclose()
 

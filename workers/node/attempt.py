@@ -13,6 +13,7 @@ from whisper_fleet.shared.connect import Outage
 from whisper_fleet.shared.display.text import file_name
 from whisper_fleet.shared.errors import AttemptError, EngineDied, EngineDown, EngineOutOfMemory, SegmentStopped
 from whisper_fleet.shared.ledger.actions import SUPERSEDED
+from whisper_fleet.shared.ledger.text_so_far import MOST_TEXT
 from whisper_fleet.shared.wire import SegmentMessage, SegmentResult, SegmentWork
 from whisper_fleet.workers.node.outcomes import Action, JobRevoked, SegmentRevoked, outcome_of
 from whisper_fleet.workers.pool.slots import Slot
@@ -42,7 +43,7 @@ class AttemptContext(Protocol):
 
     def start(self, message: SegmentMessage) -> SegmentWork: ...
 
-    def report(self, message: SegmentMessage, seconds_done: float) -> bool: ...
+    def report(self, message: SegmentMessage, seconds_done: float, text: str | None) -> bool: ...
 
     def set_language(self, message: SegmentMessage, language: str, probability: float) -> str: ...
 
@@ -61,6 +62,8 @@ class Attempt:
     ) -> None:
         self._context, self._message, self._slot, self._on_progress = context, message, slot, on_progress
         self._reported_at = 0.0
+        self._text = ""  # of the segment so far
+        self._reported_text = ""
         self._name = str(message)
         #: How the attempt ended: done, or the result of its outcome in the table.
         self.result = "done"
@@ -78,10 +81,20 @@ class Attempt:
         self._slot.check()
         if self._context.is_revoked(self._message.job):
             raise JobRevoked(job=self._message.job)
-        if time.monotonic() - self._reported_at >= REPORT_INTERVAL:
-            if self._context.report(self._message, seconds_done):
-                self._on_progress(seconds_done)
-            self._reported_at = time.monotonic()
+        is_first_text = self._text != "" and self._reported_text == ""
+        if is_first_text or time.monotonic() - self._reported_at >= REPORT_INTERVAL:
+            self._report(seconds_done)
+
+    def note_text(self, text: str) -> None:
+        """Note the text of the segment so far, for the next report."""
+        self._text = text[:MOST_TEXT]
+
+    def _report(self, seconds_done: float) -> None:
+        text = self._text
+        if self._context.report(self._message, seconds_done, text if text != self._reported_text else None):
+            self._on_progress(seconds_done)
+            self._reported_text = text
+        self._reported_at = time.monotonic()
 
     def finish(self, result: SegmentResult) -> None:
         """Store the result in the ledger, waiting for Redis for as long as the node may stay up."""

@@ -51,15 +51,17 @@ class NodeContext:
         """Start the segment in the ledger; raises StaleAttempt, JobCancelled or JobNotFound."""
         return self._ledger.start(message, self._gpu, self._lease, time.time())
 
-    def report(self, message: SegmentMessage, seconds_done: float) -> bool:
-        """Renew the lease and show progress; return False if Redis is unreachable, which ends no attempt.
+    def report(self, message: SegmentMessage, seconds_done: float, text: str | None) -> bool:
+        """Renew the lease, store the text so far if it is new, and show progress.
 
+        Return False if Redis is unreachable, which ends no attempt.
         Raises StaleAttempt, JobCancelled or JobNotFound if the segment is no longer wanted.
         """
         if time.monotonic() < self._report_again_at:
             return False
         with _PROGRESS.ignored():
-            progress = self._connections.fail_fast.ledger.progress(message, seconds_done, self._lease, time.time())
+            ledger = self._connections.fail_fast.ledger
+            progress = ledger.progress(message, seconds_done, self._lease, time.time(), text=text)
             self._show(message.job, progress)
             return True
         self._report_again_at = time.monotonic() + _PAUSE

@@ -20,7 +20,7 @@ from whisper_fleet.workers.link.protocol import EngineStats
 from whisper_fleet.workers.node.admission import Admission, runs_alone
 from whisper_fleet.workers.whisper import proxy
 from whisper_fleet.workers.whisper.examination import examine
-from whisper_fleet.workers.whisper.proxy import OnLanguage, OnWindow
+from whisper_fleet.workers.whisper.proxy import OnLanguage, OnText, OnWindow
 
 
 class Engine(Protocol):
@@ -40,12 +40,15 @@ class Transcriber:
     engine: Engine
     admission: Admission  # to the engine, shared by all that use it
 
-    def transcribe(self, work: SegmentWork, on_window: OnWindow, on_language: OnLanguage) -> SegmentResult:
+    def transcribe(
+        self, work: SegmentWork, on_window: OnWindow, on_language: OnLanguage, on_text: OnText | None = None
+    ) -> SegmentResult:
         """Return what `whisper.transcribe()` gives for a segment, with the engine as its model.
 
         `on_window` is called before every window, and every two seconds while the segment waits for admission, with
         the seconds of audio that are done. `on_language` is called with the language of the job and its probability if
-        this segment decides it, and returns the language to use. What they raise ends the transcription and passes
+        this segment decides it, and returns the language to use. `on_text` is called after every window with the text
+        so far. What they raise ends the transcription and passes
         through, as do a RequestError for a file that cannot be read and an EngineError. EngineDown is raised if the
         engine ended before it received anything of this segment.
         """
@@ -61,6 +64,7 @@ class Transcriber:
                 audio,
                 on_window,
                 on_language if work.finds_language else None,
+                on_text,
                 **request.options,
                 language=request.language or work.language,
                 task=request.task,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from types import SimpleNamespace, TracebackType
 from typing import Any, Self
@@ -32,6 +32,8 @@ from whisper_fleet.workers.whisper.dtw import dtw
 
 #: Called before every window with the seconds of audio that are done; an exception ends the transcription.
 OnWindow = Callable[[float], None]
+#: Called after every window with the text of the recording up to its end.
+OnText = Callable[[str], None]
 #: Called with the language that was detected and its probability; returns the language to transcribe in.
 OnLanguage = Callable[[str, float], str]
 
@@ -42,14 +44,22 @@ class ProxyModel:
     #: Not torch.device("cpu"), for which whisper warns about fp16, computes in fp32 and looks for CUDA.
     device = torch.device("cpu", 0)
 
-    def __init__(self, session: EngineSession, on_window: OnWindow, on_language: OnLanguage | None = None) -> None:
+    def __init__(
+        self,
+        session: EngineSession,
+        on_window: OnWindow,
+        on_language: OnLanguage | None = None,
+        on_text: OnText | None = None,
+    ) -> None:
         self.session = session
         self.dims = session.dims
         self.is_multilingual = session.dims.is_multilingual
         self.num_languages = session.dims.num_languages
         self._on_window = on_window
         self._on_language = on_language
+        self._on_text = on_text
         self._seconds_done = 0.0
+        self._texts: list[str] = []  # of whisper's segments so far
 
     def decode(self, mel: Tensor, options: DecodingOptions) -> DecodingResult:
         """Decode one window, mel [n_mels, 3000]; whisper calls this again for every fallback temperature."""
@@ -66,9 +76,12 @@ class ProxyModel:
         language = self._on_language(detected, probabilities[detected])
         return token, probabilities if language == detected else {language: 1.0}
 
-    def advance(self, frames: int) -> None:
-        """Record that whisper has advanced by this many mel frames of 10 ms."""
+    def advance(self, frames: int, segments: Sequence[dict[str, Any]]) -> None:
+        """Record that whisper has advanced by this many mel frames of 10 ms, and has these segments so far."""
         self._seconds_done += frames / FRAMES_PER_SECOND
+        if self._on_text is not None and len(segments) > len(self._texts):
+            self._texts += [segment["text"] for segment in segments[len(self._texts) :]]
+            self._on_text("".join(self._texts))
 
 
 def transcribe(
@@ -76,15 +89,16 @@ def transcribe(
     audio: NDArray[np.float32],
     on_window: OnWindow,
     on_language: OnLanguage | None = None,
+    on_text: OnText | None = None,
     **options: Any,
 ) -> dict[str, Any]:
     """Transcribe audio, float32 samples [n] at 16 kHz, as `whisper.transcribe()` does, with its options and its result.
 
-    `on_language` is called if whisper detects the language, and returns the one that it goes on with. Raises what the
-    session, `on_window` and `on_language` raise.
+    `on_language` is called if whisper detects the language, and returns the one that it goes on with. `on_text` is
+    called with the text so far. Raises what the session and these functions raise.
     """
     _install()
-    model = ProxyModel(session, on_window, on_language)
+    model = ProxyModel(session, on_window, on_language, on_text)
     fixed: dict[str, Any] = {"verbose": None, "fp16": session.precision == "float16"}
     token = _transcribing.set(model)
     try:
@@ -132,7 +146,17 @@ class _Windows:
 
     def update(self, frames: int) -> None:
         if self._model is not None:
-            self._model.advance(frames)
+            self._model.advance(frames, _segments_of_caller())
+
+
+def _segments_of_caller() -> Sequence[dict[str, Any]]:
+    """Return the segments that whisper has so far: a local variable of `whisper.transcribe()`, which it passes nowhere.
+
+    The caller is `_Windows.update`, and its caller is whisper, which updates its bar after it has the segments of a
+    window.
+    """
+    segments: Sequence[dict[str, Any]] = sys._getframe(2).f_locals.get("all_segments", ())
+    return segments
 
 
 def _find_alignment(

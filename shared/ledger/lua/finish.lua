@@ -1,5 +1,6 @@
--- job, segment, token, result, now, interval, due -> {'ok', is last, is time to show, progress fields} or {refusal}.
-local job, segment, token, result, now, interval, due = unpack(ARGV)
+-- job, segment, token, result, now, interval, due, the segment's text
+-- -> {'ok', is last, is time to show, progress fields} or {refusal}.
+local job, segment, token, result, now, interval, due, text = unpack(ARGV)
 local fields = redis.call('HMGET', of_job(job), unpack(PROGRESS_FIELDS))
 local record = read_segment(job, segment)
 local no = refused(job, segment, token, fields[1], record)
@@ -14,6 +15,7 @@ fields[5] = sum_of_seconds(tonumber(fields[5]) + tonumber(record.length) - tonum
 record.state, record.seconds = 'done', record.length
 write_segment(job, segment, record)
 redis.call('HSET', of_job(job, 'results'), segment, result)
+redis.call('HSET', of_job(job, 'text'), segment, text, segment .. '/done', 1)
 if segment == '0' and redis.call('HEXISTS', of_job(job), 'held') == 1 then  -- it ended without reporting the language
   set_language(job, cjson.decode(result).language, nil, now)
 end

@@ -12,7 +12,7 @@ end
 if not is_final(state) then return end
 local settled = redis.call('ZREM', K.due, job)
 redis.call('EXPIRE', of_job(job), retention)
-for _, part in ipairs({'plan', 'segments', 'results'}) do
+for _, part in ipairs({'plan', 'segments', 'results', 'text'}) do
   redis.call('EXPIRE', of_job(job, part), keep)
 end
 if settled == 1 and event then

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 import wave
@@ -174,6 +175,18 @@ def test_every_window_is_announced_with_the_seconds_that_are_done(
     assert len(seconds) >= 2
     assert seconds == sorted(seconds)
     assert 0.0 < seconds[-1] < 50.0
+
+
+@pytest.mark.parametrize("options", [{"temperature": 0.0, "sample_len": 4}, {"word_timestamps": True, "sample_len": 8}])
+def test_the_text_so_far_grows_window_by_window_to_the_text(
+    engine: EngineClient, tiny_model: Path, noise: Audio, options: dict[str, Any]
+) -> None:
+    texts: list[str] = []
+    with engine.session(str(tiny_model), "float32") as session:
+        found = transcribe(session, noise, lambda _: None, on_text=texts.append, language="en", **options)
+    assert len(texts) >= 2
+    assert all(later.startswith(earlier) for earlier, later in itertools.pairwise(texts))
+    assert texts[-1] == found["text"]
 
 
 def test_an_error_at_a_window_ends_the_transcription(engine: EngineClient, tiny_model: Path, noise: Audio) -> None:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from whisper_fleet.http.routes import health, internal, models
+from whisper_fleet.http.routes import audio, health, internal, models
 
-ROUTERS = (health.router, internal.router, models.router)
+ROUTERS = (audio.router, health.router, internal.router, models.router)

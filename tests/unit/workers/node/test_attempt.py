@@ -53,8 +53,8 @@ class FakeContext:
         self.calls.append("start")
         return WORK
 
-    def report(self, message: SegmentMessage, seconds_done: float) -> bool:
-        self.calls.append(seconds_done)
+    def report(self, message: SegmentMessage, seconds_done: float, text: str | None) -> bool:
+        self.calls.append(seconds_done if text is None else (seconds_done, text))
         return self.redis_is_up
 
     def set_language(self, message: SegmentMessage, language: str, probability: float) -> str:
@@ -180,6 +180,27 @@ def test_a_window_reports_progress_but_not_more_often_than_the_interval() -> Non
     made.checkpoint(0.0)
     made.checkpoint(30.0)
     assert (context.calls, shown) == ([0.0], [0.0])
+
+
+def test_text_is_reported_once_and_the_first_text_at_once() -> None:
+    context = FakeContext()
+    made = attempt(context)
+    made.checkpoint(0.0)
+    made.note_text(" Hello")
+    made.checkpoint(30.0)
+    made.note_text(" Hello there.")
+    made.checkpoint(60.0)  # waits for the interval, as progress does
+    assert context.calls == [0.0, (30.0, " Hello")]
+
+
+def test_text_that_redis_did_not_take_is_reported_again() -> None:
+    context = FakeContext(redis_is_up=False)
+    made = attempt(context)
+    made.note_text(" Hello")
+    made.checkpoint(30.0)
+    context.redis_is_up = True
+    made.checkpoint(30.0)
+    assert context.calls == [(30.0, " Hello"), (30.0, " Hello")]
 
 
 def test_without_redis_the_work_goes_on_and_no_event_is_sent() -> None:

@@ -23,7 +23,7 @@ RESULT = SegmentResult(text="", language="en", segments=(), gpu="h.0", decode_se
 class FakeLedger:
     """A ledger out of reach."""
 
-    def progress(self, *_: object) -> JobProgress:
+    def progress(self, *_: object, **__: object) -> JobProgress:
         raise RedisConnectionError("just now")
 
 
@@ -67,7 +67,7 @@ def test_a_segment_is_finished_though_its_progress_cannot_be_shown(monkeypatch: 
 
 
 def test_a_report_that_redis_does_not_take_ends_no_attempt() -> None:
-    assert not made(FakeActions()).report(MESSAGE, 30.0)
+    assert not made(FakeActions()).report(MESSAGE, 30.0, None)
 
 
 def test_a_missing_model_names_the_host_that_misses_it() -> None:

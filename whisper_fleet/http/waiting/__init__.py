@@ -1,0 +1,1 @@
+"""Clients that wait for a job while their connection is open: who joins, and what follows when one leaves."""

@@ -1,0 +1,110 @@
+"""Which jobs have clients that wait, and which upload joins which job. Owner of `fleet:join:*` and `fleet:wait*`.
+
+A waiter is an open connection. It has a lease, which its server renews, so that the waiter of a killed server expires.
+The client of that server sends its upload again and joins the job. A job that nobody waits for is cancelled: at once if
+its last client disconnects, and when the last lease has expired if a server died and no client came back.
+
+Each step is one script, so a client cannot join a job at the moment in which its last waiter leaves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from typing import Any, cast
+
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError
+
+from whisper_fleet.shared.ledger import keys
+from whisper_fleet.shared.ledger.scripts import text
+
+#: Seconds until a waiter that is not renewed has left; a client's retries come within it.
+LEASE = 90.0
+#: Seconds between two renewals.
+RENEWAL = 15.0
+#: Seconds for which the same upload joins a job after its clients were last seen.
+JOIN_SECONDS = 600
+
+# KEYS: join. ARGV: job if there is none, waiter, lease's end, prefix of waits, index of waits, seconds of a join.
+_JOIN = """
+local job = redis.call('GET', KEYS[1])
+if not job then
+  job = ARGV[1]
+  redis.call('SET', KEYS[1], job, 'EX', ARGV[6])
+end
+local wait = ARGV[4] .. job
+redis.call('HSET', wait, ARGV[2], ARGV[3], 'join', KEYS[1])
+redis.call('EXPIRE', wait, 86400)
+redis.call('ZADD', ARGV[5], ARGV[3], job)
+return job
+"""
+
+# KEYS: wait, index of waits. ARGV: job, waiter, lease's end, seconds of a join.
+_RENEW = """
+local join = redis.call('HGET', KEYS[1], 'join')
+if not join then return 0 end
+redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])
+redis.call('EXPIRE', KEYS[1], 86400)
+redis.call('ZADD', KEYS[2], ARGV[3], ARGV[1])
+if redis.call('GET', join) == ARGV[1] then redis.call('EXPIRE', join, ARGV[4]) end
+return 1
+"""
+
+# KEYS: wait, index of waits. ARGV: job, waiter, now, whether the upload may still join (1) -> 1: nobody waits any more.
+_LEAVE = """
+redis.call('HDEL', KEYS[1], ARGV[2])
+local fields = redis.call('HGETALL', KEYS[1])
+local join
+for i = 1, #fields, 2 do
+  if fields[i] == 'join' then join = fields[i + 1]
+  elseif tonumber(fields[i + 1]) > tonumber(ARGV[3]) then return 0 end
+end
+redis.call('DEL', KEYS[1])
+redis.call('ZREM', KEYS[2], ARGV[1])
+if join and ARGV[4] == '0' and redis.call('GET', join) == ARGV[1] then redis.call('DEL', join) end
+return 1
+"""
+
+
+class Waiters:
+    """The waiting clients of all servers."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def join(self, upload: str, new_job: str, waiter: str) -> str:
+        """Wait for the job of an upload, or for `new_job` if it has none; return the job.
+
+        `upload` is the digest of everything that makes two uploads the same.
+        """
+        arguments = (new_job, waiter, _lease_end(), keys.wait(""), keys.WAITS, JOIN_SECONDS)
+        return text(await self._run(_JOIN, [keys.join(upload)], *arguments))
+
+    async def renew(self, job: str, waiter: str) -> None:
+        """Prolong a waiter's lease."""
+        await self._run(_RENEW, [keys.wait(job), keys.WAITS], job, waiter, _lease_end(), JOIN_SECONDS)
+
+    async def leave(self, job: str, waiter: str, *, may_join: bool) -> bool:
+        """Wait no longer; return whether nobody waits for the job now.
+
+        `may_join` says whether the same upload still joins the job: it does if the client has its answer.
+        """
+        return bool(await self._run(_LEAVE, [keys.wait(job), keys.WAITS], job, waiter, time.time(), int(may_join)))
+
+    async def abandoned(self) -> list[str]:
+        """Return the jobs whose last waiters expired, each to one caller."""
+        now = time.time()
+        due = cast("list[bytes]", await self._redis.zrangebyscore(keys.WAITS, "-inf", now))
+        return [job for job in map(text, due) if await self.leave(job, "", may_join=False)]
+
+    async def _run(self, script: str, names: list[str], *arguments: str | float) -> Any:
+        digest = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
+        try:
+            return await self._redis.evalsha(digest, len(names), *names, *arguments)
+        except NoScriptError:
+            return await self._redis.eval(script, len(names), *names, *arguments)
+
+
+def _lease_end() -> float:
+    return time.time() + LEASE
