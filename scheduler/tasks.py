@@ -10,6 +10,7 @@ from whisper_fleet.scheduler.app import app
 from whisper_fleet.scheduler.capacity.autoscaler import Autoscaler
 from whisper_fleet.scheduler.dispatch.dispatcher import Dispatcher
 from whisper_fleet.scheduler.dispatch_adapter import make_dispatcher
+from whisper_fleet.scheduler.monitoring.speeds import note_speeds
 from whisper_fleet.scheduler.services import services
 from whisper_fleet.scheduler.upkeep.dead_letters import DeadLetterDesk
 from whisper_fleet.scheduler.upkeep.janitor import Janitor
@@ -57,10 +58,17 @@ def autoscale() -> int:
     """Resize the pools of this host's GPUs; return the number of GPUs."""
     with _TICKS.ignored():
         decisions = _autoscaler().tick(time.time())
+        _note_speeds()
         if any(decision.outcome == "resized" for decision in decisions):
             services().wake_dispatcher()
         return len(decisions)
     return 0
+
+
+def _note_speeds() -> None:
+    settings = services().settings
+    own = [gpu for gpu in services().fleet.all() if gpu.host == settings.host]
+    note_speeds(services().redis, own, settings.autoscale_interval)
 
 
 # One object of each per process. The dispatcher remembers how long its last pass took, the others nothing.

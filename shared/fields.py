@@ -28,7 +28,14 @@ ExpandedPath = Annotated[Path, AfterValidator(_expanded)]
 #: The length of the pieces into which a file is cut, for the fleet and for one request.
 SegmentSeconds = Annotated[float, Field(ge=30, le=3600, json_schema_extra=SECONDS)]
 
-_TYPES = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false", "null": "none"}
+_TYPES = {
+    "string": "text",
+    "integer": "whole number",
+    "number": "number",
+    "boolean": "true or false",
+    "object": "names and texts",
+    "null": "none",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

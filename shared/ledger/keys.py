@@ -189,6 +189,53 @@ def upload(upload_id: str) -> str:
     return f"{PREFIX}:upload:{upload_id}"
 
 
+#: hash GPU -> seconds of audio per second that it reached, slowly forgotten. Writer: scheduler.monitoring.speeds.
+SPEEDS = f"{PREFIX}:speeds"
+#: zset batch -> when its next step is due; absent when it has ended. Writer of this and the next four:
+#: whisper_fleet.http.batches.records.
+BATCHES_DUE = f"{PREFIX}:batches_due"
+
+
+def batches(tenant: str) -> str:
+    """zset batch of a tenant -> when it was made; ids of expired batches are removed when it is read."""
+    return f"{PREFIX}:batches:{tenant}"
+
+
+def batch(batch_id: str) -> str:
+    """hash, a batch's order, status, moments and counts; expires `job_retention` after its end, as the next two."""
+    return f"{PREFIX}:batch:{batch_id}"
+
+
+def batch_lines(batch_id: str) -> str:
+    """hash number of a line -> Line as JSON."""
+    return f"{batch(batch_id)}:lines"
+
+
+def batch_open(batch_id: str) -> str:
+    """set of the numbers of lines whose jobs have not ended."""
+    return f"{batch(batch_id)}:open"
+
+
+def file(file_id: str) -> str:
+    """string, StoredFile as JSON; expires with the file. Writer of this and the next: whisper_fleet.http.files."""
+    return f"{PREFIX}:file:{file_id}"
+
+
+def files(tenant: str) -> str:
+    """zset file of a tenant -> when it was stored; ids of expired files are removed when it is read."""
+    return f"{PREFIX}:files:{tenant}"
+
+
+def resumable(file_id: str) -> str:
+    """string, ResumableUpload as JSON; expires when nothing is added. Writer: whisper_fleet.http.uploads.resumable."""
+    return f"{PREFIX}:resumable:{file_id}"
+
+
+def idempotent(digest: str) -> str:
+    """string, the job of an Idempotency-Key as JSON; expires. Writer: whisper_fleet.http.jobs.idempotency."""
+    return f"{PREFIX}:idempotent:{digest}"
+
+
 # --- dispatcher ----------------------------------------------------------------------------------------
 #: string, present while a `dispatch` message is on its way; expires. Writer: shared.ledger.wakeup, the dispatcher.
 DISPATCH_FLAG = f"{PREFIX}:dispatch_on_its_way"

@@ -23,6 +23,7 @@ from whisper_fleet.shared.request.values import (
     read_channel,
     read_formats,
     read_gpu_ids,
+    read_labels,
     read_language,
     web_address,
 )
@@ -131,6 +132,11 @@ class TranscribeRequest(Wire):
         strict=True,
         exclude_if=operator.not_,
         description="Of srt and vtt, with word timestamps: underline each word while it is spoken.",
+    )
+    labels: Annotated[dict[str, str], BeforeValidator(WhenSent(read_labels))] = Field(
+        default={},
+        exclude_if=operator.not_,
+        description="Names and texts of your own, such as project=x,speaker=y, by which jobs can be listed.",
     )
     options: dict[str, Any] = Field(default_factory=dict)  # of WhisperOptions, those that were given
     callback_url: Annotated[_Text | None, AfterValidator(WhenSent(web_address))] = Field(

@@ -22,6 +22,8 @@ MOST_GPU_IDS = 64
 _LONGEST_GPU_ID = 128
 #: Characters of a tenant's name: the ledger keeps it per waiting job, and per tenant.
 LONGEST_TENANT = 255
+#: The limits of OpenAI's metadata.
+MOST_LABELS, _LONGEST_LABEL_NAME, _LONGEST_LABEL = 16, 64, 512
 _GPU_ID = re.compile(r"\d+|[A-Za-z0-9_-]+[:.]\d+|(GPU|MIG)-[A-Za-z0-9/-]+|cpu")
 
 
@@ -37,6 +39,18 @@ class WhenSent:
 
     def __call__(self, value: Any, info: ValidationInfo) -> Any:
         return value if info.context is WRITTEN_BY_THE_FLEET else self._read(value)
+
+
+def read_labels(value: Any) -> dict[str, str]:
+    """Return labels, which come as an object, or as text: name=value,name=value."""
+    labels = dict(part.partition("=")[::2] for part in value.split(",") if part) if isinstance(value, str) else value
+    if not isinstance(labels, dict) or not all(isinstance(text, str) for pair in labels.items() for text in pair):
+        raise _wrong("is not a list of labels, name=value")
+    if len(labels) > MOST_LABELS:
+        raise _wrong(f"has {len(labels)} labels, at most {MOST_LABELS}")
+    if any(not name or len(name) > _LONGEST_LABEL_NAME or len(text) > _LONGEST_LABEL for name, text in labels.items()):
+        raise _wrong(f"has a name above {_LONGEST_LABEL_NAME} characters, or a text above {_LONGEST_LABEL}")
+    return labels
 
 
 def read_language(value: Any) -> str | None:

@@ -62,6 +62,7 @@ def job_data(record: JobRecord) -> dict[str, Any]:
     return {
         "id": record.job,
         "tenant": record.request.tenant,
+        "labels": record.request.labels,
         "duration": record.duration,
         "error": error,
     }

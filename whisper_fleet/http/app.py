@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 import whisper_fleet
+from whisper_fleet.http.batches.clerk import advancing_batches
 from whisper_fleet.http.errors import add_error_handlers
 from whisper_fleet.http.request_id import RequestIds
 from whisper_fleet.http.routes import ROUTERS
@@ -23,7 +24,7 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_services(settings) as services:
             app.state.services = services
-            async with reaping(services):
+            async with reaping(services), advancing_batches(services):
                 yield
 
     app = FastAPI(

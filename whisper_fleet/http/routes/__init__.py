@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
-from whisper_fleet.http.routes import audio, health, internal, models
+from whisper_fleet.http.routes import audio, batches, files, health, internal, jobs, models
 
-ROUTERS = (audio.router, health.router, internal.router, models.router)
+ROUTERS = (
+    audio.router,
+    batches.router,
+    files.router,
+    health.router,
+    internal.router,
+    jobs.router,
+    models.router,
+)

@@ -20,6 +20,7 @@ from whisper_fleet.http.errors import ApiError
 from whisper_fleet.shared.http.upload_keepers import RECEIVING_LEASE
 from whisper_fleet.shared.http.uploads import Uploads, is_id, new_id
 from whisper_fleet.shared.ledger import keys
+from whisper_fleet.shared.ledger.scripts import text
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.units import readable_bytes
 
@@ -75,6 +76,11 @@ class UploadStore:
     async def keep_for_job(self, upload: str, job: str) -> None:
         """Keep an upload until a job that is in the ledger has ended."""
         await self._redis.set(keys.upload(upload), job, ex=_LONGEST_JOB)
+
+    async def is_kept_for_job(self, upload: str, job: str) -> bool:
+        """Return whether an upload is kept for this job alone, and not as a stored file."""
+        keeper = await self._redis.get(keys.upload(upload))
+        return keeper is not None and text(keeper) == job
 
     async def delete(self, upload: str) -> None:
         """Delete an upload: its file if that is here, and its keeper, so that the janitor of its host deletes it."""

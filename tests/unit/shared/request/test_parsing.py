@@ -34,6 +34,15 @@ def test_a_path_is_enough() -> None:
     assert request.formats == FORMATS
 
 
+def test_labels_are_an_object_or_a_text() -> None:
+    assert parse(labels={"a": "b"}).labels == parse(labels="a=b").labels == {"a": "b"}
+    assert parse(labels="a=b,c=d=e").labels == {"a": "b", "c": "d=e"}
+    assert "labels" not in as_keywords(parse())
+    for wrong in ({"a": 1}, {"": "x"}, [1], {str(n): "" for n in range(17)}, {"a" * 65: ""}, {"a": "b" * 513}):
+        with pytest.raises(BadOption, match="labels"):
+            parse(labels=wrong)
+
+
 def test_what_is_none_is_left_to_the_fleet() -> None:
     assert parse(model_name=None, language=None, gpu_ids=None, output_path=None, priority=None) == parse()
 
