@@ -27,6 +27,7 @@ BENCHMARKS = (
     Benchmark("benchmarks.cpu.engine", "--model base --model-dir DIR", "the engine on a CPU, next to stock Whisper"),
     Benchmark("benchmarks.cpu.node", "--slots 64 --speed 2800", "how much of a fast engine one node keeps busy"),
     Benchmark("benchmarks.cpu.recovery", "5", "seconds until lost segments run again after a death"),
+    Benchmark("benchmarks.cpu.intake", "--files 1000", "seconds to the first segment, decoding rate, a long backlog"),
     Benchmark("benchmarks.cpu.spectrogram", "", "spectrograms of many slots in one process, next to whisper's"),
     Benchmark("benchmarks.gpu.engine", "", "all parts of the engine's benchmark on a GPU", True),
     Benchmark("benchmarks.gpu.engine.speed", "--models base:64,256", "times realtime of the engine alone", True),

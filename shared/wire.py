@@ -67,6 +67,7 @@ class JobPlan(Wire):
 
     duration: float  # seconds of decoded audio
     segments: tuple[SegmentPlan, ...]  # at least one; in order, without gaps
+    is_open: bool = False  # the file is still being decoded, and more segments follow
     dims: ModelDims | None = None  # of the job's model
     warnings: tuple[JobWarning, ...] = ()
 

@@ -89,7 +89,7 @@ class FleetClient:
         job = job or str(uuid.uuid4())
         parsed = parse_request(request, self._defaults())
         if self._ledger.accept(job, parsed, time.time()):
-            self._publish(job, as_keywords(parsed))
+            self._publish(job, parsed)
         else:
             self._repeat(self._ledger.job(job), parsed)
         return job
@@ -213,12 +213,18 @@ class FleetClient:
         if known.request != request:
             raise JobExists(job=known.job)
         if known.state is JobState.DONE and request.output_path is not None:
-            self._publish(known.job, as_keywords(request))
+            self._publish(known.job, request)
 
-    def _publish(self, job: str, keywords: dict[str, Any]) -> None:
+    def _publish(self, job: str, request: TranscribeRequest) -> None:
         """Send a job to intake; an error is only logged, because recovery sends what the ledger has recorded."""
         try:
-            self._app.send_task(names.TRANSCRIBE, kwargs=keywords, task_id=job, queue=names.TRANSCRIBE_QUEUE)
+            self._app.send_task(
+                names.TRANSCRIBE,
+                kwargs=as_keywords(request),
+                task_id=job,
+                queue=names.TRANSCRIBE_QUEUE,
+                priority=request.priority,
+            )
         except Exception as error:
             if not is_outage(error):
                 raise

@@ -32,6 +32,7 @@ def transcribe_segment(self: Task[Any, Any], /, job: str, segment: int, token: s
     with attempt.settled():
         work = attempt.start()
         attempt.finish(node.transcriber.transcribe(work, attempt.checkpoint, attempt.set_language, attempt.note_text))
+        node.transcriber.discard_audio(work)
     return attempt.result
 
 

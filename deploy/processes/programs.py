@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from whisper_fleet.deploy.processes.ports import Ports
+from whisper_fleet.scheduler.intake.decoding.permits import spare_processes
 from whisper_fleet.shared import names
 from whisper_fleet.shared.names import Role
 from whisper_fleet.shared.settings import Settings
@@ -42,7 +43,7 @@ def fleet(
     """
     programs = {
         Role.SCHEDULER: [_beat(settings), _scheduler(settings)],
-        Role.INTAKE: [_intake(settings, processes=max(2, min(cores, 8)))],
+        Role.INTAKE: [_intake(settings, decoders=settings.decoders or cores)],
         Role.GPU: [_gpu_node(settings, index) for index in gpus],
         Role.HTTP: [] if ports.http is None else [_http(ports.http)],
         Role.FLOWER: [_flower(settings, ports.flower)],
@@ -79,7 +80,9 @@ def _ticks(name: str, node: str, queues: str, settings: Settings) -> Program:
     return Program(name=name, command=(*worker, "-c", "2", "-I", "whisper_fleet.scheduler.tasks"))
 
 
-def _intake(settings: Settings, processes: int) -> Program:
+def _intake(settings: Settings, decoders: int) -> Program:
+    """Return intake, with processes for long files and some more, so that short files never wait for long ones."""
+    processes = decoders + spare_processes(decoders)
     queues = f"{names.TRANSCRIBE_QUEUE},{names.ASSEMBLE_QUEUE}"
     node = _worker("whisper_fleet.scheduler.app", names.intake_node(settings.host), queues, settings)
     return Program(name="intake", command=(*node, "-c", str(processes), "-I", "whisper_fleet.scheduler.intake.tasks"))

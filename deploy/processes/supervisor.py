@@ -10,8 +10,6 @@ import sys
 import threading
 from collections.abc import Iterator
 
-import psutil
-
 from whisper_fleet.deploy.processes import programs
 from whisper_fleet.deploy.processes.configuration import redis_config, supervisor_config, tied_to_parent
 from whisper_fleet.deploy.processes.host_conflict import refuse_host_conflict
@@ -21,6 +19,7 @@ from whisper_fleet.scheduler.capacity.devices import read_devices
 from whisper_fleet.shared import binaries
 from whisper_fleet.shared.embedded_redis import is_embedded
 from whisper_fleet.shared.errors import SetupError
+from whisper_fleet.shared.host import read_host
 from whisper_fleet.shared.names import Role
 from whisper_fleet.shared.settings import Settings
 
@@ -54,7 +53,7 @@ class Supervisor:
         self._fleet = programs.fleet(
             settings,
             gpus=[gpu.index for gpu in read_devices(settings).gpus],
-            cores=psutil.cpu_count(logical=False) or 1,
+            cores=read_host().cores,
             ports=self._ports,
             roles=self.roles,
         )

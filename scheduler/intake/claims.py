@@ -14,7 +14,7 @@ from whisper_fleet.shared.errors import JobError
 from whisper_fleet.shared.wire import JobState
 
 #: Seconds that a claim on a job lasts, and seconds after which it is renewed.
-_CLAIM = 30.0
+CLAIM_SECONDS = 30.0
 _RENEW = 10.0
 
 
@@ -27,7 +27,7 @@ def claimed(services: Services, job: str, step: JobState) -> Iterator[bool]:
 
     def claim() -> bool:
         now = time.time()
-        return services.ledger.begin(job, step, services.name, now + _CLAIM, now)
+        return services.ledger.begin(job, step, services.name, now + CLAIM_SECONDS, now)
 
     if not claim():
         yield False

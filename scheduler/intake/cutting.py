@@ -1,10 +1,15 @@
-"""Plan a job's audio: decode the file once, cut it into segments, spool them."""
+"""Decode a job's file once, from its beginning to its end, and cut it into segments while it is decoded.
+
+Called by `decoding`, which enters the segments in the ledger, and by whatever wants the segments of a file without a
+fleet. It knows neither. Raises a RequestError if the file cannot be transcribed, at any time until its end.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,11 +19,10 @@ from whisper_fleet.shared.audio.levels import Levels
 from whisper_fleet.shared.audio.report import DecodeReport
 from whisper_fleet.shared.audio.selection import STOCK, AudioSelection
 from whisper_fleet.shared.audio.sources import source_of
-from whisper_fleet.shared.audio.spool import Spool
 from whisper_fleet.shared.audio.warnings import Decoded, audio_warnings
-from whisper_fleet.shared.errors import AudioTooLong, AudioTooShort
+from whisper_fleet.shared.errors import AudioTooLong, AudioTooShort, CorruptAudio
 from whisper_fleet.shared.settings import Settings
-from whisper_fleet.shared.wire import JobPlan, SegmentPlan
+from whisper_fleet.shared.wire import JobWarning
 
 #: OpenAI's own service has the same limit; below it, Whisper only invents text.
 MINIMUM_SECONDS = 0.1
@@ -30,35 +34,85 @@ SEARCH_SECONDS = 20
 SHORTEST_TAIL_SECONDS = 10
 
 
-def plan_audio(
-    file_path: str,
-    job: str,
-    segment_duration: float,
-    settings: Settings,
-    cutter: str | None = None,
-    selection: AudioSelection = STOCK,
-) -> JobPlan:
-    """Decode the file once and cut it into segments of at most `segment_duration` seconds, with warnings about it.
+class Cut(NamedTuple):
+    """A segment as it was cut from a stream."""
 
-    Several segments are spooled while there is room. A single segment is spooled only if its source may expire before
-    a slot reads it. Memory is bounded by one segment. `cutter` replaces that of the settings. Raises a RequestError if
-    the file cannot be transcribed.
-    """
-    spool, source, choose = Spool(settings), source_of(file_path), cutter_of(settings, cutter)
-    try:
-        with source.opened(file_path, settings) as path:
-            reports, levels = list[DecodeReport](), Levels()
-            decoded = stream_pcm(path, settings, called=file_path, selection=selection, on_end=reports.append)
-            pcm = levels.passing(_limited(decoded, file_path, path.stat().st_size, settings))
-            pieces = cut_into_segments(pcm, segment_duration, choose)
-            plan = _plan(pcm, _spooled(pieces, job, spool, fewest=1 if source.may_expire else 2))
-            if plan.duration < MINIMUM_SECONDS:
-                raise AudioTooShort(path=file_path, seconds=plan.duration, minimum=MINIMUM_SECONDS)
-            heard = Decoded(path=path, selection=selection, report=reports[0], levels=levels, seconds=plan.duration)
-            return plan.model_copy(update={"warnings": audio_warnings(heard, settings)})
-    except BaseException:
-        spool.drop(job)
-        raise
+    pcm: bytes  # s16le, 16 kHz, mono
+    is_last: bool
+
+
+class FileCuts:
+    """The segments of one file, and what is known of it once they have all been read."""
+
+    def __init__(
+        self, path: Path, file_path: str, segment_duration: float, settings: Settings, selection: AudioSelection
+    ) -> None:
+        self._path, self._file_path, self._settings = path, file_path, settings
+        self._segment_duration, self._selection = segment_duration, selection
+        self._reports, self._levels = list[DecodeReport](), Levels()
+        self._samples = 0
+
+    @property
+    def seconds(self) -> float:
+        """The length of what was cut so far, from the beginning of the file."""
+        return self._samples / SAMPLE_RATE
+
+    def segments(self, cutter: Cutter, start: int = 0) -> Generator[Cut, None, None]:
+        """Yield the segments from the sample `start` on, which must be where an earlier decoding cut.
+
+        Each comes as soon as the samples that decide its end are decoded, so it is the same as if the file had been
+        decoded before. Memory is bounded by one segment.
+        """
+        decoded = stream_pcm(
+            self._path,
+            self._settings,
+            called=self._file_path,
+            selection=self._selection,
+            on_end=self._reports.append,
+            background_after=self._segment_duration,
+        )
+        limited = _limited(decoded, self._file_path, self._path.stat().st_size, self._settings)
+        with contextlib.closing(self._levels.passing(limited)) as pcm:
+            self._samples = start
+            for cut in cut_into_segments(self._after(pcm, start), self._segment_duration, cutter):
+                self._samples += len(cut.pcm) // BYTES_PER_SAMPLE
+                yield cut
+        if self.seconds < MINIMUM_SECONDS:
+            raise AudioTooShort(path=self._file_path, seconds=self.seconds, minimum=MINIMUM_SECONDS)
+
+    def warnings(self) -> tuple[JobWarning, ...]:
+        """Return the warnings about the file, which has been decoded to its end."""
+        heard = Decoded(
+            path=self._path,
+            selection=self._selection,
+            report=self._reports[0],
+            levels=self._levels,
+            seconds=self.seconds,
+        )
+        return audio_warnings(heard, self._settings)
+
+    def _after(self, pcm: PcmStream, start: int) -> Iterator[bytes]:
+        left = start * BYTES_PER_SAMPLE
+        for chunk in pcm:
+            if left < len(chunk):
+                yield chunk[left:]
+            left = max(0, left - len(chunk))
+        if left:
+            raise CorruptAudio(path=self._file_path, reason="it is shorter than when the job was planned")
+
+
+@contextlib.contextmanager
+def opened_cuts(
+    file_path: str, segment_duration: float, settings: Settings, selection: AudioSelection = STOCK
+) -> Iterator[FileCuts]:
+    """Provide the segments of a file, of at most `segment_duration` seconds each."""
+    with source_of(file_path).opened(file_path, settings) as path:
+        yield FileCuts(path, file_path, segment_duration, settings, selection)
+
+
+def cutter_for(settings: Settings, vad: str) -> Cutter:
+    """Return the cutter of a request with this option `vad`, which replaces that of the settings."""
+    return cutter_of(settings, "voice" if vad == "cut" else None)
 
 
 def _limited(pcm: PcmStream, file_path: str, file_bytes: int, settings: Settings) -> PcmStream:
@@ -79,10 +133,10 @@ def _limited(pcm: PcmStream, file_path: str, file_bytes: int, settings: Settings
             yield chunk
 
 
-def cut_into_segments(pieces: Iterable[bytes], segment_duration: float, cutter: Cutter) -> Iterator[bytes]:
+def cut_into_segments(pieces: Iterable[bytes], segment_duration: float, cutter: Cutter) -> Iterator[Cut]:
     """Yield the same bytes (s16le, 16 kHz, mono), divided into segments of at most `segment_duration` seconds.
 
-    Holds one segment at a time in memory.
+    Holds one segment at a time in memory, and looks SHORTEST_TAIL_SECONDS beyond its limit.
     """
     limit = int(segment_duration * SAMPLE_RATE)
     decisive = (limit + SHORTEST_TAIL_SECONDS * SAMPLE_RATE) * BYTES_PER_SAMPLE
@@ -90,11 +144,11 @@ def cut_into_segments(pieces: Iterable[bytes], segment_duration: float, cutter: 
     for piece in pieces:
         waiting += piece
         while len(waiting) > decisive:
-            yield _take(waiting, limit, cutter)
+            yield Cut(_take(waiting, limit, cutter), is_last=False)
     while len(waiting) > limit * BYTES_PER_SAMPLE:
-        yield _take(waiting, limit, cutter)
+        yield Cut(_take(waiting, limit, cutter), is_last=False)
     if waiting:
-        yield bytes(waiting)
+        yield Cut(bytes(waiting), is_last=True)
 
 
 def _take(waiting: bytearray, limit: int, cutter: Cutter) -> bytes:
@@ -114,25 +168,3 @@ def _cut_between(waiting: bytearray, first: int, last: int, cutter: Cutter) -> i
         return last
     searched = np.frombuffer(bytes(waiting[first * BYTES_PER_SAMPLE : last * BYTES_PER_SAMPLE]), np.int16)
     return first + min(max(cutter(searched), 0), len(searched))
-
-
-def _plan(pcm: PcmStream, spooled: Iterator[tuple[int, str | None]]) -> JobPlan:
-    """Return the plan of segments with these lengths in samples and names in the spool."""
-    segments: list[SegmentPlan] = []
-    position = 0
-    with contextlib.closing(pcm):
-        for index, (length, name) in enumerate(spooled):
-            start, position = position, position + length
-            times = {"start": start / SAMPLE_RATE, "end": position / SAMPLE_RATE}
-            segments.append(SegmentPlan(index=index, spool=name, **times))
-    return JobPlan(duration=position / SAMPLE_RATE, segments=tuple(segments))
-
-
-def _spooled(pieces: Iterator[bytes], job: str, spool: Spool, *, fewest: int) -> Iterator[tuple[int, str | None]]:
-    """Yield each segment's length in samples and its name in the spool, which needs the `fewest` segments or more."""
-    opening = list(itertools.islice(pieces, fewest))
-    room = spool.room() if len(opening) == fewest else 0
-    for index, piece in enumerate(itertools.chain(opening, pieces)):
-        name = spool.write(job, index, piece) if len(piece) <= room else None
-        room = room - len(piece) if name else 0
-        yield len(piece) // BYTES_PER_SAMPLE, name

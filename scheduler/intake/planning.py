@@ -1,4 +1,4 @@
-"""From a client's keyword arguments to segments that wait for GPUs: parse, admit, decode and cut, enter."""
+"""From a client's keyword arguments to segments that wait for GPUs: parse, admit, decode."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ import contextlib
 import logging
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from whisper_fleet.scheduler.intake.admission import admit
 from whisper_fleet.scheduler.intake.claims import claimed
-from whisper_fleet.scheduler.intake.cutting import plan_audio
+from whisper_fleet.scheduler.intake.decoding.decoder import Decoder, Ending
+from whisper_fleet.scheduler.intake.decoding.parking import resume_parked
 from whisper_fleet.scheduler.intake.receipt import NOTHING_ELSE, Receipt
 from whisper_fleet.scheduler.intake.writers import target_of
 from whisper_fleet.scheduler.services import Services
-from whisper_fleet.shared.audio.selection import AudioSelection
 from whisper_fleet.shared.audio.spool import Spool
 from whisper_fleet.shared.connect import is_outage
 from whisper_fleet.shared.display.text import file_name
 from whisper_fleet.shared.errors import JobExists, JobNotFound, RequestError, TooManyJobs
+from whisper_fleet.shared.ledger.planning.open_plans import OpenPlans
 from whisper_fleet.shared.ledger.records import JobRecord, lane_of
 from whisper_fleet.shared.ledger.tenants import waiting_jobs
 from whisper_fleet.shared.request.parsing import FleetDefaults, as_keywords, parse_request
@@ -37,6 +39,8 @@ class Planner:
 
     def take_in(self, job: str, keywords: Mapping[str, Any], receipt: Receipt = NOTHING_ELSE) -> bool:
         """Plan a job; False if it is not ours to plan: cancelled, planned already, or claimed by another process.
+
+        A file that should not be decoded to its end now leaves a plan that is open, and a job that is parked.
 
         Raises the error of the request or its file, after which the job has ended. JobExists ends nothing, nor does an
         error of an unreachable Redis: then the call may be repeated.
@@ -78,35 +82,38 @@ class Planner:
     def _went_on(self, job: str, error: Exception) -> bool:
         """Fail the job, unless it went on without us: it was cancelled, or another process planned it."""
         try:
-            is_ours = self._ledger.job(job).state is JobState.ACCEPTED
+            record = self._ledger.job(job)
+            is_ours = record.state is JobState.ACCEPTED or record.is_open
             return not (is_ours and self._ledger.fail(job, type(error).__name__, str(error), time.time()))
         except JobNotFound:
             return False
 
     def _plan(self, job: str, request: TranscribeRequest) -> bool:
+        """Decode a job's file as far as it should be now; False if the job is not ours."""
         with claimed(self._services, job, JobState.ACCEPTED) as is_ours:
-            return is_ours and self._entered(job, request)
+            if not is_ours:
+                return False
+            ending = self._decoder(job, request).run()
+        if ending is Ending.STOPPED:  # only now: while the claim is renewed, it cannot be given up
+            OpenPlans(self._services.redis, self._services.name).park(job)
+        if ending is not Ending.LOST:
+            self._show_waiting(job, request)
+        elif self._ledger.job(job).state.is_final:  # else another process has it, and its plan names the same audio
+            Spool(self._settings).drop(job)
+        resume_parked(self._services)
+        return ending is not Ending.LOST
 
-    def _entered(self, job: str, request: TranscribeRequest) -> bool:
-        """Admit the request and enter its segments in the ledger; False if another process was faster."""
+    def _decoder(self, job: str, request: TranscribeRequest) -> Decoder:
+        """Return what decodes a job's file, from the beginning or from where an earlier process stopped."""
+        record = self._ledger.job(job)
+        if record.is_open:
+            return Decoder(self._services, job, record.request, None, self._ledger.plans(job))
         self._services.show(job, JobProgress(stage="planning"))
         dims = admit(request, self._settings, self._services.fleet)
         self._check_share(request.tenant)
         if target := target_of(request, self._settings.media_roots):
             target.prepare()  # now, because it can fail for reasons that no check finds
-        cutter, selection = "voice" if request.vad == "cut" else None, AudioSelection.of(request)
-        plan = plan_audio(request.file_path, job, request.segment_duration, self._settings, cutter, selection)
-        plan = plan.model_copy(update={"dims": dims})
-        # An English-only model detects nothing, so its segments must not wait for a language.
-        holds = request.language_is_detected and dims.is_multilingual and len(plan.segments) > 1
-        if not self._ledger.plan(job, plan, time.time(), request, holds=holds):
-            if self._ledger.job(job).state.is_final:  # else another was faster, and its plan names the same audio
-                Spool(self._settings).drop(job)
-            return False
-        segments = len(plan.segments)
-        _log.info("job %s (%s): %.0f s, segments: %d", job, file_name(request.file_path), plan.duration, segments)
-        self._show_waiting(job, request)
-        return True
+        return Decoder(self._services, job, request, dims, on_open=partial(self._show_waiting, job, request))
 
     def _check_share(self, tenant: str) -> None:
         waiting = waiting_jobs(self._services.redis, tenant)
@@ -116,5 +123,9 @@ class Planner:
     def _show_waiting(self, job: str, request: TranscribeRequest) -> None:
         """Show why the job's lane waits: the dispatcher shows a new reason only to jobs that are in the lane then."""
         why = self._ledger.why_waits(lane_of(request).lane)
-        progress = self._ledger.job(job).progress(time.time())
+        record = self._ledger.job(job)
+        if record.duration is not None:
+            name, segments = file_name(request.file_path), record.segments_total
+            _log.info("job %s (%s): %.0f s, segments: %d", job, name, record.duration, segments)
+        progress = record.progress(time.time())
         self._services.show(job, progress.model_copy(update={"message": why}))

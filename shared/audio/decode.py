@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
-from whisper_fleet.shared.audio.ffmpeg import CPU_SECONDS, NoOutput, running
+from whisper_fleet.shared.audio.ffmpeg import CPU_SECONDS, Ffmpeg, NoOutput, running
 from whisper_fleet.shared.audio.report import DecodeReport, first_error, read_report
 from whisper_fleet.shared.audio.selection import STOCK, AudioSelection
 from whisper_fleet.shared.errors import AudioTrackMissing, ChannelMissing, CorruptAudio, NoAudioStream, RequestError
@@ -28,10 +28,12 @@ def stream_pcm(
     selection: AudioSelection = STOCK,
     on_end: Callable[[DecodeReport], None] | None = None,
     seconds: float | None = None,
+    background_after: float | None = None,
 ) -> PcmStream:
     """Yield the samples of `whisper.load_audio` as s16le 16 kHz mono, in chunks as they are decoded.
 
-    A `selection` chooses other samples of the file; `seconds` ends it early. Damage that ffmpeg skips (a torn tail, a
+    A `selection` chooses other samples of the file; `seconds` ends it early. After `background_after` seconds of audio,
+    ffmpeg runs at a lower priority. Damage that ffmpeg skips (a torn tail, a
     bad frame) is skipped, as in whisper; `on_end` receives what ffmpeg reported, once everything is decoded. Raises
     NoAudioStream, AudioTrackMissing, ChannelMissing or CorruptAudio if nothing could be decoded or ffmpeg failed; they
     name the file as its client `called` it.
@@ -39,7 +41,7 @@ def stream_pcm(
     name = called or str(path)
     with running(path, _output(selection, seconds), settings) as ffmpeg:
         try:
-            yield from ffmpeg.chunks()
+            yield from _in_background(ffmpeg, background_after)
         except NoOutput as error:
             raise CorruptAudio(path=name, reason=str(error)) from None
         code, log = ffmpeg.code(), ffmpeg.log()
@@ -47,6 +49,16 @@ def stream_pcm(
         raise _error(name, code, log, selection)
     if on_end is not None:
         on_end(read_report(log))
+
+
+def _in_background(ffmpeg: Ffmpeg, after: float | None) -> Iterator[bytes]:
+    """Yield what ffmpeg writes; after this many seconds of audio, it has a lower priority."""
+    left = None if after is None else after * SAMPLE_RATE * BYTES_PER_SAMPLE
+    for chunk in ffmpeg.chunks():
+        if left is not None and (left := left - len(chunk)) < 0:
+            ffmpeg.lower_priority()
+            left = None
+        yield chunk
 
 
 def _output(selection: AudioSelection, seconds: float | None) -> list[str]:

@@ -23,6 +23,7 @@ CPU_SECONDS = 3600
 _STALL_SECONDS = 60.0  # without output; longer means that ffmpeg hangs
 _MEMORY_KIB = 4 * 2**20  # of address space; ffmpeg's threads reserve far more than they use
 _CHUNK_BYTES = 256 * 1024
+_BACKGROUND = 10  # niceness: a tenth of the processor time of what competes with it, which is not starved
 #: Of the log, this much of its beginning and of its end is kept: the file's streams, and the last report.
 _LOG_HEAD_BYTES = 256 * 1024
 _LOG_TAIL_BYTES = 16 * 1024
@@ -59,6 +60,11 @@ class Ffmpeg:
                 if not chunk:
                     return
                 yield chunk
+
+    def lower_priority(self) -> None:
+        """Let nodes and engines go first; the kernel derives the priority of disk access from the niceness, too."""
+        with contextlib.suppress(OSError):  # it has ended
+            os.setpriority(os.PRIO_PGRP, self._child.pid, _BACKGROUND)  # of the group: it reaches all threads
 
     def code(self) -> int:
         """Return the exit code once ffmpeg has ended; negative: the signal that ended it."""

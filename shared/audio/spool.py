@@ -77,6 +77,11 @@ class Spool:
             return None
         return pcm if len(pcm) == expected_bytes else None
 
+    def remove(self, name: str) -> None:
+        """Delete a stored segment that nothing reads any more, if it is there."""
+        with contextlib.suppress(OSError):
+            (self.directory / name).unlink()
+
     def drop(self, job: str) -> None:
         """Delete a job's audio, if there is any."""
         shutil.rmtree(self.folder(job), ignore_errors=True)

@@ -90,9 +90,10 @@ class JobActions:
             _log.warning("the assembly of job %s is left to recovery: %s", job, error)
 
     def publish_transcribe(self, record: JobRecord) -> None:
-        """Send `transcribe` again, as its client did."""
-        options = self._send_options(record.job)
-        for option, moment in (("eta", record.not_before), ("expires", record.expires)):
+        """Send `transcribe` again, as its client did. A job that has started does not expire any more."""
+        options = {**self._send_options(record.job), "priority": record.request.priority}
+        expires = None if record.started else record.expires
+        for option, moment in (("eta", record.not_before), ("expires", expires)):
             if moment is not None:
                 options[option] = datetime.fromtimestamp(moment, UTC)
         keywords = as_keywords(record.request)

@@ -56,6 +56,15 @@ DUE = f"{PREFIX}:due"
 #: zset job -> when it was planned or last looked at: all segments but its first are held until that one has found
 #: the job's language.
 UNDETECTED = f"{PREFIX}:undetected"
+#: zset job -> until when a process of intake has claimed to decode it; its plan is open, so segments are still added.
+OPEN = f"{PREFIX}:open"
+#: zset `<priority>/<tenant>` -> priority, of those that have parked jobs.
+PARKED_CLASSES = f"{PREFIX}:parked_classes"
+
+
+def parked(priority_and_tenant: str) -> str:
+    """zset job -> when it was accepted; its plan is open, and it waits for a decoder."""
+    return f"{PREFIX}:parked:{priority_and_tenant}"
 
 
 def job(job_id: str) -> str:
@@ -254,6 +263,9 @@ def ledger_names() -> dict[str, str]:
         "counts": COUNTS,
         "due": DUE,
         "undetected": UNDETECTED,
+        "open": OPEN,
+        "parked": parked(""),
+        "parked_classes": PARKED_CLASSES,
         "job": job(""),
         "lanes": LANES,
         "lane_needs": LANE_NEEDS,

@@ -119,7 +119,7 @@ class Ledger:
         queued_as = f"{record.accepted:017.6f}:{job}"
         segments = [segment.to_json() for segment in plan.segments]
         place = (lane.priority, lane.tenant, lane.lane, queued_as, lane.to_json())
-        fields = (plan.duration, request.to_json(), int(holds), warnings_json(plan.warnings))
+        fields = (plan.duration, request.to_json(), int(holds), int(plan.is_open), warnings_json(plan.warnings))
         return self._known(job, run(self._redis, "plan", job, now, *place, *fields, *segments))
 
     # --- dispatcher ---

@@ -55,6 +55,7 @@ class JobRecord:
     not_before: float | None = None  # it is planned no sooner
     expires: float | None = None  # it is cancelled if no segment has started by then
     warnings: tuple[JobWarning, ...] = ()
+    is_open: bool = False  # segments are still being added to its plan, so their number is unknown
 
     def progress(self, now: float) -> JobProgress:
         """Return the job's progress at `now`, as its client sees it."""
@@ -173,6 +174,7 @@ def job_record(job: str, fields: dict[str, str]) -> JobRecord:
         not_before=_float(fields.get("not_before")),
         expires=_float(fields.get("expires")),
         warnings=_warnings(fields.get("warnings")),
+        is_open="open" in fields,
     )
 
 

@@ -31,6 +31,11 @@ class Jobs(BaseSettings):
         description="How a file is cut into segments: pause, voice (where nobody speaks), or the name of an extension"
         " (whisper_fleet.scheduler.intake.cutters).",
     )
+    decoders: int | None = Field(
+        default=None,
+        ge=1,
+        description="Number of long files that intake decodes at a time on this host; left out, its physical cores.",
+    )
     max_attempts: int = Field(
         default=3, ge=1, description="Attempts at a segment, and at planning or assembling a job, before the job fails."
     )

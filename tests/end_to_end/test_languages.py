@@ -14,8 +14,8 @@ from whisper.audio import N_FRAMES, N_SAMPLES, SAMPLE_RATE, log_mel_spectrogram,
 
 from tests.support.fleet_processes import FleetProcesses
 from tests.support.foreign_talks import Break, samples_of, talk
+from tests.support.plan_audio import plan_audio
 from tests.support.speech_files import words
-from whisper_fleet.scheduler.intake.cutting import plan_audio
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(1800)]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,6 +10,7 @@ from typing import Protocol
 from whisper_fleet.shared.audio.decode import SAMPLE_RATE
 from whisper_fleet.shared.audio.segments import read_segment
 from whisper_fleet.shared.audio.selection import AudioSelection
+from whisper_fleet.shared.audio.spool import Spool
 from whisper_fleet.shared.errors import EngineDied, EngineDown
 from whisper_fleet.shared.models import Precision
 from whisper_fleet.shared.settings import Settings
@@ -18,16 +18,10 @@ from whisper_fleet.shared.transcript import segments_from_whisper
 from whisper_fleet.shared.wire import SegmentResult, SegmentWork, TranscribeRequest
 from whisper_fleet.workers.link.client import EngineSession
 from whisper_fleet.workers.link.protocol import EngineStats
-from whisper_fleet.workers.node.admission import runs_alone
+from whisper_fleet.workers.node.admission import Admission, runs_alone
 from whisper_fleet.workers.whisper import proxy
 from whisper_fleet.workers.whisper.examination import examine
 from whisper_fleet.workers.whisper.proxy import OnLanguage, OnText, OnWindow
-
-
-class EngineAdmission(Protocol):
-    """Decides when a segment may use the engine; see Admission."""
-
-    def entered(self, *, alone: bool, while_waiting: Callable[[], None]) -> AbstractContextManager[None]: ...
 
 
 class Engine(Protocol):
@@ -45,7 +39,7 @@ class Transcriber:
     gpu: str  # id of the GPU
     settings: Settings
     engine: Engine
-    admission: EngineAdmission  # to the engine, shared by all that use it
+    admission: Admission  # to the engine, shared by all that use it
 
     def transcribe(
         self, work: SegmentWork, on_window: OnWindow, on_language: OnLanguage, on_text: OnText | None = None
@@ -55,9 +49,9 @@ class Transcriber:
         `on_window` is called before every window, and every two seconds while the segment waits for admission, with
         the seconds of audio that are done. `on_language` is called with the language of the job and its probability if
         this segment decides it, and returns the language to use. `on_text` is called after every window with the text
-        so far. What they raise ends the transcription and passes through, as do a RequestError for a file that cannot
-        be read and an EngineError. EngineDown is raised if the engine ended before it received anything of this
-        segment.
+        so far. What they raise ends the transcription and passes
+        through, as do a RequestError for a file that cannot be read and an EngineError. EngineDown is raised if the
+        engine ended before it received anything of this segment.
         """
         request = work.request
         began = time.monotonic()
@@ -87,6 +81,11 @@ class Transcriber:
             decode_seconds=decoded - began,
             transcribe_seconds=time.monotonic() - decoded,
         )
+
+    def discard_audio(self, work: SegmentWork) -> None:
+        """Delete the spooled audio of a segment whose result is stored, to make room for what waits."""
+        if work.plan.spool:
+            Spool(self.settings).remove(work.plan.spool)
 
     def _admitted(self, alone: bool, on_window: OnWindow) -> AbstractContextManager[None]:
         return self.admission.entered(alone=alone, while_waiting=lambda: on_window(0.0))

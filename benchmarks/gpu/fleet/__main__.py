@@ -33,13 +33,12 @@ from typing import Any
 from benchmarks.gpu.fleet.deep import deep_queue
 from benchmarks.gpu.fleet.identity import identities
 from benchmarks.gpu.fleet.live import LiveFleet
-from benchmarks.gpu.fleet.model import save_random_checkpoint
+from benchmarks.gpu.fleet.model import save_random_checkpoint, write_speech
 from benchmarks.gpu.fleet.neighbour import Bench, Plan, sixty_gib, until_little_is_left
 from benchmarks.gpu.fleet.plot import plot
 from benchmarks.gpu.fleet.rehearsal import StubHost, StubTenant
 from benchmarks.gpu.fleet.tenant import ProcessTenant, Tenant
 from benchmarks.gpu.fleet.two import two_gpus
-from benchmarks.support.speech import FORMATS, write_speech
 from whisper_fleet.scheduler.capacity.nvml import NvmlReading, read_gpus
 
 _GIB = 2**30
@@ -95,7 +94,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--slots-per-core", type=int, default=32)
     parser.add_argument("--segment", type=int, default=60, help="seconds")
     parser.add_argument("--minutes", type=float, default=30.0, help="of audio in a job")
-    parser.add_argument("--format", default="wav", choices=FORMATS, help="of the audio")
     parser.add_argument("--card", type=float, help="GiB that parts a and b leave to it of a larger GPU")
     parser.add_argument("--cross-attention", default="auto", help="form of it, as WHISPER_FLEET_CROSS_ATTENTION")
     parser.add_argument("--takes", type=float, help="GiB that the neighbour of part a takes")
@@ -113,7 +111,7 @@ def _measure(options: argparse.Namespace, folder: Path, report: dict[str, Any]) 
     stub = StubHost(folder / "nvml", gpus=options.rehearse, total=_STUB_TOTAL) if options.rehearse else None
     if stub is not None:
         _load_stub(stub)
-    before = _read_gpus()
+    before = read_gpus()
     folder.mkdir(parents=True, exist_ok=True)
     report["machine"] = _machine(before)
     model, speech = _material(options, folder)
@@ -130,15 +128,10 @@ def _measure(options: argparse.Namespace, folder: Path, report: dict[str, Any]) 
             raise
     time.sleep(2.0)
     report["used_before"] = [gpu.used_bytes for gpu in before.gpus]
-    report["used_after"] = [gpu.used_bytes for gpu in _read_gpus().gpus]
+    report["used_after"] = [gpu.used_bytes for gpu in read_gpus().gpus]
     for part, picture in (("a", "co-tenant.svg"), ("b", "co-tenant-steps.svg")):
         if "samples" in report["parts"].get(part, {}):
             (options.out / picture).write_text(plot(report["parts"][part]))
-
-
-def _read_gpus() -> NvmlReading:
-    """Read the GPUs that the fleet will use."""
-    return read_gpus(visible=os.environ.get("CUDA_VISIBLE_DEVICES"))
 
 
 def _part(part: str, bench: Bench, gpus: int) -> dict[str, Any]:
@@ -175,14 +168,11 @@ def _load_stub(stub: StubHost) -> None:
 
 def _material(options: argparse.Namespace, folder: Path) -> tuple[Path, Path]:
     """Return the checkpoint and the audio."""
-    speech = folder / f"speech.{options.format}"
-    if not speech.exists():
-        write_speech(speech, options.minutes * 60)
+    speech = folder / "speech.wav"
+    write_speech(speech, options.minutes * 60)
     if options.checkpoint:
         return options.checkpoint.absolute(), speech
     model = folder / f"random-{options.shape}.pt"
-    if model.exists():
-        return model, speech
     if options.rehearse:
         save_random_checkpoint(options.shape, model, "cpu")
     else:  # in a process of its own: this one must hold nothing of the GPU
@@ -227,7 +217,7 @@ def _bench(options: argparse.Namespace, fleet: LiveFleet, model: Path, speech: P
         plan = replace(plan, takes=int(options.takes * _GIB))
     if options.card:
         plan = replace(plan, card=int(options.card * _GIB))
-    total = _read_gpus().gpus[0].total_bytes or plan.card
+    total = read_gpus().gpus[0].total_bytes or plan.card
     return Bench(fleet=fleet, file=speech, asked=asked, new_tenant=new_tenant, plan=plan, total=total)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from celery import bootsteps, signals
 
+from whisper_fleet.scheduler.intake.decoding.parking import ParkedJobs
 from whisper_fleet.scheduler.intake.node.revocation import RevocationWatch, on_task_revoked
 from whisper_fleet.scheduler.intake.node.scheduled import on_task_received
 from whisper_fleet.scheduler.intake.node.shutdown import on_shutting_down
@@ -26,6 +27,7 @@ class IntakeStep(bootsteps.StartStopStep):
         super().__init__(parent, **options)
         self._timer_entry: Any = None
         self._courier = Courier(services)
+        self._parked = ParkedJobs(services)
 
     def include_if(self, parent: Any) -> bool:
         """Return whether the worker is an intake node; every scheduler process has the same app."""
@@ -38,9 +40,11 @@ class IntakeStep(bootsteps.StartStopStep):
         signals.worker_shutting_down.connect(on_shutting_down, weak=False)
         self._timer_entry = parent.timer.call_repeatedly(_INTERVAL, RevocationWatch().look)
         self._courier.start()
+        self._parked.start()
 
     def stop(self, parent: Any) -> None:
         """End the watch."""
         if self._timer_entry is not None:
             self._timer_entry.cancel()
         self._courier.stop()
+        self._parked.stop()

@@ -76,10 +76,59 @@ local function count(what, by)
   redis.call('HINCRBYFLOAT', K.counts, what, by)
 end
 
--- Where the first segment has to find the job's language, the others are held until it is known.
-local function hold_segments(job, now)
-  redis.call('HSET', of_job(job), 'held', 1)
+-- Adds the segments from number `first` on to a plan: those in ARGV from `at` to its end. Those up to `last_waiting`
+-- wait for GPUs.
+local function add_segments(job, first, at, last_waiting)
+  for start = at, #ARGV, 1000 do
+    local plans, waiting = {}, {}
+    for i = start, math.min(start + 999, #ARGV) do
+      local index = first + i - at
+      plans[#plans + 1] = index
+      plans[#plans + 1] = ARGV[i]
+      if index <= last_waiting then
+        waiting[#waiting + 1] = index
+        waiting[#waiting + 1] = index
+      end
+    end
+    redis.call('HSET', of_job(job, 'plan'), unpack(plans))
+    if #waiting > 0 then redis.call('ZADD', of_job(job, 'waiting'), unpack(waiting)) end
+  end
+end
+
+-- A plan is open while intake decodes the file. It has no `total` then, so that no version's scripts take the job for
+-- complete. An open plan that nobody decodes is parked.
+local function unpark(job)
+  local priority, tenant = unpack(redis.call('HMGET', of_job(job), 'priority', 'tenant'))
+  if not priority then return end
+  local class = priority .. '/' .. tenant
+  redis.call('ZREM', K.parked .. class, job)
+  if redis.call('EXISTS', K.parked .. class) == 0 then redis.call('ZREM', K.parked_classes, class) end
+end
+
+-- Where the first segment has to find the job's language, the others are held until it is known. An open plan is held
+-- by another field, because scripts of older versions release only plans that are complete.
+local function hold_segments(job, now, field)
+  redis.call('HSET', of_job(job), field, 1)
   redis.call('ZADD', K.undetected, now, job)
+end
+
+local function is_held(job)
+  return redis.call('HEXISTS', of_job(job), 'held') + redis.call('HEXISTS', of_job(job), 'held_open') > 0
+end
+
+-- Lets the segments from number `first` on wait for GPUs, which were held until now.
+local function release_segments(job, first, now)
+  redis.call('HDEL', of_job(job), 'held', 'held_open')
+  local total = redis.call('HLEN', of_job(job, 'plan'))
+  for start = first, total - 1, 1000 do
+    local waiting = {}
+    for index = start, math.min(start + 1000, total) - 1 do
+      waiting[#waiting + 1] = index
+      waiting[#waiting + 1] = index
+    end
+    redis.call('ZADD', of_job(job, 'waiting'), unpack(waiting))
+  end
+  if total > first then join_lane(job, now) end
 end
 
 -- The first language counts. Segments that were held for it wait for GPUs from now on.
@@ -88,17 +137,8 @@ local function set_language(job, language, probability, now)
     redis.call('HSET', of_job(job), 'language_probability', probability)
   end
   redis.call('ZREM', K.undetected, job)
-  if redis.call('HDEL', of_job(job), 'held') == 0 then return 0 end
-  local total = tonumber(redis.call('HGET', of_job(job), 'total'))
-  for first = 1, total - 1, 1000 do
-    local waiting = {}
-    for index = first, math.min(first + 1000, total) - 1 do
-      waiting[#waiting + 1] = index
-      waiting[#waiting + 1] = index
-    end
-    redis.call('ZADD', of_job(job, 'waiting'), unpack(waiting))
-  end
-  join_lane(job, now)
+  if not is_held(job) then return 0 end
+  release_segments(job, 1, now)
   return 1
 end
 
@@ -110,6 +150,10 @@ local function end_job(job, state, now, due, error_type, message)
   if lane[1] then leave_lane(job, lane[1], lane[2]) end
   redis.call('DEL', of_job(job, 'waiting'))
   redis.call('ZREM', K.undetected, job)
+  if redis.call('HDEL', of_job(job), 'open') == 1 then
+    redis.call('ZREM', K.open, job)
+    unpark(job)
+  end
   redis.call('ZADD', K.due, due, job)
 end
 

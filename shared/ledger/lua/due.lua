@@ -1,6 +1,7 @@
 -- now, again, most -> {job, state, begun} of the jobs whose next step is overdue; each is due again at `again`.
 -- A planned job that has expired before its first segment started is cancelled, and its next step is due at once.
 -- begun: 1 if an intake process had claimed the job. The expired claim is deleted, or the new due time would renew it.
+-- The next step of a job whose plan is open is more planning, so its state is given as `accepted`.
 local now, again, most = unpack(ARGV)
 local found = {}
 
@@ -9,13 +10,27 @@ local function has_expired(job, now)
   return expires and not started and tonumber(expires) <= tonumber(now)
 end
 
+local function take_claim(job)
+  local begun = redis.call('HDEL', of_job(job), 'claimed_by')
+  if begun == 1 then redis.call('HINCRBY', of_job(job), 'claims_lost', 1) end
+  return begun
+end
+
+for _, job in ipairs(redis.call('ZRANGEBYSCORE', K.open, '-inf', now, 'LIMIT', 0, most)) do
+  local state, open = unpack(redis.call('HMGET', of_job(job), 'state', 'open'))
+  if state == 'running' and open then
+    redis.call('ZADD', K.open, again, job)
+    found[#found + 1] = {job, 'accepted', take_claim(job)}
+  else
+    redis.call('ZREM', K.open, job)
+  end
+end
+
 for _, job in ipairs(redis.call('ZRANGEBYSCORE', K.due, '-inf', now, 'LIMIT', 0, most)) do
   local state = redis.call('HGET', of_job(job), 'state')
   if state and state ~= 'running' then
     redis.call('ZADD', K.due, again, job)
-    local begun = not is_final(state) and redis.call('HDEL', of_job(job), 'claimed_by') or 0
-    if begun == 1 then redis.call('HINCRBY', of_job(job), 'claims_lost', 1) end
-    found[#found + 1] = {job, state, begun}
+    found[#found + 1] = {job, state, not is_final(state) and take_claim(job) or 0}
   elseif state and has_expired(job, now) then
     end_job(job, 'cancelled', now, again, 'JobCancelled', 'Job ' .. job .. ' expired before a GPU was free.')
     found[#found + 1] = {job, 'cancelled', 1}

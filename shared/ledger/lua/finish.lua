@@ -16,7 +16,7 @@ record.state, record.seconds = 'done', record.length
 write_segment(job, segment, record)
 redis.call('HSET', of_job(job, 'results'), segment, result)
 redis.call('HSET', of_job(job, 'text'), segment, text, segment .. '/done', 1)
-if segment == '0' and redis.call('HEXISTS', of_job(job), 'held') == 1 then  -- it ended without reporting the language
+if segment == '0' and is_held(job) then  -- it ended without reporting the language
   set_language(job, cjson.decode(result).language, nil, now)
 end
 count('segments_done/' .. record.gpu, 1)

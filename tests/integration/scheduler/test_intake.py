@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 import pytest
@@ -26,17 +26,19 @@ from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
 from whisper_fleet.scheduler.dispatch_adapter import make_dispatcher
 from whisper_fleet.scheduler.intake import tasks
+from whisper_fleet.scheduler.intake.cutting import Cut
 from whisper_fleet.scheduler.intake.planning import Planner
 from whisper_fleet.scheduler.services import Services, make_services
 from whisper_fleet.scheduler.upkeep.recovery import Recovery
 from whisper_fleet.shared import binaries, names
 from whisper_fleet.shared.audio.spool import Spool
+from whisper_fleet.shared.broker.queues import queue_length
 from whisper_fleet.shared.connect import connect_fail_fast
 from whisper_fleet.shared.errors import AssemblyFailed, CorruptAudio, UnknownGpu
 from whisper_fleet.shared.ledger import keys
 from whisper_fleet.shared.ledger.ledger import Ledger
 from whisper_fleet.shared.settings import Settings
-from whisper_fleet.shared.wire import JobPlan, JobState
+from whisper_fleet.shared.wire import JobState, JobWarning
 
 pytestmark = pytest.mark.integration
 
@@ -113,21 +115,39 @@ def test_a_transcript_is_put_together_by_one_process_at_a_time_and_not_for_ever(
     assert fleet.ledger.job("j").state is JobState.FAILED
 
 
+class Meanwhile(NamedTuple):
+    """A file of one segment, while whose decoding something happens."""
+
+    happens: Callable[[], None]
+    seconds: float = 300.0
+
+    def segments(self, *_: object) -> Generator[Cut, None, None]:
+        self.happens()
+        yield Cut(b"12", is_last=True)
+
+    def warnings(self) -> tuple[JobWarning, ...]:
+        return ()
+
+
+def decode_meanwhile(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], None]) -> None:
+    file = nullcontext(Meanwhile(happens))
+    monkeypatch.setattr("whisper_fleet.scheduler.intake.decoding.decoder.opened_cuts", lambda *_: file)
+
+
 @pytest.mark.parametrize("is_faster", [True, False])
 def test_a_planner_that_is_late_leaves_the_audio_to_the_one_that_was_faster(
     fleet: Services, monkeypatch: pytest.MonkeyPatch, is_faster: bool
 ) -> None:
     spool = Spool(fleet.settings)
 
-    def meanwhile(file_path: str, job: str, *_: object) -> JobPlan:
-        spool.write(job, 0, b"12")
+    def meanwhile() -> None:
+        spool.write("j", 0, b"12")
         if is_faster:
-            fleet.ledger.plan(job, plan(1), 1.0)
+            fleet.ledger.plan("j", plan(1), 1.0)
         else:
-            fleet.ledger.cancel(job, 1.0)
-        return plan(1)
+            fleet.ledger.cancel("j", 1.0)
 
-    monkeypatch.setattr("whisper_fleet.scheduler.intake.planning.plan_audio", meanwhile)
+    decode_meanwhile(monkeypatch, meanwhile)
     assert not Planner(fleet).take_in("j", {"file_path": str(CLIP)})
     assert spool.folder("j").exists() is is_faster
 
@@ -136,14 +156,14 @@ def test_a_planner_that_is_late_leaves_the_audio_to_the_one_that_was_faster(
 def test_what_goes_wrong_with_a_job_that_went_on_meanwhile_is_not_its_answer(
     fleet: Services, monkeypatch: pytest.MonkeyPatch, is_faster: bool
 ) -> None:
-    def meanwhile(file_path: str, job: str, *_: object) -> JobPlan:
+    def meanwhile() -> None:
         if is_faster:
-            fleet.ledger.plan(job, plan(1), 1.0)
+            fleet.ledger.plan("j", plan(1), 1.0)
         else:
-            fleet.ledger.cancel(job, 1.0)
-        raise CorruptAudio(path=file_path, reason="torn")
+            fleet.ledger.cancel("j", 1.0)
+        raise CorruptAudio(path=str(CLIP), reason="torn")
 
-    monkeypatch.setattr("whisper_fleet.scheduler.intake.planning.plan_audio", meanwhile)
+    decode_meanwhile(monkeypatch, meanwhile)
     assert not Planner(fleet).take_in("j", {"file_path": str(CLIP)})
     assert fleet.ledger.job("j").state is (JobState.RUNNING if is_faster else JobState.CANCELLED)
 
@@ -191,7 +211,7 @@ def test_a_request_whose_planner_is_killed_is_planned_by_another(redis_url: str,
         wait_until(lambda: kill_planner(psutil.Process(fleet.processes["intake"].pid)))
         wait_until(lambda: "exited with" in fleet.log("intake").read_text())
         # The message came again, while the claim still held.
-        wait_until(lambda: not redis.llen(names.TRANSCRIBE_QUEUE) and not redis.hlen("unacked"), 20)
+        wait_until(lambda: not queue_length(redis, names.TRANSCRIBE_QUEUE) and not redis.hlen("unacked"), 20)
         assert job.state == "PROGRESS"
         redis.zadd(keys.DUE, {job.id: 0})
         assert Recovery(make_services(fleet.app, fleet.settings)).tick(time.time()) == 1

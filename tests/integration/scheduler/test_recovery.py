@@ -16,6 +16,7 @@ from whisper_fleet.scheduler.services import Services, make_services
 from whisper_fleet.scheduler.upkeep.janitor import Janitor
 from whisper_fleet.scheduler.upkeep.recovery import Recovery
 from whisper_fleet.shared import names
+from whisper_fleet.shared.broker.queues import queue_length
 from whisper_fleet.shared.ledger import keys
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.wire import JobState
@@ -40,7 +41,7 @@ def alive(fleet: Services, now: float) -> None:
 
 
 def sent(redis: Redis, queue: str) -> int:
-    return int(redis.llen(queue))
+    return queue_length(redis, queue)
 
 
 def test_segments_of_a_dead_gpu_wait_again_and_only_those_that_ran_pay(

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from tests.conftest import SPEECH
-from whisper_fleet.scheduler.intake.cutting import plan_audio
+from tests.support.plan_audio import plan_audio
 from whisper_fleet.shared import binaries, errors
 from whisper_fleet.shared.audio import ffmpeg as ffmpeg_run
 from whisper_fleet.shared.audio.decode import stream_pcm

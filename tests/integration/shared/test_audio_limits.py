@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.shared.test_audio import CLIP, children, ffmpeg
-from whisper_fleet.scheduler.intake.cutting import plan_audio
+from tests.support.plan_audio import plan_audio
 from whisper_fleet.shared import errors
 from whisper_fleet.shared.audio.spool import Spool
 from whisper_fleet.shared.settings import Settings

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.conftest import SPEECH
-from whisper_fleet.scheduler.intake.cutting import plan_audio
+from tests.support.plan_audio import plan_audio
 from whisper_fleet.shared import binaries, errors
 from whisper_fleet.shared.audio.decode import stream_pcm
 from whisper_fleet.shared.audio.segments import read_segment

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.shared.test_audio import CLIP
-from whisper_fleet.scheduler.intake.cutting import plan_audio
+from tests.support.plan_audio import plan_audio
 from whisper_fleet.shared import errors
 from whisper_fleet.shared.audio.segments import read_segment
 from whisper_fleet.shared.audio.sources import http as http_source

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import SPEECH
 from tests.integration.shared.test_audio_selection import late, two_tracks, with_a_hole
-from whisper_fleet.scheduler.intake.cutting import plan_audio
+from tests.support.plan_audio import plan_audio
 from whisper_fleet.shared import binaries
 from whisper_fleet.shared.audio import probing
 from whisper_fleet.shared.audio.selection import STOCK, AudioSelection

@@ -15,6 +15,7 @@ from tests.support.ledger_by_hand import LedgerByHand
 from tests.support.redis_server import RedisServer
 from tests.support.results_by_hand import RESULT, failure, publish_result, subscribers
 from whisper_fleet import AsyncFleetClient, JobState, errors
+from whisper_fleet.shared.broker.queues import queue_length
 from whisper_fleet.shared.ledger.progress import show
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.wire import JobProgress
@@ -59,7 +60,7 @@ def test_a_job_is_submitted_and_listed_once(settings: Settings, redis: Redis) ->
             await client.status("another")
 
     with_client(settings, body)
-    assert redis.llen("transcribe") == 1
+    assert queue_length(redis, "transcribe") == 1
 
 
 def test_a_result_is_returned_as_soon_as_it_is_published(settings: Settings, redis: Redis) -> None:

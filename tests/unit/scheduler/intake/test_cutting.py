@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from whisper_fleet.scheduler.intake.cutters import cutter_of
+from whisper_fleet.scheduler.intake.cutters import Cutter, cutter_of
 from whisper_fleet.scheduler.intake.cutters.pause import longest_pause
 from whisper_fleet.scheduler.intake.cutting import SEARCH_SECONDS, SHORTEST_TAIL_SECONDS, cut_into_segments
 from whisper_fleet.shared.audio.decode import SAMPLE_RATE
@@ -31,10 +33,14 @@ def with_pauses(seconds: float, *pauses: tuple[float, float], level: float = 10.
     return samples
 
 
+def stream_of(recording: bytes, piece: int) -> Iterator[bytes]:
+    return (recording[start : start + piece] for start in range(0, len(recording), piece))
+
+
 def cut_points(samples: NDArray[np.int16], segment_duration: float) -> list[int]:
     """The sample indices at which a whole recording is cut."""
-    pieces = cut_into_segments([samples.tobytes()], segment_duration, longest_pause)
-    return [int(end) for end in np.cumsum([len(piece) // 2 for piece in pieces])[:-1]]
+    cuts = cut_into_segments([samples.tobytes()], segment_duration, longest_pause)
+    return [int(end) for end in np.cumsum([len(cut.pcm) // 2 for cut in cuts])[:-1]]
 
 
 def test_a_recording_that_fits_is_not_cut() -> None:
@@ -89,30 +95,74 @@ def test_nothing_is_lost_or_doubled_or_too_long_or_too_short(
     seconds: float, limit: float, seed: int, piece: int
 ) -> None:
     recording = noise(seconds, seed=seed).tobytes()
-    stream = (recording[start : start + piece] for start in range(0, len(recording), piece))
-    segments = list(cut_into_segments(stream, limit, longest_pause))
+    cuts = list(cut_into_segments(stream_of(recording, piece), limit, longest_pause))
+    segments = [cut.pcm for cut in cuts]
     assert b"".join(segments) == recording
+    assert [cut.is_last for cut in cuts] == [False] * (len(cuts) - 1) + [True]
     lengths = [len(segment) / 2 / SAMPLE_RATE for segment in segments]
     assert max(lengths) <= limit
     assert all(length >= limit - SEARCH_SECONDS - 0.001 for length in lengths[:-2])
     assert len(lengths) == 1 or min(lengths) >= SHORTEST_TAIL_SECONDS - 0.001
 
 
-@settings(deadline=None, max_examples=20)
-@given(seconds=st.floats(31.0, 120.0), piece=st.integers(1, 100_000))
-def test_the_cuts_do_not_depend_on_how_the_stream_arrives(seconds: float, piece: int) -> None:
-    recording = noise(seconds).tobytes()
-    stream = (recording[start : start + piece] for start in range(0, len(recording), piece))
-    assert list(cut_into_segments(stream, 30.0, longest_pause)) == list(
-        cut_into_segments([recording], 30.0, longest_pause)
-    )
+def cuts_of_whole(samples: NDArray[np.int16], limit_seconds: float, cutter: Cutter) -> list[bytes]:
+    """The segments of a recording that is known to its end before the first cut is decided."""
+    limit, tail, search = (int(each * SAMPLE_RATE) for each in (limit_seconds, SHORTEST_TAIL_SECONDS, SEARCH_SECONDS))
+    segments, rest = [], samples
+    while len(rest) > limit:
+        first, last = max(limit - search, tail), min(limit, len(rest) - tail)
+        cut = last if last <= first else first + cutter(rest[first:last])
+        segments.append(rest[:cut].tobytes())
+        rest = rest[cut:]
+    return [*segments, rest.tobytes()]
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    seconds=st.floats(0.1, 200.0),
+    limit=st.floats(30.0, 90.0),
+    piece=st.integers(1, 500_000),
+    pauses=st.lists(st.tuples(st.floats(0.0, 200.0), st.floats(0.01, 3.0)), max_size=8),
+)
+def test_segments_are_cut_from_a_stream_as_from_the_whole_recording(
+    seconds: float, limit: float, piece: int, pauses: list[tuple[float, float]]
+) -> None:
+    recording = with_pauses(seconds, *((start, start + length) for start, length in pauses))
+    cuts = cut_into_segments(stream_of(recording.tobytes(), piece), limit, longest_pause)
+    assert [cut.pcm for cut in cuts] == cuts_of_whole(recording, limit, longest_pause)
+
+
+@settings(deadline=None, max_examples=30)
+@given(seconds=st.floats(70.0, 200.0), piece=st.integers(1, 500_000), seed=st.integers(0, 5))
+def test_a_decoding_that_goes_on_from_a_cut_cuts_the_rest_alike(seconds: float, piece: int, seed: int) -> None:
+    recording = noise(seconds, seed=seed).tobytes()
+    segments = [cut.pcm for cut in cut_into_segments([recording], 30.0, longest_pause)]
+    for number in range(1, len(segments)):
+        rest = recording[sum(map(len, segments[:number])) :]
+        assert [cut.pcm for cut in cut_into_segments(stream_of(rest, piece), 30.0, longest_pause)] == segments[number:]
+
+
+def test_a_segment_comes_as_soon_as_its_end_is_decided() -> None:
+    recording, piece, read = noise(200.0).tobytes(), SAMPLE_RATE, 0
+
+    def stream() -> Iterator[bytes]:
+        nonlocal read
+        for chunk in stream_of(recording, piece):
+            read += len(chunk)
+            yield chunk
+
+    end = 0
+    for cut in cut_into_segments(stream(), 40.0, longest_pause):
+        if not cut.is_last:
+            assert read <= end + (40 + SHORTEST_TAIL_SECONDS) * SAMPLE_RATE * 2 + piece
+        end += len(cut.pcm)
 
 
 def test_another_cutter_is_passed_in_and_stays_within_what_may_be_cut() -> None:
     recording = noise(100.0).tobytes()
     for cutter, seconds in ((lambda samples: 0, 20.0), (lambda samples: len(samples) * 9, 40.0)):
         first = next(cut_into_segments([recording], 40.0, cutter))
-        assert len(first) / 2 / SAMPLE_RATE == seconds
+        assert len(first.pcm) / 2 / SAMPLE_RATE == seconds
 
 
 def test_an_unknown_cutter_is_refused_with_those_that_there_are() -> None:

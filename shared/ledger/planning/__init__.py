@@ -1,0 +1,1 @@
+"""The steps of the ledger that intake takes while it decodes a file."""
