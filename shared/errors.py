@@ -5,6 +5,7 @@ FleetError
 │   ├── FileMissing, NotAFile, EmptyFile, UnreadableFile, NoAudioStream, CorruptAudio, AudioTooShort
 │   ├── AudioTooLong, FileTooLarge, TooManyJobs, AudioTrackMissing, ChannelMissing
 │   ├── PathNotAllowed, UrlNotAllowed, CallbackNotAllowed, UrlUnavailable, UploadMissing, OutputNotWritable
+│   ├── BucketUnavailable, OutputNotAllowed
 │   ├── UnknownModel, ModelNotAllowed, UnknownLanguage, UnknownOption, BadOption, BadPriority
 │   └── UnknownGpu, ModelDoesNotFit
 ├── JobError
@@ -113,6 +114,14 @@ class CallbackNotAllowed(RequestError):
 class UploadMissing(RequestError):
     """{path} is not an upload that {host} can read: upload the file again; if the HTTP server runs on another host,
     share its {directory}, or name that server in WHISPER_FLEET_UPLOAD_URLS."""
+
+
+class BucketUnavailable(RequestError):
+    """{url} cannot be used ({reason}): check the bucket's name, and the credentials and the network of the fleet."""
+
+
+class OutputNotAllowed(RequestError):
+    """{url} may not be written: name a directory, or have its prefix added to WHISPER_FLEET_OUTPUT_PREFIXES."""
 
 
 class UrlUnavailable(RequestError):

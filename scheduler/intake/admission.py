@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from whisper_fleet.scheduler.dispatch.demand import demand_of, why_unplaceable
-from whisper_fleet.scheduler.intake.writers import target_of
+from whisper_fleet.scheduler.intake.outputs import output_place
 from whisper_fleet.scheduler.webhooks.sending import check_callback
 from whisper_fleet.shared.audio.sources import source_of
 from whisper_fleet.shared.errors import BadOption
@@ -41,9 +41,9 @@ def check_detector(vad: str) -> None:
 
 
 def check_output(request: TranscribeRequest, settings: Settings) -> None:
-    """Raise PathNotAllowed or OutputNotWritable if the output files cannot be written."""
-    if target := target_of(request, settings.media_roots):
-        target.check()
+    """Raise PathNotAllowed, OutputNotAllowed or OutputNotWritable if the output files cannot be written."""
+    if place := output_place(request, settings):
+        place.check()
 
 
 def check_language(language: str | None, model_name: str, dims: ModelDims) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 from celery import states
 
 from whisper_fleet.scheduler.intake.assembly import merge, result_of
+from whisper_fleet.scheduler.intake.outputs import output_place
 from whisper_fleet.scheduler.intake.postprocess import JobContext, post_process
-from whisper_fleet.scheduler.intake.writers import target_of
 from whisper_fleet.scheduler.services import Services
 from whisper_fleet.shared.errors import FleetError, OutputNotWritable
 from whisper_fleet.shared.ledger.records import JobRecord
@@ -58,7 +58,7 @@ def delivered_again(fleet: Services, record: JobRecord) -> dict[str, Any]:
 
 def write_files(request: TranscribeRequest, transcript: Transcript, settings: Settings, errors: list[str]) -> list[str]:
     """Write the files that a request asks for, and return their paths; append to `errors` what cannot be written."""
-    target = target_of(request, settings.media_roots)
+    target = output_place(request, settings)
     if target is None:
         return []
     failures: list[OutputNotWritable] = []

@@ -10,14 +10,23 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Sequence
-
-from whisper_fleet.shared.files.folder import Folder
+from typing import Protocol
 
 #: Bytes of a stem that its marker's name repeats; names have at most 255 bytes.
 _LONGEST_SHOWN = 200
 
 
-def own_stem(folder: Folder, stem: str, formats: Sequence[str], owner: str) -> str:
+class NamedFiles(Protocol):
+    """A directory, or what serves as one."""
+
+    def exists(self, name: str) -> bool: ...
+
+    def read(self, name: str) -> str | None: ...
+
+    def create(self, name: str, text: str) -> bool: ...
+
+
+def own_stem(folder: NamedFiles, stem: str, formats: Sequence[str], owner: str) -> str:
     """Return the first of `stem`, `stem-2`, `stem-3`, ... that belongs to the input `owner` from now on.
 
     Raises OSError.
@@ -26,7 +35,7 @@ def own_stem(folder: Folder, stem: str, formats: Sequence[str], owner: str) -> s
     return next(candidate for candidate in candidates if _is_own(folder, candidate, formats, owner))
 
 
-def _is_own(folder: Folder, stem: str, formats: Sequence[str], owner: str) -> bool:
+def _is_own(folder: NamedFiles, stem: str, formats: Sequence[str], owner: str) -> bool:
     marker = _marker(stem)
     marked = folder.read(marker)
     if marked is None:

@@ -13,8 +13,8 @@ from whisper_fleet.scheduler.intake.admission import admit
 from whisper_fleet.scheduler.intake.claims import claimed
 from whisper_fleet.scheduler.intake.decoding.decoder import Decoder, Ending
 from whisper_fleet.scheduler.intake.decoding.parking import resume_parked
+from whisper_fleet.scheduler.intake.outputs import output_place
 from whisper_fleet.scheduler.intake.receipt import NOTHING_ELSE, Receipt
-from whisper_fleet.scheduler.intake.writers import target_of
 from whisper_fleet.scheduler.services import Services
 from whisper_fleet.shared.audio.spool import Spool
 from whisper_fleet.shared.connect import is_outage
@@ -111,8 +111,8 @@ class Planner:
         self._services.show(job, JobProgress(stage="planning"))
         dims = admit(request, self._settings, self._services.fleet)
         self._check_share(request.tenant)
-        if target := target_of(request, self._settings.media_roots):
-            target.prepare()  # now, because it can fail for reasons that no check finds
+        if place := output_place(request, self._settings):
+            place.prepare()  # now, because it can fail for reasons that no check finds
         return Decoder(self._services, job, request, dims, on_open=partial(self._show_waiting, job, request))
 
     def _check_share(self, tenant: str) -> None:

@@ -100,15 +100,20 @@ def target_of(request: TranscribeRequest, roots: tuple[Path, ...] = ()) -> Targe
     """
     if request.output_path is None:
         return None
-    file, path, layout = request.file_path, Path(request.output_path), _layout_of(request)
+    file, path, layout = request.file_path, Path(request.output_path), layout_of(request)
     form = path.suffix[1:].lower()
     if form in FORMATS and not path.is_dir():
         return Target(directory=path.parent, stem=path.stem, formats=(form,), owner=file, roots=roots, layout=layout)
-    stem = Path(urlsplit(file).path if is_url(file) else file).stem or "transcript"
-    return Target(directory=path, stem=stem, formats=request.formats, owner=file, roots=roots, layout=layout)
+    return Target(directory=path, stem=stem_of(file), formats=request.formats, owner=file, roots=roots, layout=layout)
 
 
-def _layout_of(request: TranscribeRequest) -> SubtitleLayout:
+def stem_of(file: str) -> str:
+    """Return the name of the outputs of an input, without their endings."""
+    return Path(urlsplit(file).path if is_url(file) else file).stem or "transcript"
+
+
+def layout_of(request: TranscribeRequest) -> SubtitleLayout:
+    """Return how a request wants its subtitles divided."""
     return SubtitleLayout(
         max_line_width=request.max_line_width,
         max_line_count=request.max_line_count,

@@ -16,10 +16,10 @@ from whisper_fleet.shared.formats import FORMATS
 from whisper_fleet.shared.models import Precision
 from whisper_fleet.shared.request.values import (
     WhenSent,
-    absolute_path,
     check_tenant,
     no_nul,
     no_token,
+    output_address,
     read_channel,
     read_formats,
     read_gpu_ids,
@@ -43,7 +43,8 @@ class TranscribeRequest(Wire):
     """
 
     file_path: _Text = Field(
-        description="Absolute path of one audio or video file as the fleet's machines see it, or an allowed URL."
+        description="Absolute path of one audio or video file as the fleet's machines see it, or an allowed URL, also"
+        " of a bucket (s3://, gs://, az://)."
     )
     model_name: _Text = Field(description="Name of a Whisper model, or absolute path of a checkpoint.")
     language: Annotated[_Text | None, BeforeValidator(WhenSent(read_language))] = Field(
@@ -53,10 +54,10 @@ class TranscribeRequest(Wire):
         default="job",
         description="Detect the language once per file, as whisper does, or for each segment, if a file changes it.",
     )
-    output_path: Annotated[_Text | None, AfterValidator(WhenSent(absolute_path))] = Field(
+    output_path: Annotated[_Text | None, AfterValidator(WhenSent(output_address))] = Field(
         default=None,
         description="Absolute path of the directory for the transcripts, or of one file that ends in a format's name;"
-        " left out, none are written.",
+        " also an allowed address in a bucket, such as s3://bucket/folder; left out, none are written.",
     )
     formats: Annotated[tuple[_Format, ...], BeforeValidator(WhenSent(read_formats))] = Field(
         default=FORMATS, description="Formats of the transcripts to write."

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationInfo
 from pydantic_core import PydanticCustomError
 
+from whisper_fleet.shared.files.buckets import is_bucket
 from whisper_fleet.shared.formats import FORMATS
 from whisper_fleet.shared.request.languages import LANGUAGE_CODES
 from whisper_fleet.shared.serialization import WRITTEN_BY_THE_FLEET
@@ -62,10 +63,12 @@ def read_language(value: Any) -> str | None:
     return code
 
 
-def absolute_path(path: str | None) -> str | None:
-    if path is not None and (not path.startswith("/") or "\0" in path):
-        raise _wrong("is no absolute path on the fleet's machines")
-    return path
+def output_address(place: str | None) -> str | None:
+    if place is not None and "\0" in place:
+        raise _wrong("holds a NUL character")
+    if place is not None and not place.startswith("/") and not is_bucket(place):
+        raise _wrong("is neither an absolute path on the fleet's machines nor an address in a bucket")
+    return place
 
 
 def no_nul(text: str) -> str:

@@ -44,7 +44,13 @@ class Jobs(BaseSettings):
         description="Directories that file_path and output_path must be below; empty: any that the process may use.",
     )
     url_prefixes: tuple[str, ...] = Field(
-        default=(), description="URL prefixes that file_path may start with; empty: URLs are refused."
+        default=(),
+        description="URL prefixes that file_path may start with, also of buckets; empty: URLs are refused.",
+    )
+    output_prefixes: tuple[str, ...] = Field(
+        default=(),
+        description="Prefixes of bucket addresses, such as s3://transcripts/, that output_path may start with; empty:"
+        " buckets are refused.",
     )
     callback_prefixes: tuple[str, ...] = Field(
         default=(), description="URL prefixes that callback_url may start with; empty: callbacks are refused."

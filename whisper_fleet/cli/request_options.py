@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from whisper_fleet.shared.fields import FieldDoc
+from whisper_fleet.shared.files.buckets import is_bucket
 from whisper_fleet.shared.request.parsing import describe_options, is_whisper_option
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -35,12 +36,16 @@ def keywords(given: dict[str, Any], options: tuple[str, ...]) -> dict[str, Any]:
     """Return the keyword arguments of a job, from the options as click parsed them."""
     request = dict(given)
     output = request["output_path"]
-    request["output_path"] = str(output.absolute()) if output else None
+    request["output_path"] = _absolute(output) if output else None
     request["formats"] = list(request["formats"]) or None
     request |= dict(map(_name_and_value, options))
     if taken := request.keys() & {"file_path", "job"}:
         raise click.BadParameter(f"{min(taken)} is not an option: name the files as FILES")
     return request
+
+
+def _absolute(place: str) -> str:
+    return place if is_bucket(place) else str(Path(place).absolute())
 
 
 def _option(field: FieldDoc) -> Callable[[F], F]:
@@ -62,7 +67,7 @@ def _type(field: FieldDoc) -> click.ParamType[Any] | None:
     if field.choices:
         return click.Choice(field.choices)
     if field.name == "output_path":
-        return click.Path(path_type=Path)
+        return click.Path(path_type=str)
     match field.type.removesuffix(" or none"):
         case "whole number":
             return click.IntRange(int(field.minimum or 0), None if field.maximum is None else int(field.maximum))

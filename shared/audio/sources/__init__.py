@@ -12,9 +12,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
+from whisper_fleet.shared.audio.sources.buckets import BucketSource
 from whisper_fleet.shared.audio.sources.http import HttpSource
 from whisper_fleet.shared.audio.sources.local import LocalSource
 from whisper_fleet.shared.audio.sources.uploads import UploadSource
+from whisper_fleet.shared.files.buckets import PACKAGES
 from whisper_fleet.shared.http.uploads import SCHEME as UPLOAD
 from whisper_fleet.shared.plugins import extensions
 from whisper_fleet.shared.settings import Settings
@@ -39,7 +41,13 @@ class Source(Protocol):
 
 LOCAL = LocalSource()
 #: By the URL's scheme, in lower case.
-SOURCES: dict[str, Source] = {"http": HttpSource(), "https": HttpSource(), UPLOAD: UploadSource()}
+SOURCES: dict[str, Source] = {
+    "http": HttpSource(),
+    "https": HttpSource(),
+    UPLOAD: UploadSource(),
+}
+#: An extension for one of these schemes takes precedence: there were such before buckets were built in.
+_BUCKETS: dict[str, Source] = dict.fromkeys(PACKAGES, BucketSource())
 
 
 def is_url(address: str) -> bool:
@@ -53,7 +61,7 @@ def source_of(address: str) -> Source:
     if match is None:
         return LOCAL
     scheme = match[1].lower()
-    source: Source = SOURCES.get(scheme) or extensions(_GROUP).get(scheme, LOCAL)
+    source: Source = SOURCES.get(scheme) or extensions(_GROUP).get(scheme) or _BUCKETS.get(scheme, LOCAL)
     return source
 
 

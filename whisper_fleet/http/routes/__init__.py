@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from whisper_fleet.http.routes import audio, batches, files, health, internal, jobs, models
+from whisper_fleet.http.routes import audio, batches, files, health, internal, jobs, models, uploads
 
 ROUTERS = (
     audio.router,
@@ -12,4 +12,5 @@ ROUTERS = (
     internal.router,
     jobs.router,
     models.router,
+    uploads.router,
 )

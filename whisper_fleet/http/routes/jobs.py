@@ -31,6 +31,7 @@ from whisper_fleet.shared.http.uploads import address_of
 from whisper_fleet.shared.ledger import keys
 from whisper_fleet.shared.ledger.records import JobRecord
 from whisper_fleet.shared.ledger.scripts import script, text
+from whisper_fleet.shared.request.values import read_labels as read_labels_of_request
 from whisper_fleet.shared.transcript import Transcript
 from whisper_fleet.shared.wire import JobState
 
@@ -95,7 +96,7 @@ async def _create_from_form(request: Request, services: HttpServices, caller: Ca
 
 def _named(keywords: dict[str, Any], file_name: str) -> dict[str, str]:
     """Return the labels with the name of the client's file, unless the client chose another."""
-    labels: dict[str, str] = keywords.get("labels") or {}
+    labels = read_labels_of_request(keywords.get("labels") or {})
     return {FILE_NAME_LABEL: file_name[:512], **labels} if file_name else labels
 
 

@@ -80,6 +80,10 @@ def test_an_upload_becomes_a_job_with_a_transcript_in_every_format(web: httpx.Cl
     assert web.get(address, params={"format": "doc"}).status_code == 400
 
 
+def test_labels_of_a_form_may_be_a_text(web: httpx.Client) -> None:
+    assert upload(web, labels="a=b,c=d").json()["labels"] == {"a": "b", "c": "d", "file_name": "talk.wav"}
+
+
 def test_a_job_that_failed_has_its_reason_and_no_transcript(web: httpx.Client) -> None:
     job = submit(web, file_path="/no.wav")
     shown = done(web, job["id"])

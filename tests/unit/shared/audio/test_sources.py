@@ -9,7 +9,7 @@ from whisper_fleet.shared.errors import BadOption, UrlNotAllowed
 from whisper_fleet.shared.settings import Settings
 
 
-@pytest.mark.parametrize("address", ["https://h/a.mp3", "HTTP://h/a.mp3", "s3://bucket/a.mp3", "ftp://h/a"])
+@pytest.mark.parametrize("address", ["https://h/a.mp3", "HTTP://h/a.mp3", "ipfs://bucket/a.mp3", "ftp://h/a"])
 def test_a_url_is_a_url_whether_the_fleet_has_a_source_for_it_or_not(address: str) -> None:
     assert is_url(address)
 
@@ -27,8 +27,8 @@ def test_schemes_may_be_written_in_capitals() -> None:
 
 
 def test_a_url_without_a_source_is_refused_like_a_path_that_is_not_absolute() -> None:
-    with pytest.raises(BadOption, match=r"'s3://bucket/a\.mp3' is no absolute path"):
-        source_of("s3://bucket/a.mp3").check("s3://bucket/a.mp3", Settings())
+    with pytest.raises(BadOption, match=r"'ipfs://bucket/a\.mp3' is no absolute path"):
+        source_of("ipfs://bucket/a.mp3").check("ipfs://bucket/a.mp3", Settings())
 
 
 def test_a_url_is_checked_without_being_fetched() -> None:
@@ -39,5 +39,5 @@ def test_a_url_is_checked_without_being_fetched() -> None:
 
 
 def test_a_new_source_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(SOURCES, "s3", SOURCES["https"])
-    assert source_of("s3://bucket/a.mp3") is SOURCES["https"]
+    monkeypatch.setitem(SOURCES, "ipfs", SOURCES["https"])
+    assert source_of("ipfs://bucket/a.mp3") is SOURCES["https"]
