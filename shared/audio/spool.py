@@ -27,14 +27,14 @@ class Spool:
         self.directory = settings.spool.absolute()
         self._limit_bytes = settings.spool_limit_bytes
 
-    def room(self) -> int:
-        """Return the bytes that may still be written; 0 if it is full or cannot be used."""
+    def room(self, used: int | None = None) -> int:
+        """Return the bytes that may still be written; 0 if it is full or cannot be used. `used`: the bytes in it."""
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             free = shutil.disk_usage(self.directory).free - KEEP_FREE_BYTES
         except OSError:
             return 0
-        return max(0, min(self._limit_bytes - self.used(), free))
+        return max(0, min(self._limit_bytes - (self.used() if used is None else used), free))
 
     @contextlib.contextmanager
     def incoming(self) -> Iterator[IO[bytes]]:

@@ -1,7 +1,8 @@
 """Decodes the file of one job as far as it should be decoded now, and lets its segments wait for GPUs meanwhile.
 
 Called by the planner, which has the claim on the job. A file beyond its first segment needs a permit; without one, or
-far ahead of the GPUs, decoding stops, and `parking` has the job taken up again. Raises the RequestError of the file.
+if enough waits for the GPUs, decoding stops, and `parking` has the job taken up again. Raises the RequestError of the
+file.
 """
 
 from __future__ import annotations
@@ -14,8 +15,7 @@ from enum import Enum, auto
 from whisper_fleet.scheduler.intake.cutting import Cut, cutter_for, opened_cuts
 from whisper_fleet.scheduler.intake.decoding.growing import GrowingPlan
 from whisper_fleet.scheduler.intake.decoding.permits import Permit
-from whisper_fleet.scheduler.intake.decoding.pressure import is_far_ahead
-from whisper_fleet.scheduler.intake.decoding.spooling import SpoolWriter
+from whisper_fleet.scheduler.intake.decoding.spooling import SpoolWriter, pressure
 from whisper_fleet.scheduler.services import Services
 from whisper_fleet.shared.audio.decode import BYTES_PER_SAMPLE, SAMPLE_RATE
 from whisper_fleet.shared.audio.selection import AudioSelection
@@ -81,9 +81,10 @@ class Decoder:
             self._on_open()
         if self._may_expire:
             return None
-        has_room = self._spool.has_room(len(cut.pcm))
-        may_go_on = permit.acquire() and not is_far_ahead(unfinished, self._slots(), has_room=has_room)
-        return None if may_go_on else Ending.STOPPED
+        waiting = pressure(len(cut.pcm), fleet_slots(self._services), self._services.settings)
+        if not permit.acquire() or waiting.stops(unfinished, is_first=not was_open):
+            return Ending.STOPPED
+        return None
 
     def _spooled(self, cut: Cut, permit: Permit) -> SegmentPlan:
         """Write a segment to the spool and return its plan; the only one of a file that stays is read from there."""
@@ -100,6 +101,7 @@ class Decoder:
         """Return whether the file may be decoded beyond its first segment; one that may expire is not left."""
         return permit.acquire() or self._may_expire
 
-    def _slots(self) -> int:
-        gpus = self._services.fleet.gpus(time.time(), self._services.settings.heartbeat_timeout)
-        return sum(gpu.slots for gpu in gpus)
+
+def fleet_slots(services: Services) -> int:
+    """Return the slots of all GPUs that are up."""
+    return sum(gpu.slots for gpu in services.fleet.gpus(time.time(), services.settings.heartbeat_timeout))

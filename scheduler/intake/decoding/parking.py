@@ -13,9 +13,11 @@ from collections.abc import Callable
 
 from redis.exceptions import RedisError
 
+from whisper_fleet.scheduler.intake.decoding.decoder import fleet_slots
 from whisper_fleet.scheduler.intake.decoding.permits import free_permits
-from whisper_fleet.scheduler.intake.decoding.pressure import resumes_at
+from whisper_fleet.scheduler.intake.decoding.spooling import pressure
 from whisper_fleet.scheduler.services import Services
+from whisper_fleet.shared.audio.decode import BYTES_PER_SAMPLE, SAMPLE_RATE
 from whisper_fleet.shared.connect import UNREACHABLE
 from whisper_fleet.shared.errors import JobNotFound
 from whisper_fleet.shared.ledger import keys
@@ -31,11 +33,11 @@ def resume_parked(services: Services) -> int:
     """Send `transcribe` for as many parked jobs as this host has decoders free; return how many."""
     if not services.redis.exists(keys.PARKED_CLASSES):
         return 0
-    now, resumed = time.time(), 0
     if not (free := free_permits(services.settings)):
         return 0
-    slots = sum(gpu.slots for gpu in services.fleet.gpus(now, services.settings.heartbeat_timeout))
-    for job in OpenPlans(services.redis, services.name).resume(free, resumes_at(slots), now):
+    resumed, size = 0, round(services.settings.segment_duration * SAMPLE_RATE * BYTES_PER_SAMPLE)
+    unfinished = pressure(size, fleet_slots(services), services.settings).resumes_at
+    for job in OpenPlans(services.redis, services.name).resume(free, unfinished, time.time()):
         try:
             services.actions.publish_transcribe(services.ledger.job(job))
         except JobNotFound:  # forgotten meanwhile

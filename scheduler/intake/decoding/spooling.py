@@ -6,6 +6,7 @@ import time
 from functools import lru_cache
 from pathlib import Path
 
+from whisper_fleet.scheduler.intake.decoding.pressure import Pressure
 from whisper_fleet.shared.audio.spool import Spool
 from whisper_fleet.shared.settings import Settings
 
@@ -13,27 +14,37 @@ from whisper_fleet.shared.settings import Settings
 _MEASURED_FOR = 5.0
 
 
-class _Room:
-    """The room in a spool, as this process last measured it, less what it has written since."""
+class _Measured:
+    """A spool as this process last measured it, with what it has written since."""
 
     def __init__(self) -> None:
-        self._bytes = 0
+        self._room = self._used = 0
         self._measured_at: float | None = None
 
-    def in_bytes(self, spool: Spool) -> int:
+    def read(self, spool: Spool) -> tuple[int, int]:
+        """Return the bytes that may be written, and those in it."""
         now = time.monotonic()
         if self._measured_at is None or now - self._measured_at > _MEASURED_FOR:
-            self._bytes, self._measured_at = spool.room(), now
-        return self._bytes
+            self._used = spool.used()
+            self._room, self._measured_at = spool.room(self._used), now
+        return self._room, self._used
 
-    def take(self, size: int) -> None:
-        self._bytes -= size
+    def add(self, size: int) -> None:
+        self._room -= size
+        self._used += size
 
 
 @lru_cache(maxsize=8)
-def _room_in(directory: Path, limit_bytes: int) -> _Room:
-    """Return the room that all jobs of this process share."""
-    return _Room()
+def _measured(directory: Path, limit_bytes: int) -> _Measured:
+    """Return the measurement that all jobs of this process share."""
+    return _Measured()
+
+
+def pressure(size: int, slots: int, settings: Settings) -> Pressure:
+    """Return what waits for this many slots, in segments of this many bytes."""
+    spool = Spool(settings)
+    room, used = _measured(spool.directory, settings.spool_limit_bytes).read(spool)
+    return Pressure(slots=slots, spooled=used / size, has_room=size <= room)
 
 
 class SpoolWriter:
@@ -43,7 +54,7 @@ class SpoolWriter:
         self._job = job
         self._spool = Spool(settings)
         self._reserved = settings.spool_limit_bytes // 2
-        self._room = _room_in(self._spool.directory, settings.spool_limit_bytes)
+        self._measured = _measured(self._spool.directory, settings.spool_limit_bytes)
 
     def write(self, index: int, pcm: bytes, *, is_decoding_on: bool = True) -> str | None:
         """Store a segment and return its name; None if there is no room, or the disk refuses it.
@@ -54,9 +65,9 @@ class SpoolWriter:
         needed = len(pcm) + (0 if is_decoding_on else self._reserved)
         name = self._spool.write(self._job, index, pcm) if self.has_room(needed) else None
         if name:
-            self._room.take(len(pcm))
+            self._measured.add(len(pcm))
         return name
 
     def has_room(self, size: int) -> bool:
         """Return whether this many bytes fit in."""
-        return size <= self._room.in_bytes(self._spool)
+        return size <= self._measured.read(self._spool)[0]

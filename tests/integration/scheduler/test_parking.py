@@ -10,7 +10,7 @@ from redis import Redis
 from tests.support.ledger_by_hand import LedgerByHand, result
 from tests.support.long_files import CLIP, check_plan, make_fleet, make_long_file, take_in, transcribe_messages
 from tests.support.plan_audio import plan_audio
-from whisper_fleet.scheduler.intake.decoding import decoder
+from whisper_fleet.scheduler.intake.decoding import pressure
 from whisper_fleet.scheduler.intake.decoding.parking import resume_parked
 from whisper_fleet.scheduler.intake.decoding.permits import Permit, free_permits
 from whisper_fleet.scheduler.services import Services
@@ -59,21 +59,33 @@ def test_without_a_free_decoder_only_the_first_segment_waits_until_there_is_one(
     check_plan(fleet, ledger, long_file)
 
 
-def test_a_file_far_ahead_of_the_gpus_leaves_its_decoder_to_others(
+def test_behind_enough_others_a_file_is_decoded_in_batches_when_it_is_its_turn(
     fleet: Services, redis: Redis, ledger: LedgerByHand, long_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decoder, "is_far_ahead", lambda unfinished, slots, has_room: unfinished >= 3)
-    monkeypatch.setattr("whisper_fleet.scheduler.intake.decoding.parking.resumes_at", lambda slots: 1)
+    monkeypatch.setattr(pressure, "_ENOUGH", 4)
+    monkeypatch.setattr(pressure, "_BATCH", 3)
+    Spool(fleet.settings).write("others", 0, bytes(5 * 960_000))
     assert take_in(fleet, long_file)
-    assert len(ledger.plans("j")) == 3 and free_permits(fleet.settings) == 2
+    planned = [len(ledger.plans("j"))]
     while ledger.job("j").is_open:
+        assert free_permits(fleet.settings) == 2
         assert resume_parked(fleet) == 0
-        for segment in range(ledger.job("j").segments_done, len(ledger.plans("j")) - 1):
+        for segment in range(ledger.job("j").segments_done, planned[-1]):
             ledger.finish(ledger.running("j", segment), result(), 4.0)
         assert resume_parked(fleet) == 1
         assert take_in(fleet, long_file)
-    assert transcribe_messages(redis) >= 2
+        planned.append(len(ledger.plans("j")))
+    assert planned[:3] == [1, 4, 7]
+    assert transcribe_messages(redis) == len(planned) - 1
     check_plan(fleet, ledger, long_file)
+
+
+def test_one_file_is_decoded_ahead_only_so_far(
+    fleet: Services, ledger: LedgerByHand, long_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pressure, "_ENOUGH_OF_A_JOB", 5)
+    assert take_in(fleet, long_file)
+    assert len(ledger.plans("j")) == 5 and ledger.job("j").is_open
 
 
 def segment_bytes(file: Path, directory: Path) -> list[int]:
@@ -84,18 +96,12 @@ def segment_bytes(file: Path, directory: Path) -> list[int]:
 def test_a_full_spool_holds_back_files_that_have_enough_segments(
     redis_url: str, ledger: LedgerByHand, long_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = list[bool]()
-
-    def is_far_ahead(unfinished: int, slots: int, *, has_room: bool) -> bool:
-        seen.append(has_room)
-        return not has_room and unfinished >= 4
-
-    monkeypatch.setattr(decoder, "is_far_ahead", is_far_ahead)
+    monkeypatch.setattr(pressure, "_BATCH", 4)
     sizes = segment_bytes(long_file, tmp_path)
     limit = sizes[0] + sizes[1] + sizes[2] // 2
     fleet = make_fleet(redis_url, tmp_path, spool_limit_bytes=limit)
     assert take_in(fleet, long_file)
-    assert len(seen) == 4 and not seen[-1] and ledger.job("j").is_open
+    assert ledger.job("j").is_open
     assert [segment.spool is not None for segment in ledger.plans("j")] == [True, True, False, False]
     assert Spool(fleet.settings).used() <= limit
 
@@ -117,7 +123,7 @@ def test_a_file_of_a_source_that_may_expire_is_decoded_to_its_end_at_once(
     fleet: Services, ledger: LedgerByHand, long_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("whisper_fleet.shared.audio.sources.local.LocalSource.may_expire", True)
-    monkeypatch.setattr(decoder, "is_far_ahead", lambda *_, **__: True)
+    monkeypatch.setattr(pressure, "_ENOUGH_OF_A_JOB", 1)
     with Permit(fleet.settings) as one, Permit(fleet.settings) as two:
         assert one.acquire() and two.acquire()
         assert take_in(fleet, long_file)

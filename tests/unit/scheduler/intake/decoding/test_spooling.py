@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from whisper_fleet.scheduler.intake.decoding.spooling import SpoolWriter
+from whisper_fleet.scheduler.intake.decoding.pressure import Pressure
+from whisper_fleet.scheduler.intake.decoding.spooling import SpoolWriter, pressure
 from whisper_fleet.shared.audio.spool import Spool
 from whisper_fleet.shared.settings import Settings
 
@@ -37,6 +38,14 @@ def test_room_that_others_took_or_left_is_seen_after_a_while(tmp_path: Path, mon
     Spool(settings).remove("other/0.s16le")
     clock[0] = 12.0
     assert writer.has_room(20)
+
+
+def test_the_pressure_is_that_of_the_spool_in_segments(tmp_path: Path) -> None:
+    settings = Settings(spool_dir=tmp_path, spool_limit_bytes=45)
+    SpoolWriter("j", settings).write(0, b"0123456789")
+    SpoolWriter("k", settings).write(0, b"0123456789")
+    assert pressure(10, 4, settings) == Pressure(slots=4, spooled=2.0, has_room=True)
+    assert not pressure(26, 4, settings).has_room
 
 
 def test_removing_what_is_not_there_is_no_error(tmp_path: Path) -> None:
