@@ -17,7 +17,8 @@ FleetError
 │   ├── SegmentStopped      revoked: stops at the next window
 │   ├── OverTimeLimit       took longer than Celery's time limit allows: stops at the next window
 │   ├── SlotLost            the node is shutting down
-│   └── EngineDown          the engine is not up, so the attempt cannot start
+│   ├── EngineDown          the engine is not up, so the attempt cannot start
+│   └── FeederDied          the process that transcribed the segment ended: run it again
 ├── EngineError
 │   ├── EngineDied          the process ended: run the segment again
 │   ├── EngineOutOfMemory   no room for the model or the row: run the segment again, elsewhere or later
@@ -223,6 +224,10 @@ class SlotLost(AttemptError):
 
 class EngineDown(AttemptError):
     """The engine of this GPU is not up: the segment goes back to the queue."""
+
+
+class FeederDied(AttemptError):
+    """The process of the node that transcribed the segment ended: the segment runs again."""
 
 
 class EngineError(FleetError):

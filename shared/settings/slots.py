@@ -28,6 +28,12 @@ class Slots(BaseSettings):
         description="What decides the slots of a GPU: memory, fixed:N, or a module of a third party"
         " (whisper_fleet.scheduler.capacity.policies).",
     )
+    feeders: int | None = Field(
+        default=None,
+        ge=0,
+        description="Processes of a GPU node that transcribe beside its main process; left out, one per 64 slots, and"
+        " at least four cores for each; 0: the main process transcribes.",
+    )
     exclude_gpus: tuple[str, ...] = Field(
         default=(), description="Indices or UUIDs of GPUs that the fleet leaves alone."
     )

@@ -11,7 +11,14 @@ from typing import Protocol
 
 from whisper_fleet.shared.connect import Outage
 from whisper_fleet.shared.display.text import file_name
-from whisper_fleet.shared.errors import AttemptError, EngineDied, EngineDown, EngineOutOfMemory, SegmentStopped
+from whisper_fleet.shared.errors import (
+    AttemptError,
+    EngineDied,
+    EngineDown,
+    EngineOutOfMemory,
+    FeederDied,
+    SegmentStopped,
+)
 from whisper_fleet.shared.ledger.actions import SUPERSEDED
 from whisper_fleet.shared.ledger.text_so_far import MOST_TEXT
 from whisper_fleet.shared.wire import SegmentMessage, SegmentResult, SegmentWork
@@ -127,8 +134,8 @@ class Attempt:
 
     def _cause(self, error: Exception) -> Exception:
         """Return the error that decides the outcome."""
-        if isinstance(error, EngineDied) and self._slot.stop_reason is not None:
-            error = self._slot.stop_reason  # the engine ended because the node is shutting down
+        if isinstance(error, (EngineDied, FeederDied)) and self._slot.stop_reason is not None:
+            error = self._slot.stop_reason  # engine or feeder ended because the node is shutting down
         if isinstance(error, SegmentStopped) and self._context.is_revoked(self._message.token):
             error = SegmentRevoked(segment=self._message.segment, job=self._message.job)
         return error

@@ -10,8 +10,11 @@ from typing import Protocol
 
 from celery import Celery
 
+from whisper_fleet.shared.host import read_host
 from whisper_fleet.shared.names import GpuName
 from whisper_fleet.shared.settings import Settings
+from whisper_fleet.workers.feeder.count import feeders_for
+from whisper_fleet.workers.feeder.feeders import Feeders
 from whisper_fleet.workers.node.admission import Admission
 from whisper_fleet.workers.node.connections import REPORTS, connections_to
 from whisper_fleet.workers.node.context import NodeContext
@@ -51,15 +54,17 @@ class Node:
         self._heartbeat = Heartbeat(identity, pool.slots, self.engine, self._monitor, self.connections, settings)
         #: What attempts need of the node.
         self.context = NodeContext(self._gpu, settings, self.connections, self.engine.wait_ready)
-        self.transcriber = Transcriber(
-            gpu=self._gpu, settings=settings, engine=self.engine.client, admission=Admission()
-        )
+        local = Transcriber(gpu=self._gpu, settings=settings, engine=self.engine.client, admission=Admission())
+        self._settings, self._cores = settings, read_host().cores
+        #: Transcribes segments, in feeders if there are slots enough for them.
+        self.transcriber = Feeders(local, engine_socket(settings), self._cores)
 
     def start(self) -> None:
         """Start the engine, and join the fleet as soon as it answers; return at once."""
         with REPORTS.ignored():
             self._return_leftovers()
-        self._pool.on_resize = self._on_change
+        self._pool.on_resize = self._on_resize
+        self._start_feeders()
         self.engine.start()
         self._monitor.loop.start()
         self._heartbeat.loop.start()
@@ -70,6 +75,7 @@ class Node:
         self._pool.stop()
         self._monitor.loop.stop()
         self._heartbeat.loop.stop()
+        self.transcriber.stop()
         self.engine.stop()
         self._heartbeat.leave()
         self.connections.wake_dispatcher()
@@ -80,6 +86,14 @@ class Node:
         for message, was_running in client.ledger.overdue(self._gpu, math.inf):
             log.warning("found %s, left behind", message)
             client.actions.return_lost(message, "its node died", time.time(), was_running=was_running)
+
+    def _on_resize(self) -> None:
+        self._start_feeders()
+        self._on_change()
+
+    def _start_feeders(self) -> None:
+        wanted = self._settings.feeders
+        self.transcriber.grow_to(feeders_for(self._pool.slots.limit, self._cores) if wanted is None else wanted)
 
     def _on_change(self) -> None:
         """Let the engine and the registry know at once that the pool was resized, or the engine came or went."""

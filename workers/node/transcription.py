@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,10 +19,16 @@ from whisper_fleet.shared.transcript import segments_from_whisper
 from whisper_fleet.shared.wire import SegmentResult, SegmentWork, TranscribeRequest
 from whisper_fleet.workers.link.client import EngineSession
 from whisper_fleet.workers.link.protocol import EngineStats
-from whisper_fleet.workers.node.admission import Admission, runs_alone
+from whisper_fleet.workers.node.admission import runs_alone
 from whisper_fleet.workers.whisper import proxy
 from whisper_fleet.workers.whisper.examination import examine
 from whisper_fleet.workers.whisper.proxy import OnLanguage, OnText, OnWindow
+
+
+class EngineAdmission(Protocol):
+    """Decides when a segment may use the engine; see Admission."""
+
+    def entered(self, *, alone: bool, while_waiting: Callable[[], None]) -> AbstractContextManager[None]: ...
 
 
 class Engine(Protocol):
@@ -39,7 +46,7 @@ class Transcriber:
     gpu: str  # id of the GPU
     settings: Settings
     engine: Engine
-    admission: Admission  # to the engine, shared by all that use it
+    admission: EngineAdmission  # to the engine, shared by all that use it
 
     def transcribe(
         self, work: SegmentWork, on_window: OnWindow, on_language: OnLanguage, on_text: OnText | None = None

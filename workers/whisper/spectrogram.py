@@ -1,32 +1,43 @@
-"""Whisper's log-mel spectrogram, computed in blocks of frames.
+"""Whisper's log-mel spectrogram, computed in blocks of frames, in one call that does not hold the interpreter lock.
 
 Whisper computes all frames of a segment at once. For 300 s that takes 150 to 400 MB per thread, which exceeds every
 cache, and which the kernel maps, clears and unmaps tensor by tensor while other threads of the process wait. A block
 fits into the cache of a core and into memory that its thread already has.
+
+The blocks of 300 s are a thousand small operations. Called from Python, each of them takes the interpreter lock again,
+beside the threads of all other slots. TorchScript runs the same operations as one call that takes it once.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+import warnings
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 import whisper.audio
 from torch import Tensor
-from torch.nn import functional
 from whisper.audio import HOP_LENGTH, N_FFT, N_SAMPLES, mel_filters
 
 #: Frames per block. 384 was the fastest of 96 to 3,072, because such a block fits into the cache of a core. It is a
 #: multiple of the tile width of every matrix product: MKL's oldest code rounds differently in a partial tile, and a
 #: block must not have one where all frames at once have none.
 _BLOCK_FRAMES = 384
-#: At most one thread per core. More threads would evict each other's caches and wait for the interpreter lock after
-#: every operation, and of several segments that start together, none would reach the engine before all are done.
-_CORES = threading.BoundedSemaphore(len(os.sched_getaffinity(0)))
+#: At most one thread per core. More threads would evict each other's caches, and of several segments that start
+#: together, none would reach the engine before all are done.
+_cores = threading.BoundedSemaphore(len(os.sched_getaffinity(0)))
+_compiling = threading.Lock()
 #: Samples on either side of its centre that a frame covers.
 _REACH = N_FFT // 2
+
+
+def limit_cores(cores: int) -> None:
+    """Compute on this many cores at once, because other processes compute on the others. Call it before any thread."""
+    global _cores
+    _cores = threading.BoundedSemaphore(cores)
 
 
 def log_mel_spectrogram(audio: Any, n_mels: int, padding: int) -> Tensor:
@@ -40,10 +51,12 @@ def log_mel_spectrogram(audio: Any, n_mels: int, padding: int) -> Tensor:
     if not _is_supported(samples, padding):
         unblocked: Tensor = whisper.audio.log_mel_spectrogram(audio, n_mels, padding)
         return unblocked
-    with _CORES:
-        mel = _mel_spectrogram(samples, n_mels, padding).clamp_(min=1e-10).log10_()
-        torch.maximum(mel, mel.max() - 8.0, out=mel)
-        return mel.add_(4.0).div_(4.0)
+    frames = (len(samples) + padding) // HOP_LENGTH
+    covered = -(-(len(samples) + _REACH) // HOP_LENGTH)  # frames that cover at least one sample
+    filters, window = mel_filters(samples.device, n_mels), torch.hann_window(N_FFT)
+    with _cores:
+        mel: Tensor = _compiled()(samples, filters, window, frames, covered, _BLOCK_FRAMES, HOP_LENGTH)
+        return mel
 
 
 def _is_supported(samples: Any, padding: int) -> bool:
@@ -53,18 +66,37 @@ def _is_supported(samples: Any, padding: int) -> bool:
     return samples.dtype == torch.float32 and samples.ndim == 1 and samples.device.type == "cpu"
 
 
-def _mel_spectrogram(samples: Tensor, n_mels: int, padding: int) -> Tensor:
-    """Return the energy per mel band, [n_mels, frames]; it is 0 for frames that cover only padding."""
-    frames = (len(samples) + padding) // HOP_LENGTH
-    covered = -(-(len(samples) + _REACH) // HOP_LENGTH)  # frames that cover at least one sample
-    window, filters = torch.hann_window(N_FFT), mel_filters(samples.device, n_mels)
-    mel = torch.zeros(n_mels, frames)
-    for first in range(0, covered, _BLOCK_FRAMES):
-        end = min(first + _BLOCK_FRAMES, frames)
-        block = _samples_between(samples, first * HOP_LENGTH - _REACH, (end - 1) * HOP_LENGTH + _REACH)
-        spectrum = torch.stft(block, N_FFT, HOP_LENGTH, window=window, center=False, return_complex=True)
+@lru_cache(maxsize=1)
+def _compile() -> Any:
+    with warnings.catch_warnings():
+        # torch suggests torch.compile, which fuses operations and so changes their rounding.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return torch.jit.script(_log_mel)
+
+
+def _compiled() -> Any:
+    """Return `_log_mel` as one call; it is compiled once, in the first thread that needs it."""
+    with _compiling:
+        return _compile()
+
+
+# TorchScript compiles these functions, so they use no globals but torch and each other.
+
+
+def _log_mel(
+    samples: Tensor, filters: Tensor, window: Tensor, frames: int, covered: int, block_frames: int, hop: int
+) -> Tensor:
+    """Return the log-mel spectrogram, [n_mels, frames]; frames from `covered` on cover only padding."""
+    reach = window.size(0) // 2
+    mel = torch.zeros(filters.size(0), frames)
+    for first in range(0, covered, block_frames):
+        end = min(first + block_frames, frames)
+        block = _samples_between(samples, first * hop - reach, (end - 1) * hop + reach)
+        spectrum = torch.stft(block, window.size(0), hop, window=window, center=False, return_complex=True)
         torch.mm(filters, _magnitudes(spectrum).square_(), out=mel[:, first:end])
-    return mel
+    mel.clamp_(min=1e-10).log10_()
+    torch.maximum(mel, mel.max() - 8.0, out=mel)
+    return mel.add_(4.0).div_(4.0)
 
 
 def _magnitudes(spectrum: Tensor) -> Tensor:
@@ -72,14 +104,16 @@ def _magnitudes(spectrum: Tensor) -> Tensor:
 
     `abs` of a complex tensor computes the same `hypot`, but computes each one twice in a vector register.
     """
-    real, imaginary = torch.view_as_real(spectrum.T).movedim(-1, 0).contiguous()
-    return torch.hypot(real, imaginary).T
+    parts = torch.view_as_real(spectrum.t()).movedim(-1, 0).contiguous()
+    return torch.hypot(parts[0], parts[1]).t()
 
 
 def _samples_between(samples: Tensor, start: int, end: int) -> Tensor:
     """Return samples [start, end), mirrored before 0 as in `torch.stft(center=True)` and 0 after the last sample."""
     block = samples[max(start, 0) : end]
-    missing = end - max(start, 0) - len(block)
+    missing = end - max(start, 0) - block.size(0)
     if missing > 0:
-        block = functional.pad(block, (0, missing))
-    return functional.pad(block[None], (-start, 0), mode="reflect")[0] if start < 0 else block
+        block = torch.nn.functional.pad(block, [0, missing])
+    if start < 0:
+        block = torch.nn.functional.pad(block[None], [-start, 0], mode="reflect")[0]
+    return block

@@ -33,12 +33,13 @@ from typing import Any
 from benchmarks.gpu.fleet.deep import deep_queue
 from benchmarks.gpu.fleet.identity import identities
 from benchmarks.gpu.fleet.live import LiveFleet
-from benchmarks.gpu.fleet.model import save_random_checkpoint, write_speech
+from benchmarks.gpu.fleet.model import save_random_checkpoint
 from benchmarks.gpu.fleet.neighbour import Bench, Plan, sixty_gib, until_little_is_left
 from benchmarks.gpu.fleet.plot import plot
 from benchmarks.gpu.fleet.rehearsal import StubHost, StubTenant
 from benchmarks.gpu.fleet.tenant import ProcessTenant, Tenant
 from benchmarks.gpu.fleet.two import two_gpus
+from benchmarks.support.speech import FORMATS, write_speech
 from whisper_fleet.scheduler.capacity.nvml import NvmlReading, read_gpus
 
 _GIB = 2**30
@@ -94,6 +95,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--slots-per-core", type=int, default=32)
     parser.add_argument("--segment", type=int, default=60, help="seconds")
     parser.add_argument("--minutes", type=float, default=30.0, help="of audio in a job")
+    parser.add_argument("--format", default="wav", choices=FORMATS, help="of the audio")
     parser.add_argument("--card", type=float, help="GiB that parts a and b leave to it of a larger GPU")
     parser.add_argument("--cross-attention", default="auto", help="form of it, as WHISPER_FLEET_CROSS_ATTENTION")
     parser.add_argument("--takes", type=float, help="GiB that the neighbour of part a takes")
@@ -111,7 +113,7 @@ def _measure(options: argparse.Namespace, folder: Path, report: dict[str, Any]) 
     stub = StubHost(folder / "nvml", gpus=options.rehearse, total=_STUB_TOTAL) if options.rehearse else None
     if stub is not None:
         _load_stub(stub)
-    before = read_gpus()
+    before = read_gpus(visible=os.environ.get("CUDA_VISIBLE_DEVICES"))
     folder.mkdir(parents=True, exist_ok=True)
     report["machine"] = _machine(before)
     model, speech = _material(options, folder)
@@ -168,7 +170,7 @@ def _load_stub(stub: StubHost) -> None:
 
 def _material(options: argparse.Namespace, folder: Path) -> tuple[Path, Path]:
     """Return the checkpoint and the audio."""
-    speech = folder / "speech.wav"
+    speech = folder / f"speech.{options.format}"
     write_speech(speech, options.minutes * 60)
     if options.checkpoint:
         return options.checkpoint.absolute(), speech

@@ -25,8 +25,8 @@ from whisper_fleet.shared.wire import GpuStatus, SlotDecision
 
 _REPOSITORY = Path(__file__).parents[3]
 #: What the command line of a process holds, and what it is.
-_KINDS = ((r"workers\.engine", "engine"), (r"\bgpu\d+@", "node"), (r"\bintake@", "intake"),
-          (r"\bscheduler@", "scheduler"))  # fmt: skip
+_KINDS = ((r"workers\.engine", "engine"), (r"workers\.feeder", "feeder"), (r"\bgpu\d+@", "node"),
+          (r"\bintake@", "intake"), (r"\bscheduler@", "scheduler"))  # fmt: skip
 _UP = "from whisper_fleet.cli.main import main; main()"
 
 

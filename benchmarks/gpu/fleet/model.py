@@ -1,9 +1,8 @@
-"""The checkpoint of random weights and the hour of audio that the benchmark of the scheduler uses."""
+"""The checkpoint of random weights that the benchmark of the scheduler uses."""
 
 from __future__ import annotations
 
 import argparse
-import wave
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +11,6 @@ import torch
 from benchmarks.support.random_weights import random_weights
 from whisper_fleet.shared.models import MODELS
 
-_SPEECH = Path(__file__).parents[3] / "whisper_fleet" / "samples"
-_RATE = 16_000
 #: For the rehearsal: as small as a Whisper can be.
 _STUB = replace(
     MODELS["tiny"], n_audio_state=64, n_audio_head=1, n_audio_layer=2, n_text_state=64, n_text_head=1, n_text_layer=2
@@ -25,24 +22,6 @@ def save_random_checkpoint(shape: str, path: Path, device: str) -> None:
     dims = _STUB if shape == "stub" else MODELS[shape]
     weights = {name: value.cpu() for name, value in random_weights(dims, device).items()}
     torch.save({"dims": vars(dims), "model_state_dict": weights}, path)
-
-
-def write_speech(path: Path, seconds: float) -> None:
-    """Write the shipped clips in a loop, with half a second of silence between them."""
-    clips = [_frames(clip) for clip in sorted(_SPEECH.glob("*.wav"))]
-    round_trip = b"".join(clip + bytes(_RATE) for clip in clips)
-    wanted = int(seconds * _RATE) * 2
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(_RATE)
-        file.writeframes((round_trip * (wanted // len(round_trip) + 1))[:wanted])
-
-
-def _frames(clip: Path) -> bytes:
-    with wave.open(str(clip)) as file:
-        frames: bytes = file.readframes(file.getnframes())
-        return frames
 
 
 def main() -> None:
