@@ -113,7 +113,7 @@ def _measure(options: argparse.Namespace, folder: Path, report: dict[str, Any]) 
     stub = StubHost(folder / "nvml", gpus=options.rehearse, total=_STUB_TOTAL) if options.rehearse else None
     if stub is not None:
         _load_stub(stub)
-    before = read_gpus(visible=os.environ.get("CUDA_VISIBLE_DEVICES"))
+    before = _read_gpus()
     folder.mkdir(parents=True, exist_ok=True)
     report["machine"] = _machine(before)
     model, speech = _material(options, folder)
@@ -130,10 +130,15 @@ def _measure(options: argparse.Namespace, folder: Path, report: dict[str, Any]) 
             raise
     time.sleep(2.0)
     report["used_before"] = [gpu.used_bytes for gpu in before.gpus]
-    report["used_after"] = [gpu.used_bytes for gpu in read_gpus().gpus]
+    report["used_after"] = [gpu.used_bytes for gpu in _read_gpus().gpus]
     for part, picture in (("a", "co-tenant.svg"), ("b", "co-tenant-steps.svg")):
         if "samples" in report["parts"].get(part, {}):
             (options.out / picture).write_text(plot(report["parts"][part]))
+
+
+def _read_gpus() -> NvmlReading:
+    """Read the GPUs that the fleet will use."""
+    return read_gpus(visible=os.environ.get("CUDA_VISIBLE_DEVICES"))
 
 
 def _part(part: str, bench: Bench, gpus: int) -> dict[str, Any]:
@@ -171,10 +176,13 @@ def _load_stub(stub: StubHost) -> None:
 def _material(options: argparse.Namespace, folder: Path) -> tuple[Path, Path]:
     """Return the checkpoint and the audio."""
     speech = folder / f"speech.{options.format}"
-    write_speech(speech, options.minutes * 60)
+    if not speech.exists():
+        write_speech(speech, options.minutes * 60)
     if options.checkpoint:
         return options.checkpoint.absolute(), speech
     model = folder / f"random-{options.shape}.pt"
+    if model.exists():
+        return model, speech
     if options.rehearse:
         save_random_checkpoint(options.shape, model, "cpu")
     else:  # in a process of its own: this one must hold nothing of the GPU
@@ -219,7 +227,7 @@ def _bench(options: argparse.Namespace, fleet: LiveFleet, model: Path, speech: P
         plan = replace(plan, takes=int(options.takes * _GIB))
     if options.card:
         plan = replace(plan, card=int(options.card * _GIB))
-    total = read_gpus().gpus[0].total_bytes or plan.card
+    total = _read_gpus().gpus[0].total_bytes or plan.card
     return Bench(fleet=fleet, file=speech, asked=asked, new_tenant=new_tenant, plan=plan, total=total)
 
 

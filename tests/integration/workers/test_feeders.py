@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -32,6 +33,10 @@ def feeders(node: subprocess.Popen[bytes]) -> list[psutil.Process]:
     return [child for child in descendants(node.pid) if "whisper_fleet.workers.feeder" in child.cmdline()]
 
 
+def has_results(nodes: GpuNodeHarness, job: str, count: int) -> bool:
+    return len(nodes.ledger.results(job)) == count
+
+
 def runs(nodes: GpuNodeHarness, job: str) -> bool:
     return nodes.record(job).seconds_done > 0
 
@@ -46,9 +51,9 @@ def test_feeders_give_the_transcripts_that_the_node_itself_gives(
         request = TranscribeRequest(file_path=file, model_name=str(nodes.model), options={"temperature": 0.0})
         job = nodes.job(request, [0.0, 3.0, 7.1])
         nodes.assign(job, 0)
-        wait_until(lambda job=job: len(nodes.ledger.results(job)) == 1)  # the second waits for the job's language
+        wait_until(partial(has_results, nodes, job, 1))  # the second waits for the job's language
         nodes.assign(job, 1)
-        wait_until(lambda job=job: nodes.record(job).state == JobState.ASSEMBLING)
+        wait_until(partial(has_results, nodes, job, 2))
         found = nodes.ledger.results(job)
         texts.append([(result.text, result.language, result.segments) for result in found])
         assert stop(node) == 0
@@ -60,7 +65,7 @@ def test_a_feeder_that_is_killed_costs_its_own_segment_an_attempt_and_comes_back
     jobs = [nodes.spooled(1, LONG) for _ in range(2)]
     for job in jobs:
         nodes.assign(job, 0)
-        wait_until(lambda job=job: runs(nodes, job))
+        wait_until(partial(runs, nodes, job))
     victim, other = feeders(node)
     victim.kill()
     wait_until(lambda: any(nodes.waiting(job) == [0] for job in jobs))
