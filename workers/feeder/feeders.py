@@ -32,7 +32,7 @@ from whisper_fleet.workers.feeder.messages import (
     read_from_feeder,
 )
 from whisper_fleet.workers.node.transcription import Transcriber
-from whisper_fleet.workers.whisper.proxy import OnLanguage, OnWindow
+from whisper_fleet.workers.whisper.proxy import OnLanguage, OnText, OnWindow
 
 _log = logging.getLogger(__name__)
 
@@ -95,13 +95,15 @@ class Feeders:
             feeder.process.stop()
             feeder.path.unlink(missing_ok=True)
 
-    def transcribe(self, work: SegmentWork, on_window: OnWindow, on_language: OnLanguage) -> SegmentResult:
+    def transcribe(
+        self, work: SegmentWork, on_window: OnWindow, on_language: OnLanguage, on_text: OnText
+    ) -> SegmentResult:
         """Return what `Transcriber.transcribe` returns; raises what that raises, and FeederDied."""
         with self._connection() as connection:
             if connection is None:
-                return self._local.transcribe(work, on_window, on_language)
+                return self._local.transcribe(work, on_window, on_language, on_text)
             try:
-                return self._follow(connection, work, on_window, on_language)
+                return self._follow(connection, work, on_window, on_language, on_text)
             except (EOFError, BrokenPipeError, ConnectionResetError) as error:
                 raise FeederDied from error
 
@@ -123,18 +125,27 @@ class Feeders:
                     feeder.segments -= 1
 
     def _follow(
-        self, connection: Connection, work: SegmentWork, on_window: OnWindow, on_language: OnLanguage
+        self,
+        connection: Connection,
+        work: SegmentWork,
+        on_window: OnWindow,
+        on_language: OnLanguage,
+        on_text: OnText,
     ) -> SegmentResult:
         """Answer the feeder's questions until it reports the end; what the callbacks raise closes the connection."""
         connection.send_bytes(Begin(work=work).to_json().encode())
         with ExitStack() as admitted:
             while True:
                 message = read_from_feeder(connection.recv_bytes())
-                if isinstance(message, Done):
-                    return message.result
                 answer = Continue()
                 match message:
+                    case Done():
+                        return message.result
+                    case Failed():
+                        raise _error(message)
                     case Window():
+                        if message.text is not None:
+                            on_text(message.text)
                         on_window(message.seconds_done)
                     case Enter():
                         waiting = partial(on_window, 0.0)
@@ -142,8 +153,6 @@ class Feeders:
                         admitted.enter_context(admission.entered(alone=message.alone, while_waiting=waiting))
                     case Detected():
                         answer = Continue(language=on_language(message.language, message.probability))
-                    case Failed():
-                        raise _error(message)
                 connection.send_bytes(answer.to_json().encode())
 
 

@@ -32,6 +32,7 @@ class Window(Wire):
 
     kind: Literal["window"] = "window"
     seconds_done: float  # of the segment's audio
+    text: str | None = None  # of the segment up to here; None: as in the message before
 
 
 class Enter(Wire):

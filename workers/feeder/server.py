@@ -80,7 +80,7 @@ class FeederServer:
 
     def _transcribe(self, node: NodeLink, begin: Begin) -> SegmentResult:
         transcriber = Transcriber(gpu=self._gpu, settings=self._settings, engine=self._engine, admission=node)
-        return transcriber.transcribe(begin.work, node.report, node.language_of_job)
+        return transcriber.transcribe(begin.work, node.report, node.language_of_job, node.note_text)
 
 
 class NodeLink:
@@ -88,10 +88,16 @@ class NodeLink:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._text = self._sent_text = ""
+
+    def note_text(self, text: str) -> None:
+        """Note the text of the segment so far, for the next report."""
+        self._text = text
 
     def report(self, seconds_done: float) -> None:
         """Have the node decide whether the attempt goes on; called before every window."""
-        self._ask(Window(seconds_done=seconds_done))
+        self._ask(Window(seconds_done=seconds_done, text=self._text if self._text != self._sent_text else None))
+        self._sent_text = self._text
 
     def language_of_job(self, language: str, probability: float) -> str:
         """Report the language that was detected; return the one to transcribe in."""

@@ -56,9 +56,9 @@ class Transcriber:
         `on_window` is called before every window, and every two seconds while the segment waits for admission, with
         the seconds of audio that are done. `on_language` is called with the language of the job and its probability if
         this segment decides it, and returns the language to use. `on_text` is called after every window with the text
-        so far. What they raise ends the transcription and passes
-        through, as do a RequestError for a file that cannot be read and an EngineError. EngineDown is raised if the
-        engine ended before it received anything of this segment.
+        so far. What they raise ends the transcription and passes through, as do a RequestError for a file that cannot
+        be read and an EngineError. EngineDown is raised if the engine ended before it received anything of this
+        segment.
         """
         request = work.request
         began = time.monotonic()

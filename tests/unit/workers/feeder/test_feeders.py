@@ -69,22 +69,30 @@ def no_language(language: str, probability: float) -> str:
     raise AssertionError("not asked")
 
 
+def no_text(text: str) -> None:
+    raise AssertionError("no text was noted")
+
+
 def test_questions_are_answered_until_the_result_comes() -> None:
     heard: list[object] = []
 
     def feeder(connection: Connection) -> None:
         begin, node = Begin.from_json(connection.recv_bytes()), NodeLink(connection)
         heard.append(begin.work)
+        node.note_text(" Hi")
         node.report(30.0)
+        node.report(31.0)
         with node.entered(alone=True, while_waiting=lambda: None):
             heard.append(node.language_of_job("de", 0.75))
             connection.send_bytes(Done(result=RESULT).to_json().encode())
 
-    local, windows = Local(), list[float]()
-    result = feeders_with(feeder, local).transcribe(WORK, windows.append, lambda language, _: f"not {language}")
+    local, seen = Local(), list[object]()
+    result = feeders_with(feeder, local).transcribe(
+        WORK, seen.append, lambda language, _: f"not {language}", seen.append
+    )
     assert result == RESULT
     assert heard == [WORK, "not de"]
-    assert windows == [30.0]
+    assert seen == [" Hi", 30.0, 31.0]  # a text that did not change is not sent again
     assert local.admission.seen == ["in, alone: True", "out"]
 
 
@@ -102,7 +110,7 @@ def test_what_a_window_raises_reaches_the_node_unchanged_and_ends_the_feeders_se
 
     error = JobCancelled(job="j")
     with pytest.raises(JobCancelled) as raised:
-        feeders_with(feeder, Local()).transcribe(WORK, cancelled, no_language)
+        feeders_with(feeder, Local()).transcribe(WORK, cancelled, no_language, no_text)
     assert raised.value is error
     assert ended.wait(5)
 
@@ -121,7 +129,7 @@ def test_a_failure_keeps_its_kind_and_its_words(failed: Failed, expected: type[E
         connection.send_bytes(failed.to_json().encode())
 
     with pytest.raises(expected, match=f"^{message}$"):
-        feeders_with(feeder, Local()).transcribe(WORK, lambda _: None, no_language)
+        feeders_with(feeder, Local()).transcribe(WORK, lambda _: None, no_language, no_text)
 
 
 def test_a_feeder_that_ends_is_not_taken_for_an_error_of_the_request() -> None:
@@ -131,7 +139,7 @@ def test_a_feeder_that_ends_is_not_taken_for_an_error_of_the_request() -> None:
 
     feeders = feeders_with(feeder, Local())
     with pytest.raises(FeederDied):
-        feeders.transcribe(WORK, lambda _: None, no_language)
+        feeders.transcribe(WORK, lambda _: None, no_language, no_text)
     assert feeders._feeders[0].segments == 0
 
 
@@ -139,6 +147,6 @@ def test_without_a_feeder_that_answers_the_node_transcribes_by_itself() -> None:
     local = Local()
     feeders = feeders_with(lambda _: None, local)
     feeders._feeders[0].connect = lambda: None  # type: ignore[method-assign]  # it ended a moment ago
-    assert feeders.transcribe(WORK, lambda _: None, no_language).text == "by the node itself"
+    assert feeders.transcribe(WORK, lambda _: None, no_language, no_text).text == "by the node itself"
     feeders._feeders[0].process._ready.clear()
-    assert feeders.transcribe(WORK, lambda _: None, no_language).text == "by the node itself"
+    assert feeders.transcribe(WORK, lambda _: None, no_language, no_text).text == "by the node itself"
