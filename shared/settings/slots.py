@@ -17,7 +17,11 @@ class Slots(BaseSettings):
     min_concurrent_tasks: int = Field(
         default=1, ge=0, description="Minimum slots of a GPU on which the model fits, however little memory is left."
     )
-    max_concurrent_limit: int = Field(default=64, ge=1, description="Maximum slots of a GPU.")
+    max_concurrent_limit: int = Field(
+        default=256,
+        ge=1,
+        description="Maximum slots of a GPU, whatever its memory; more than 256 rows in a batch gain under 2 %.",
+    )
     slots_per_core: int = Field(
         default=32,
         ge=1,

@@ -1,4 +1,4 @@
-"""`slots`: how many slots each GPU of this machine has and why, or how many a GPU of a given size would have."""
+"""`slots`: how many slots each GPU of this machine has and why, or how many another GPU would have."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import click
 
 from whisper_fleet.cli.machine.doctor import device_findings
 from whisper_fleet.cli.terminal.printing import Finding, print_findings
+from whisper_fleet.scheduler.capacity.catalogue import CARDS, empty_card
 from whisper_fleet.scheduler.capacity.devices import Devices, slots_of
 from whisper_fleet.scheduler.capacity.nvml import GpuReading
 from whisper_fleet.shared.embedded_redis import local_settings
@@ -23,21 +24,26 @@ _AMPLE_HOST = HostReading(total_bytes=2**60, free_bytes=2**60, cores=1024)
 @click.command()
 @click.option("--model", help="For this model instead of the default.")
 @click.option("--precision", type=click.Choice(get_args(Precision)), help="For this precision instead.")
-@click.option("--memory", metavar="SIZE", help="For an empty GPU of this size, such as 24GiB.")
-def slots(model: str | None, precision: Precision | None, memory: str | None) -> None:
+@click.option("--gpu", type=click.Choice(CARDS, case_sensitive=False), help="For an empty GPU of this kind.")
+@click.option("--memory", metavar="SIZE", help="For an empty GPU of this size, such as 24GiB, of an unknown kind.")
+def slots(model: str | None, precision: Precision | None, gpu: str | None, memory: str | None) -> None:
     """Show how many slots each GPU of this machine has, and why."""
     settings = local_settings()
     chosen = {"default_model": model, "default_precision": precision}
     settings = settings.model_copy(update={name: value for name, value in chosen.items() if value})
-    if memory is None:
-        print_findings(device_findings(settings))
+    if gpu is not None and memory is not None:
+        raise click.UsageError("--gpu and --memory exclude each other: name a kind, or a size.")
+    if gpu is not None:
+        print_findings([_empty_gpu(empty_card(gpu), settings)])
+    elif memory is not None:
+        size = _size(memory)
+        print_findings([_empty_gpu(GpuReading(index=0, total_bytes=size, free_bytes=size), settings)])
     else:
-        print_findings([_empty_gpu(_size(memory), settings)])
+        print_findings(device_findings(settings))
 
 
-def _empty_gpu(total_bytes: int, settings: Settings) -> Finding:
-    """Count the slots of a GPU of this size, on a host whose memory and cores are no limit."""
-    gpu = GpuReading(index=0, total_bytes=total_bytes, free_bytes=total_bytes)
+def _empty_gpu(gpu: GpuReading, settings: Settings) -> Finding:
+    """Count the slots of an empty GPU, on a host whose memory and cores are no limit."""
     count = slots_of(gpu, Devices(gpus=(gpu,), device="cuda", host=_AMPLE_HOST), None, settings)
     if count is None:
         raise RuntimeError("a GPU without a problem has a count")

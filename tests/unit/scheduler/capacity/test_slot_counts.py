@@ -119,7 +119,7 @@ def test_the_reason_gives_the_sum_with_units() -> None:
     assert count.slots == 44
     assert count.reason == (
         "44 slots: 23.5 GiB free of 24.0 GiB, 20 % kept, weights 2.9 GiB, workspace 2.8 GiB, "
-        "0.30 GiB per slot (cached cross-attention); cap 64"
+        "0.30 GiB per slot (cached cross-attention); cap 256"
     )
 
 
@@ -134,7 +134,7 @@ def test_the_reason_names_what_our_engine_holds() -> None:
     [
         (budget(cores=1), 32, "cores allow 32"),
         (budget(host_free_bytes=GIB), 15, "host memory allows 15"),
-        (budget(140, total_bytes=141 * GIB), 64, "cap allows 64"),
+        (budget(140, total_bytes=141 * GIB), 256, "cap allows 256"),
     ],
 )
 def test_the_reason_names_the_bound_that_binds(tight: Budget, slots: int, words: str) -> None:
