@@ -28,6 +28,7 @@ from whisper_fleet.workers.feeder.messages import (
     Done,
     Enter,
     Failed,
+    FromFeeder,
     Window,
     read_from_feeder,
 )
@@ -41,12 +42,17 @@ class Feeder:
     """One feeder process, and the number of segments that it has."""
 
     def __init__(self, number: int, engine: Path, cores: int) -> None:
-        self.path = engine.with_name(f"{engine.stem}.{number}{engine.suffix}")
+        # No longer than the engine's path, which is short enough for a socket.
+        self.path = engine.with_name(engine.name.replace("engine", f"feed{number}", 1))
         self.segments = 0
         module = "whisper_fleet.workers.feeder"
         options = ["--socket", str(self.path), "--engine", str(engine), "--cores", str(cores)]
         command = [sys.executable, "-m", module, *options]
         self.process = ChildProcess(f"feeder {number}", command, {"CUDA_VISIBLE_DEVICES": ""}, self._answers, _ignore)
+
+    def kill(self) -> None:
+        """End a feeder that asks and answers nothing; it is started again."""
+        self.process.kill()
 
     def connect(self) -> Connection | None:
         """Return a connection for one segment; None if the feeder does not answer."""
@@ -65,11 +71,42 @@ class Feeder:
         return connection is not None
 
 
+class FeederLink:
+    """The connection of one segment to its feeder. It raises FeederDied if the feeder ends, or is silent for too long.
+
+    A feeder speaks before every window. One that is silent is frozen: it is killed, and its segments run again.
+    """
+
+    def __init__(self, connection: Connection, feeder: Feeder, silence: float) -> None:
+        self._connection, self._feeder, self._silence = connection, feeder, silence
+
+    def send(self, message: Begin | Continue) -> None:
+        try:
+            self._connection.send_bytes(message.to_json().encode())
+        except OSError as error:
+            raise FeederDied from error
+
+    def receive(self) -> FromFeeder:
+        try:
+            if self._connection.poll(self._silence):
+                return read_from_feeder(self._connection.recv_bytes())
+        except (EOFError, OSError) as error:
+            raise FeederDied from error
+        _log.error("the %s was silent for %.0f s and is killed", self._feeder.process.name, self._silence)
+        self._feeder.kill()
+        raise FeederDied
+
+
 class Feeders:
     """Transcribes segments as `local` does, in feeders if there are any; thread-safe."""
 
-    def __init__(self, local: Transcriber, engine: Path, cores: int) -> None:
+    def __init__(self, local: Transcriber, engine: Path, cores: int, silence: float) -> None:
+        """Make feeders for the engine at this socket, on a host with these cores.
+
+        `silence` is the time in seconds after which a feeder counts as frozen: longer than an engine may be.
+        """
         self._local = local
+        self._silence = silence
         self._engine = engine
         self._cores = cores
         self._lock = threading.Lock()
@@ -99,17 +136,14 @@ class Feeders:
         self, work: SegmentWork, on_window: OnWindow, on_language: OnLanguage, on_text: OnText
     ) -> SegmentResult:
         """Return what `Transcriber.transcribe` returns; raises what that raises, and FeederDied."""
-        with self._connection() as connection:
-            if connection is None:
+        with self._link() as link:
+            if link is None:
                 return self._local.transcribe(work, on_window, on_language, on_text)
-            try:
-                return self._follow(connection, work, on_window, on_language, on_text)
-            except (EOFError, BrokenPipeError, ConnectionResetError) as error:
-                raise FeederDied from error
+            return self._follow(link, work, on_window, on_language, on_text)
 
     @contextmanager
-    def _connection(self) -> Iterator[Connection | None]:
-        """Yield a connection to the feeder with the fewest segments; None if none answers."""
+    def _link(self) -> Iterator[FeederLink | None]:
+        """Yield a link to the feeder with the fewest segments; None if none answers."""
         with self._lock:
             ready = [feeder for feeder in self._feeders if feeder.process.ready]
             feeder = min(ready, key=lambda feeder: feeder.segments, default=None)
@@ -117,26 +151,24 @@ class Feeders:
                 feeder.segments += 1
         try:
             connection = feeder.connect() if feeder is not None else None
-            with ExitStack() as stack:
-                yield None if connection is None else stack.enter_context(connection)
+            if feeder is None or connection is None:
+                yield None
+            else:
+                with connection:
+                    yield FeederLink(connection, feeder, self._silence)
         finally:
             with self._lock:
                 if feeder is not None:
                     feeder.segments -= 1
 
     def _follow(
-        self,
-        connection: Connection,
-        work: SegmentWork,
-        on_window: OnWindow,
-        on_language: OnLanguage,
-        on_text: OnText,
+        self, link: FeederLink, work: SegmentWork, on_window: OnWindow, on_language: OnLanguage, on_text: OnText
     ) -> SegmentResult:
         """Answer the feeder's questions until it reports the end; what the callbacks raise closes the connection."""
-        connection.send_bytes(Begin(work=work).to_json().encode())
+        link.send(Begin(work=work))
         with ExitStack() as admitted:
             while True:
-                message = read_from_feeder(connection.recv_bytes())
+                message = link.receive()
                 answer = Continue()
                 match message:
                     case Done():
@@ -153,7 +185,7 @@ class Feeders:
                         admitted.enter_context(admission.entered(alone=message.alone, while_waiting=waiting))
                     case Detected():
                         answer = Continue(language=on_language(message.language, message.probability))
-                connection.send_bytes(answer.to_json().encode())
+                link.send(answer)
 
 
 def _error(failed: Failed) -> Exception:

@@ -28,6 +28,9 @@ from whisper_fleet.workers.pool.slots import Slots
 
 log = logging.getLogger(__name__)
 
+#: A feeder may be silent for this many times as long as an engine, for whose reply it waits.
+_SILENCE = 2.0
+
 
 class Pool(Protocol):
     """What a node needs of its Celery pool; see SlotPool."""
@@ -57,7 +60,7 @@ class Node:
         local = Transcriber(gpu=self._gpu, settings=settings, engine=self.engine.client, admission=Admission())
         self._settings, self._cores = settings, read_host().cores
         #: Transcribes segments, in feeders if there are slots enough for them.
-        self.transcriber = Feeders(local, engine_socket(settings), self._cores)
+        self.transcriber = Feeders(local, engine_socket(settings), self._cores, _SILENCE * settings.engine_timeout)
 
     def start(self) -> None:
         """Start the engine, and join the fleet as soon as it answers; return at once."""

@@ -49,9 +49,9 @@ class Local:
         return RESULT.model_copy(update={"text": "by the node itself"})
 
 
-def feeders_with(feeder: Callable[[Connection], None], local: Local) -> Feeders:
+def feeders_with(feeder: Callable[[Connection], None], local: Local, silence: float = 20.0) -> Feeders:
     """Return feeders of which one is ready, and is played by a function."""
-    feeders = Feeders(cast("Transcriber", local), Path("engine.sock"), cores=4)
+    feeders = Feeders(cast("Transcriber", local), Path("engine.sock"), cores=4, silence=silence)
     one = cast("Any", Feeder(1, Path("engine.sock"), cores=4))
     one.process._ready.set()
 
@@ -141,6 +141,23 @@ def test_a_feeder_that_ends_is_not_taken_for_an_error_of_the_request() -> None:
     with pytest.raises(FeederDied):
         feeders.transcribe(WORK, lambda _: None, no_language, no_text)
     assert feeders._feeders[0].segments == 0
+
+
+def test_a_feeder_that_is_silent_is_killed_so_that_its_slots_are_not_lost() -> None:
+    kept: list[Connection] = []
+    feeders = feeders_with(kept.append, Local(), silence=0.05)
+    killed = threading.Event()
+    feeders._feeders[0].kill = killed.set  # type: ignore[method-assign]  # there is no process
+    with pytest.raises(FeederDied):
+        feeders.transcribe(WORK, lambda _: None, no_language, no_text)
+    assert killed.is_set()
+
+
+def test_the_path_of_a_feeder_is_no_longer_than_that_of_its_engine() -> None:
+    engine = Path("/run/engine-host-0.sock")
+    paths = [Feeder(number, engine, cores=4).path for number in (1, 2, 99)]
+    assert len({*paths, engine}) == 4
+    assert all(path.parent == engine.parent and len(path.name) <= len(engine.name) for path in paths)
 
 
 def test_without_a_feeder_that_answers_the_node_transcribes_by_itself() -> None:
