@@ -91,8 +91,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, help="of part d, all at once")
     parser.add_argument("--checkpoint", type=Path, help="real weights; else random ones of --shape")
     parser.add_argument("--shape", default="large-v3", help="a model's name; its size is what matters")
-    parser.add_argument("--slots", type=int, default=256, help="MAX_CONCURRENT_LIMIT")
-    parser.add_argument("--slots-per-core", type=int, default=32)
+    parser.add_argument("--slots", type=int, help="MAX_CONCURRENT_LIMIT; left out, the fleet's default")
+    parser.add_argument("--slots-per-core", type=int, help="left out, the fleet's default")
     parser.add_argument("--segment", type=int, default=60, help="seconds")
     parser.add_argument("--minutes", type=float, default=30.0, help="of audio in a job")
     parser.add_argument("--format", default="wav", choices=FORMATS, help="of the audio")
@@ -200,7 +200,8 @@ def _fleet(options: argparse.Namespace, folder: Path, model: Path, stub: StubHos
         "cross_attention": options.cross_attention,
         "log_level": "INFO",
     }
-    fleet = LiveFleet(folder, model, stub.environment if stub else {}, **settings)
+    chosen = {name: value for name, value in settings.items() if value is not None}
+    fleet = LiveFleet(folder, model, stub.environment if stub else {}, **chosen)
     try:
         if stub is not None:
             stub.watch(fleet.redis)
