@@ -17,6 +17,7 @@ import json
 import os
 import platform
 import shlex
+import signal
 import sys
 import tempfile
 import time
@@ -39,6 +40,7 @@ _HOUR = 3600.0
 
 def main() -> None:
     options = _parser().parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that every process that was started is ended
     report: dict[str, Any] = {"command": shlex.join(sys.orig_argv), "date": time.strftime("%F"), "figures": []}
     devices = read_devices(Settings())
     report |= {"machine": platform.machine(), "cores": len(os.sched_getaffinity(0)), "device": devices.gpus[0].name}

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import signal
 import sys
 import tempfile
 import wave
@@ -29,6 +30,7 @@ _REHEARSAL = "REHEARSAL on the shipped clips: no result by MLPerf's rules"
 
 def main() -> None:
     options = _parser().parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that every process that was started is ended
     try:
         loadgen: Any = importlib.import_module("mlperf_loadgen")
     except ImportError:
