@@ -63,6 +63,7 @@ def _run(loadgen: Any, system: System, samples: int, options: argparse.Namespace
     settings.scenario = getattr(loadgen.TestScenario, options.scenario)
     settings.mode = loadgen.TestMode.AccuracyOnly if options.accuracy else loadgen.TestMode.PerformanceOnly
     settings.min_duration_ms = int(options.seconds * 1000)
+    settings.min_query_count = options.samples or samples
     settings.offline_expected_qps = options.qps
     settings.server_target_qps = options.qps
     settings.server_target_latency_ns = int(options.latency * 1e9)
@@ -97,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=60.0, help="shortest duration; MLPerf's rules want 600")
     parser.add_argument("--qps", type=float, default=1.0, help="samples per second: expected, or offered by Server")
     parser.add_argument("--latency", type=float, default=10.0, help="seconds that 99 % of Server's queries may take")
+    parser.add_argument("--samples", type=int, help="fewest samples; left out, as many as there are files")
     parser.add_argument("--accuracy", action="store_true", help="every sample once; texts in mlperf_log_accuracy.json")
     parser.add_argument("--out", type=Path, default=Path("mlperf-logs"), help="folder of the load generator's logs")
     return parser

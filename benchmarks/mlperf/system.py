@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import array
+import os
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
+
+from redis.exceptions import RedisError
 
 from benchmarks.gpu.fleet.live import LiveFleet, until
 from whisper_fleet.shared import names
@@ -59,6 +63,13 @@ class System:
         return str(self._fleet.app.send_task(names.TRANSCRIBE, kwargs=given, queue=names.TRANSCRIBE_QUEUE).id)
 
     def _complete_repeatedly(self) -> None:
+        try:
+            self._complete_until_stopped()
+        except RedisError as error:  # the load generator would wait for responses for ever, in threads of its own
+            sys.stderr.write(f"the fleet ended before its jobs did: {error}\n")
+            os._exit(1)
+
+    def _complete_until_stopped(self) -> None:
         while not self._stop.wait(_LOOK_SECONDS):
             with self._lock:
                 jobs = list(self._open)
