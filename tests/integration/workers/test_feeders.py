@@ -30,7 +30,15 @@ def start(nodes: GpuNodeHarness, slots: int, **settings: object) -> subprocess.P
 
 
 def feeders(node: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    return [child for child in descendants(node.pid) if "whisper_fleet.workers.feeder" in child.cmdline()]
+    """Return the feeders that run; one that was killed a moment ago is a zombie without a command line."""
+    return [child for child in descendants(node.pid) if is_feeder(child)]
+
+
+def is_feeder(process: psutil.Process) -> bool:
+    try:
+        return "whisper_fleet.workers.feeder" in process.cmdline()
+    except psutil.Error:
+        return False
 
 
 def has_results(nodes: GpuNodeHarness, job: str, count: int) -> bool:
