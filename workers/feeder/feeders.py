@@ -141,6 +141,10 @@ class Feeders:
                 return self._local.transcribe(work, on_window, on_language, on_text)
             return self._follow(link, work, on_window, on_language, on_text)
 
+    def discard_audio(self, work: SegmentWork) -> None:
+        """Delete the spooled audio of a segment whose result is stored."""
+        self._local.discard_audio(work)
+
     @contextmanager
     def _link(self) -> Iterator[FeederLink | None]:
         """Yield a link to the feeder with the fewest segments; None if none answers."""
