@@ -11,11 +11,11 @@ import pytest
 from celery.exceptions import TaskRevokedError
 
 from tests.conftest import SPEECH
-from tests.support.fleet_processes import FleetProcesses, running_fleet
+from tests.support.fleet_processes import FleetProcesses
 from tests.support.ledger_by_hand import result
 from tests.support.node_by_hand import GPU, node_by_hand
+from tests.support.planned_fleet import fleet_without_nodes
 from tests.support.process_tree import descendants
-from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
 from whisper_fleet.client import FleetClient
 from whisper_fleet.errors import JobExists
@@ -30,16 +30,8 @@ CLIP, OTHER = sorted(SPEECH.glob("*.wav"))[:2]
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetProcesses]:
     """Scheduler and intake as processes; a thread plays the GPU's node."""
-    directory = tmp_path_factory.mktemp("fleet")
-    settings = {"heartbeat_timeout": 1e6, "dispatch_interval": 0.5, "recovery_interval": 1.0}
-    server = RedisServer(directory)
-    try:
-        server.start()
-        names = ("beat", "scheduler", "intake")
-        with running_fleet(names, server.url, directory, directory, **settings) as running, node_by_hand(running):
-            yield running
-    finally:
-        server.kill()
+    with fleet_without_nodes(tmp_path_factory.mktemp("fleet")) as running, node_by_hand(running):
+        yield running
 
 
 @pytest.fixture
