@@ -15,9 +15,9 @@ _ARGUMENTS: dict[str, str] = {
     **dict.fromkeys(("ping", "info", "time"), ""),
     **dict.fromkeys(("get", "mget", "del", "exists", "incr", "rpop", "llen", "hgetall", "zcard", "smembers"), "KEY"),
     **dict.fromkeys(("set", "lpush", "rpush", "sadd", "srem", "zrem", "zscore", "hget", "hmget", "hexists"), "KEY 1"),
-    **dict.fromkeys(("expire", "hdel"), "KEY 1"),
+    **dict.fromkeys(("expire", "pexpire", "hdel", "sismember"), "KEY 1"),
     **dict.fromkeys(("setex", "hset", "hsetnx", "hincrby", "hincrbyfloat", "zadd", "zincrby"), "KEY 1 1"),
-    **dict.fromkeys(("zrange", "zrangebyscore", "zrevrange", "zremrangebyscore"), "KEY 0 0"),
+    **dict.fromkeys(("zrange", "zrangebyscore", "zrevrange", "zremrangebyscore", "zcount"), "KEY 0 0"),
     "blmove": "KEY KEY RIGHT RIGHT 1",
     "eval": "return 0",  # with spaces: see _words
     "evalsha": "0000000000000000000000000000000000000000 0",

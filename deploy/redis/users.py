@@ -1,12 +1,13 @@
 """The Redis users of a fleet, as lines of an ACL file. Pure.
 
-The commands and keys are those that a whole job, a rejected job, a cancelled job, a dead letter, Flower and the metrics
-use; tests/integration/test_redis_users.py fails if one is missing, and if one is no longer used.
+The commands and keys are those that a whole job, a rejected job, a cancelled job, a dead letter, a chord, Flower and
+the metrics use; tests/integration/test_redis_users.py fails if one is missing, and if one is no longer used.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 #: What every connection begins with, and the transactions of Celery.
@@ -17,6 +18,8 @@ _SUBSCRIPTIONS = ("subscribe", "unsubscribe", "psubscribe", "punsubscribe")
 _QUEUES = ("transcribe*", "assemble*", "scheduler*", "gpu.*")
 _CELERY_KEYS = ("_kombu.binding*", "unacked*", "*.celery.pidbox*")
 _RESULTS = "celery-task-meta-*"
+#: What Celery counts the members of a chord in.
+_CHORDS = "celery-taskset-meta-*"
 _BROADCASTS = ("/{database}.celery.pidbox", "/{database}.celeryev/*")
 
 
@@ -29,15 +32,18 @@ class RedisUser:
     keys: tuple[str, ...]
     channels: tuple[str, ...]
     commands: tuple[str, ...]
+    sends: bool = False  # to the queues of other services, too
 
-    def line(self, password: str, database: int = 0) -> str:
+    def line(self, password: str, database: int = 0, queues: Sequence[str] = ()) -> str:
         """Return the user as a line of an ACL file, with the SHA-256 of the password in place of the password.
 
-        Celery's broadcast channels bear the number of the database. It cannot be a wildcard: Redis allows a
-        subscription to a pattern only if the very same pattern is allowed.
+        `queues` are those of other services, in which callbacks, chains and chords continue. Celery's broadcast
+        channels bear the number of the database. It cannot be a wildcard: Redis allows a subscription to a pattern only
+        if the very same pattern is allowed.
         """
         digest = hashlib.sha256(password.encode()).hexdigest()
-        keys = " ".join(f"~{pattern}" for pattern in self.keys)
+        others = [f"{queue}*" for queue in queues] if self.sends else []
+        keys = " ".join(f"~{pattern}" for pattern in (*self.keys, *others))
         channels = " ".join(f"&{pattern.format(database=database)}" for pattern in self.channels)
         commands = " ".join(f"+{command}" for command in self.commands)
         return f"user {self.name} on #{digest} resetkeys {keys} resetchannels {channels} -@all {commands}"
@@ -46,7 +52,8 @@ class RedisUser:
 FLEET = RedisUser(
     name="fleet",
     purpose="beat, scheduler, intake and GPU nodes",
-    keys=("fleet:*", _RESULTS, *_CELERY_KEYS, *_QUEUES),
+    sends=True,
+    keys=("fleet:*", _RESULTS, _CHORDS, *_CELERY_KEYS, *_QUEUES),
     channels=("fleet:*", _RESULTS, *_BROADCASTS),
     commands=(
         *_SESSION,
@@ -54,19 +61,30 @@ FLEET = RedisUser(
         *_SUBSCRIPTIONS,
         "publish",
         *("eval", "evalsha", "script|load", "script|exists", "time"),
-        *("get", "mget", "set", "setex", "del", "exists", "expire", "incr"),
+        *("get", "mget", "set", "setex", "del", "exists", "expire", "pexpire", "incr"),
         *("hget", "hmget", "hgetall", "hexists", "hset", "hsetnx", "hdel", "hincrby", "hincrbyfloat"),
         *("zadd", "zrem", "zrange", "zrangebyscore", "zrevrange", "zcard", "zscore", "zincrby", "zremrangebyscore"),
         *("sadd", "srem", "smembers"),
         *("lpush", "rpush", "rpop", "blmove", "llen"),
+        *("sismember", "zcount"),  # Celery's scripts for chords
     ),
 )
 CLIENT = RedisUser(
     name="client",
     purpose="services that enqueue with Celery: send, wait for the result, revoke",
+    sends=True,
     keys=(_RESULTS, "_kombu.binding*", "transcribe*"),
     channels=(_RESULTS, *_BROADCASTS),
     commands=(*_SESSION, *_LIBRARY, *_SUBSCRIPTIONS, "publish", "get", "mget", "lpush", "llen", "sadd", "smembers"),
+)
+#: Redis before version 7 cannot tie a command to a key, so a user that may set a chord's size may also replace a queue.
+CHORDS = RedisUser(
+    name="chords",
+    purpose="services that make chords, too; they could also delete what waits in `transcribe`",
+    sends=True,
+    keys=(*CLIENT.keys, _CHORDS),
+    channels=(*CLIENT.channels, _CHORDS),
+    commands=(*CLIENT.commands, "set", "setex", "del"),
 )
 METRICS = RedisUser(
     name="metrics",
@@ -84,4 +102,4 @@ METRICS = RedisUser(
         *("exists", "set", "del", "expire", "incr", "hset", "hdel", "zadd", "zrem", "sadd", "srem", "rpop", "blmove"),
     ),
 )
-USERS = (FLEET, CLIENT, METRICS)
+USERS = (FLEET, CLIENT, CHORDS, METRICS)

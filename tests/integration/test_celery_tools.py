@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +13,12 @@ import pytest
 from tests.conftest import SPEECH
 from tests.support.fleet_processes import FleetProcesses, running_fleet
 from tests.support.node_by_hand import node_by_hand
+from tests.support.service import run_workflows, service_worker
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 CLIP = min(SPEECH.glob("*.wav"))
 WORDS = CLIP.stem
-SERVICE = Path(__file__).parents[1] / "support" / "workflows.py"
 
 #: What each workflow of the service gives.
 EXPECTED: dict[str, Any] = {
@@ -59,30 +56,11 @@ def fleet(redis_url: str, tmp_path: Path) -> Iterator[FleetProcesses]:
         yield running
 
 
-@contextmanager
-def service(python: str, redis_url: str, directory: Path) -> Iterator[dict[str, str]]:
-    """The other service's worker; the context is the environment of its programs."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    environment |= {"REDIS_URL": redis_url, "CLIP": str(CLIP)}
-    options = ["-Q", "celery,service", "-c", "2", "-P", "threads", "--without-mingle", "--without-gossip"]
-    command = [python, "-m", "celery", "-A", "workflows", "worker", "-n", "service@test", *options]
-    with (directory / "service.log").open("ab") as log:
-        worker = subprocess.Popen(command, env=environment, cwd=SERVICE.parent, stdout=log, stderr=log)
-    try:
-        yield environment
-    finally:
-        worker.terminate()
-        worker.wait(30)
-
-
 def outcomes(python: str, fleet: FleetProcesses, directory: Path, *workflows: str) -> dict[str, Any]:
     """Run the service's workflows and return what each gives."""
-    with service(python, fleet.settings.redis_url, directory) as environment:
-        command = [python, str(SERVICE), *workflows]
-        done = subprocess.run(command, env=environment, cwd=directory, capture_output=True, text=True, check=True)
-    outcomes: dict[str, Any] = json.loads(done.stdout)
-    print(outcomes.pop("celery"), done.stderr)
-    return outcomes
+    url = fleet.settings.redis_url
+    with service_worker(python, url, directory):
+        return run_workflows(python, url, CLIP, *workflows)
 
 
 def test_every_tool_of_the_newest_celery(fleet: FleetProcesses, tmp_path: Path) -> None:

@@ -20,11 +20,12 @@ from redis.exceptions import NoPermissionError
 from tests.conftest import SPEECH
 from tests.support.fleet_processes import ALL, FleetProcesses
 from tests.support.redis_server import RedisServer, free_port
+from tests.support.service import run_workflows, service_worker
 from tests.support.tls_proxy import make_certificate, tls_proxy
 from tests.support.waiting import wait_until
 from whisper_fleet.cli.machine.doctor import redis_findings
 from whisper_fleet.deploy.redis.rights import missing_rights
-from whisper_fleet.deploy.redis.users import CLIENT, FLEET, METRICS, USERS
+from whisper_fleet.deploy.redis.users import CHORDS, CLIENT, FLEET, METRICS, USERS, RedisUser
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -50,6 +51,7 @@ class GuardedFleet:
 
     processes: FleetProcesses
     admin: Redis
+    admin_url: str
     urls: dict[str, str]
     flower: str  # its address
     client: Celery
@@ -73,13 +75,14 @@ class GuardedFleet:
 def guarded(server: RedisServer, directory: Path, model: Path) -> Iterator[GuardedFleet]:
     admin = Redis.from_url(server.url)
     for user in USERS:
-        cast("Any", admin).execute_command("ACL", "SETUSER", *user.line(f"of {user.name}").split()[1:])
+        cast("Any", admin).execute_command("ACL", "SETUSER", *_rights(user))
     certificate, key = make_certificate(directory)
     with ExitStack() as stack:
         port = stack.enter_context(tls_proxy(server.port, certificate, key))
         query = f"ssl_cert_reqs=required&ssl_ca_certs={certificate}"
         urls = {user.name: f"rediss://{user.name}:of%20{user.name}@127.0.0.1:{port}/0?{query}" for user in USERS}
-        processes = FleetProcesses(urls[FLEET.name], directory, model.parent, default_precision="float32")
+        settings = {"default_precision": "float32", "default_model": str(model)}
+        processes = FleetProcesses(urls[FLEET.name], directory, model.parent, **settings)
         stack.callback(processes.stop)
         client = Celery("client", broker=urls[CLIENT.name], backend=urls[CLIENT.name], set_as_current=False)
         stack.callback(client.close)
@@ -87,7 +90,11 @@ def guarded(server: RedisServer, directory: Path, model: Path) -> Iterator[Guard
         processes.redis = admin
         processes.start(*ALL)
         flower = stack.enter_context(_flower(urls[METRICS.name], directory))
-        yield GuardedFleet(processes, admin, urls, flower, client, model)
+        yield GuardedFleet(processes, admin, server.url, urls, flower, client, model)
+
+
+def _rights(user: RedisUser) -> list[str]:
+    return user.line(f"of {user.name}", queues=["celery"]).split()[1:]
 
 
 @contextmanager
@@ -130,6 +137,9 @@ def test_every_way_through_the_fleet_works_with_these_rights_and_needs_all_of_th
 ) -> None:
     done = fleet.submit(file_path=CLIP, output_path=tmp_path, temperature=0.0)
     assert done.get(timeout=90)["segments"] is not None
+    with service_worker(sys.executable, fleet.admin_url, tmp_path):
+        quick = {"temperature": 0.0, "sample_len": 4}
+        given = run_workflows(sys.executable, fleet.urls[CHORDS.name], CLIP, "link", "in_chord", options=quick)
     wrong = fleet.submit(file_path=CLIP, speed="twice")
     with pytest.raises(Exception, match="speed"):
         wrong.get(timeout=30)
@@ -143,6 +153,7 @@ def test_every_way_through_the_fleet_works_with_these_rights_and_needs_all_of_th
     wait_until(lambda: "redis_up 1" in read(fleet, "metrics"), 60, interval=0.5)
     wait_until(lambda: "gpu0@testhost" in read(fleet, "api/workers?refresh=1"), 60, interval=1.0)
     assert fleet.denials() == []
+    assert len(given["in_chord"]) == 3
     unused = {command.partition("|")[0] for command in FLEET.commands} - fleet.commands_used()
     assert unused <= _RARE
 

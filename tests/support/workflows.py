@@ -1,7 +1,7 @@
 """Another service: its own Celery tasks, and workflows of them around `transcribe`. It knows nothing of the fleet.
 
 Run as a script, in an environment that may have nothing but Celery, it prints what each workflow gave as JSON.
-REDIS_URL and CLIP come from the environment.
+REDIS_URL and CLIP come from the environment, and OPTIONS, further keywords of `transcribe` as JSON.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from celery import chain as celery_chain
 from celery import chord as celery_chord
 
 URL, CLIP = os.environ["REDIS_URL"], os.environ["CLIP"]
+OPTIONS = json.loads(os.environ.get("OPTIONS", "{}"))
 PATIENCE = 60
 #: The stubs know less of a chain's result than it has.
 chain: Any = celery_chain
@@ -68,7 +69,8 @@ def replaced(self: Any, path: Any) -> Any:
 
 
 def transcribe(**keywords: Any) -> Any:
-    return app.signature("transcribe", kwargs=keywords or {"file_path": CLIP}, queue="transcribe", immutable=True)
+    keywords = {**OPTIONS, **(keywords or {"file_path": CLIP})}
+    return app.signature("transcribe", kwargs=keywords, queue="transcribe", immutable=True)
 
 
 def step() -> Any:
