@@ -6,8 +6,10 @@ The transcript is the answer to the client. What cannot be done with it beyond t
 
 from __future__ import annotations
 
+import gc
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from celery import states
@@ -25,12 +27,14 @@ from whisper_fleet.shared.wire import TranscribeRequest
 
 def assembled(fleet: Services, record: JobRecord) -> dict[str, Any]:
     """Return the result of a job whose segments are all transcribed, after writing its files."""
-    plans, results = fleet.ledger.plans(record.job), fleet.ledger.results(record.job)
+    with _no_cycle_search():
+        plans, results = fleet.ledger.plans(record.job), fleet.ledger.results(record.job)
+        merged = merge(plans, results)
     context = JobContext(
         job=record.job, request=record.request, duration=record.duration or 0.0, settings=fleet.settings
     )
     errors: list[str] = []
-    transcript = post_process(merge(plans, results), context, errors)
+    transcript = post_process(merged, context, errors)
     files = write_files(record.request, transcript, fleet.settings, errors)
     return _with_errors(result_of(record, transcript, results, files, time.time()), errors)
 
@@ -69,6 +73,21 @@ def write_files(request: TranscribeRequest, transcript: Transcript, settings: Se
         errors.append(str(error))
     errors.extend(dict.fromkeys(str(failure) for failure in failures))
     return files
+
+
+@contextmanager
+def _no_cycle_search() -> Iterator[None]:
+    """Pause the search for reference cycles while many values are made, of which none is in a cycle.
+
+    The words of ten hours are 100,000 values, and the search takes two thirds of the time to read and merge them.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _with_errors(result: dict[str, Any], errors: Sequence[str]) -> dict[str, Any]:
