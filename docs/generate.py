@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 
+from whisper_fleet.cli.exit_codes import ExitCode
 from whisper_fleet.cli.main import commands
 from whisper_fleet.scheduler.monitoring.metrics import declared_metrics
 from whisper_fleet.shared import errors
@@ -173,10 +174,7 @@ def _cli() -> Iterator[str]:
     yield ""
     yield "| exit code | meaning |"
     yield "|---|---|"
-    yield _row("0", "all is done; for `run` and `submit --wait`, every job succeeded")
-    yield _row("1", "an error, which one sentence explains, or a job that failed")
-    yield _row("2", "wrong usage: an unknown option or value")
-    yield _row("130", "Ctrl-C; jobs that were submitted continue, and their ids are printed")
+    yield from (_row(str(code.value), code.meaning) for code in ExitCode)
     yield ""
     yield "Without WHISPER_FLEET_REDIS_URL, a command uses the fleet that runs in its folder, or else the one that the"
     yield "same user started last on this machine, in any folder."

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Collection, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,7 +14,7 @@ from redis.backoff import ExponentialBackoff
 from redis.exceptions import BusyLoadingError, ConnectionError, TimeoutError
 
 from whisper_fleet.client import POLL_INTERVAL, FleetClient, lane_if_waiting, progress_of
-from whisper_fleet.errors import JobNotFinished, JobNotFound
+from whisper_fleet.errors import JobNotFinished
 from whisper_fleet.outcome import JobResult, Outcome, ResultFormat
 from whisper_fleet.publications import Publications
 from whisper_fleet.shared.embedded_redis import local_settings
@@ -113,13 +112,25 @@ class AsyncFleetClient:
         """Return the ledger's record of a job: its request, its state and its times; raises JobNotFound."""
         return await self._ledger.job(job)
 
+    async def retry(self, job: str) -> str:
+        """Submit the request of a job that has ended again, and return the new job's id, see `FleetClient.retry`."""
+        return await asyncio.to_thread(self._client.retry, job)
+
+    async def delete(self, job: str) -> None:
+        """Delete the record and the result of a job that has ended, see `FleetClient.delete`."""
+        await asyncio.to_thread(self._client.delete, job)
+
+    async def jobs(
+        self, *, states: Collection[JobState] = (), labels: Mapping[str, str] | None = None, since: float | None = None
+    ) -> AsyncIterator[JobRecord]:
+        """Yield the records of the jobs that the fleet knows, newest first, see `FleetClient.jobs`."""
+        records = self._client.jobs(states=states, labels=labels, since=since)
+        while (record := await asyncio.to_thread(next, records, None)) is not None:
+            yield record
+
     async def newest(self, count: int) -> list[JobRecord]:
         """Return the records of the last `count` jobs that were submitted, newest first."""
-        records = []
-        for job in await self._ledger.jobs(0, count - 1):
-            with suppress(JobNotFound):  # it expired, and the janitor has not removed its id yet
-                records.append(await self.record(job))
-        return records
+        return await asyncio.to_thread(self._client.newest, count)
 
     async def running(self) -> list[JobRecord]:
         """Return the records of the jobs that have segments on a GPU, newest first."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import islice
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,7 +16,8 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from whisper_fleet.errors import JobExists, JobNotFinished, JobNotFound
+from whisper_fleet.errors import JobExists, JobNotFinished
+from whisper_fleet.job_records import JobRecords
 from whisper_fleet.outcome import JobResult, Outcome, ResultFormat
 from whisper_fleet.shared import names
 from whisper_fleet.shared.connect import UNREACHABLE, connect, is_outage
@@ -24,7 +26,6 @@ from whisper_fleet.shared.ledger.actions import JobActions
 from whisper_fleet.shared.ledger.ledger import Ledger
 from whisper_fleet.shared.ledger.records import JobRecord, lane_of
 from whisper_fleet.shared.ledger.registry import GpuRegistry
-from whisper_fleet.shared.ledger.running import jobs_on_gpus
 from whisper_fleet.shared.request.parsing import FleetDefaults, as_keywords, parse_request
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.wire import GpuStatus, JobProgress, JobState, TranscribeRequest
@@ -64,6 +65,7 @@ class FleetClient:
         self._redis = connect(url)
         self._ledger = Ledger.from_settings(self._redis, self._settings)
         self._actions = JobActions(self._ledger, self._app)
+        self._records = JobRecords(self._redis, self._ledger)
         self._registry = GpuRegistry(self._redis)
 
     def __enter__(self) -> Self:
@@ -147,21 +149,45 @@ class FleetClient:
         """Return the ledger's record of a job: its request, its state and its times; raises JobNotFound."""
         return self._ledger.job(job)
 
+    def retry(self, job: str) -> str:
+        """Submit the request of a job that has ended again, and return the new job's id.
+
+        Raises JobNotFound, and JobNotFinished for a job that has not ended.
+        """
+        record = self._ledger.job(job)
+        if not record.state.is_final:
+            raise JobNotFinished(job=job, state=record.state)
+        return self.submit(**as_keywords(record.request))
+
+    def delete(self, job: str) -> None:
+        """Delete the record and the result of a job that has ended; its output files stay.
+
+        Raises JobNotFound, and JobNotFinished for a job that has not ended.
+        """
+        deleted = self._records.delete(job)
+        if deleted is None:
+            raise self._ledger.not_found(job)
+        if not deleted:
+            raise JobNotFinished(job=job, state=self._ledger.job(job).state)
+        self._redis.delete(self._results.key(job))
+
+    def jobs(
+        self, *, states: Collection[JobState] = (), labels: Mapping[str, str] | None = None, since: float | None = None
+    ) -> Iterator[JobRecord]:
+        """Yield the records of the jobs that the fleet knows, newest first.
+
+        With `states` only those in one of them, with `labels` those that have all of them, with `since` those that
+        were submitted at that time (Unix seconds) or later.
+        """
+        return self._records.matching(states, labels or {}, since)
+
     def newest(self, count: int) -> list[JobRecord]:
         """Return the records of the last `count` jobs that were submitted, newest first."""
-        records = []
-        for job in self._ledger.jobs(0, count - 1):
-            with suppress(JobNotFound):  # it expired, and the janitor has not removed its id yet
-                records.append(self.record(job))
-        return records
+        return list(islice(self.jobs(), count))
 
     def running(self) -> list[JobRecord]:
         """Return the records of the jobs that have segments on a GPU, newest first."""
-        records = []
-        for job in jobs_on_gpus(self._redis):
-            with suppress(JobNotFound):
-                records.append(self.record(job))
-        return sorted((record for record in records if not record.state.is_final), key=_accepted, reverse=True)
+        return self._records.running()
 
     def gpus(self) -> list[GpuStatus]:
         """Return the GPUs that are up: their slots, memory and loaded models, by their last heartbeat."""
@@ -229,10 +255,6 @@ class FleetClient:
             if not is_outage(error):
                 raise
             _log.warning("the message of job %s is left to recovery: %s", job, error)
-
-
-def _accepted(record: JobRecord) -> float:
-    return record.accepted
 
 
 def lane_if_waiting(record: JobRecord) -> str | None:

@@ -15,20 +15,26 @@ from celery.exceptions import OperationalError as CeleryOperationalError
 from kombu.exceptions import OperationalError
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
+from whisper_fleet.cli.exit_codes import ExitCode
 from whisper_fleet.cli.extras import missing_extras, unavailable
 from whisper_fleet.shared.display.log_records import configure_log_records
 from whisper_fleet.shared.display.text import printable, printable_text
 from whisper_fleet.shared.embedded_redis import is_embedded, local_settings
-from whisper_fleet.shared.errors import FleetError
+from whisper_fleet.shared.errors import FleetError, JobNotFinished, JobNotFound
 from whisper_fleet.shared.settings import load_settings
 from whisper_fleet.shared.settings.file import VARIABLE
 
 #: The module of each command, and the extras without which it cannot be loaded, or cannot do anything.
 _COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "submit": ("submit", ()),
-    "status": ("jobs", ()),
-    "result": ("jobs", ()),
-    "cancel": ("jobs", ()),
+    "submit": ("jobs.submit", ()),
+    "status": ("jobs.listing", ()),
+    "list": ("jobs.listing", ()),
+    "wait": ("jobs.waiting", ()),
+    "result": ("jobs.result", ()),
+    "cancel": ("jobs.ending", ()),
+    "retry": ("jobs.ending", ()),
+    "delete": ("jobs.ending", ()),
+    "selftest": ("selftest", ()),
     "dead-letters": ("dead_letters", ()),
     "webhooks": ("webhooks", ()),
     "doctor": ("machine.doctor", ("server",)),
@@ -40,7 +46,10 @@ _COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "serve": ("machine.serve", ("server",)),
     "health": ("machine.health", ("server",)),
     "run": ("machine.up", ("server", "gpu")),
+    "completion": ("completion", ()),
 }
+#: Functions that are not named like their command.
+_FUNCTIONS = {"list": "list_jobs"}
 
 
 class _Commands(click.Group):
@@ -55,8 +64,15 @@ class _Commands(click.Group):
         module, extras = _COMMANDS[cmd_name]
         if missing := missing_extras(extras):
             return unavailable(cmd_name, missing)
-        command: click.Command = getattr(import_module(f"whisper_fleet.cli.{module}"), cmd_name.replace("-", "_"))
+        function = _FUNCTIONS.get(cmd_name, cmd_name.replace("-", "_"))
+        command: click.Command = getattr(import_module(f"whisper_fleet.cli.{module}"), function)
         return command
+
+
+_CODES: dict[type[Exception], ExitCode] = {
+    JobNotFinished: ExitCode.NOT_FINISHED,
+    JobNotFound: ExitCode.NOT_FOUND,
+}
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -74,7 +90,7 @@ def commands(file: Path | None) -> None:
 
 
 def main() -> None:
-    """Run a command; a failure ends as one sentence and exit code 1, wrong usage as 2, Ctrl-C as 130."""
+    """Run a command; a failure ends as one sentence on standard error and one of the exit codes."""
     for name in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(name) is not signal.SIG_IGN:  # nohup ignores it, to outlive its terminal
             signal.signal(name, _stop)
@@ -84,17 +100,33 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        sys.exit(130)
-    except FleetError as error:
-        sys.exit(printable_text(f"{type(error).__name__}: {error}"))
-    except AuthenticationError as error:
-        sys.exit(f"Redis at {_where()} refuses us ({error}): is WHISPER_FLEET_REDIS_URL right?")
-    except ResponseError as error:  # it is full, or a replica, or lacks the database
-        sys.exit(f"Redis at {_where()} answers, but refuses ({error}): see `whisper-fleet doctor`.")
-    except (RedisError, OperationalError, CeleryOperationalError) as error:
-        sys.exit(_no_answer(error))
-    except OSError as error:  # a full disk, or a folder without permission
-        sys.exit(printable(f"{error.filename or type(error).__name__}: {error.strerror or error}"))
+        sys.exit(ExitCode.INTERRUPTED)
+    except BrokenPipeError:  # such as `whisper-fleet list | head`
+        # Python flushes at exit, and would report the closed pipe once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(ExitCode.FAILED)
+    except (FleetError, RedisError, OperationalError, CeleryOperationalError, OSError) as error:
+        sentence, code = _explained(error)
+        click.echo(sentence, err=True)
+        sys.exit(code)
+
+
+def _explained(error: Exception) -> tuple[str, ExitCode]:
+    """Return what went wrong, where, and what to do, as one sentence, and the exit code for it."""
+    match error:
+        case FleetError():
+            return printable_text(f"{type(error).__name__}: {error}"), _CODES.get(type(error), ExitCode.FAILED)
+        case AuthenticationError():
+            fix = "is WHISPER_FLEET_REDIS_URL right?"
+            return f"Redis at {_where()} refuses us ({error}): {fix}", ExitCode.UNREACHABLE
+        case ResponseError():  # it is full, or a replica, or lacks the database
+            fix = "see `whisper-fleet doctor`"
+            return f"Redis at {_where()} answers, but refuses ({error}): {fix}.", ExitCode.UNREACHABLE
+        case RedisError() | OperationalError() | CeleryOperationalError():
+            return _no_answer(error), ExitCode.UNREACHABLE
+        case OSError():  # a full disk, or a folder without permission
+            return printable(f"{error.filename or type(error).__name__}: {error.strerror or error}"), ExitCode.FAILED
+    raise error
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

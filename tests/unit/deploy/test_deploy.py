@@ -145,15 +145,18 @@ def test_a_port_and_a_password_that_a_full_disk_left_empty_are_made_again(state:
         assert state.embedded_redis_address() == (port, password)
 
 
-def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_used_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """It is found before anything is started, so that there is nothing to stop."""
     monkeypatch.setattr("sys.argv", ["whisper-fleet", "up"])
     monkeypatch.setattr("whisper_fleet.cli.machine.up._prepare", lambda *_: None)
     monkeypatch.setattr("signal.signal", lambda *_: None)
     (tmp_path / "file").touch()
     monkeypatch.setattr("whisper_fleet.cli.machine.up.load_settings", lambda: Settings(var_dir=tmp_path / "file"))
-    with pytest.raises(SystemExit, match="file: File exists"):
+    with pytest.raises(SystemExit) as ended:
         main()
+    assert (ended.value.code, "file: File exists" in capsys.readouterr().err) == (1, True)
 
 
 def test_redis_keeps_its_address_while_the_port_is_free(state: StateDir) -> None:

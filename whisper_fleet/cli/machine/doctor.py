@@ -13,6 +13,7 @@ import click
 from redis import Redis
 from redis.exceptions import RedisError
 
+from whisper_fleet.cli.terminal.json_lines import json_option
 from whisper_fleet.cli.terminal.printing import Finding, print_findings
 from whisper_fleet.deploy.redis.rights import missing_rights
 from whisper_fleet.deploy.redis.users import FLEET
@@ -30,11 +31,12 @@ from whisper_fleet.shared.wire import GpuStatus
 
 
 @click.command()
-def doctor() -> None:
+@json_option
+def doctor(as_json: bool) -> None:
     """Check this machine: what is wrong and how to fix it; exit code 1 if a fleet cannot run."""
     settings = local_settings()
     findings = [finding for check in _CHECKS for finding in check(settings)]
-    print_findings(findings)
+    print_findings(findings, as_json=as_json)
     if any(finding.kind == "bad" for finding in findings):
         sys.exit(1)
 

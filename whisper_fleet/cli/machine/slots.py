@@ -7,6 +7,7 @@ from typing import get_args
 import click
 
 from whisper_fleet.cli.machine.doctor import device_findings
+from whisper_fleet.cli.terminal.json_lines import json_option
 from whisper_fleet.cli.terminal.printing import Finding, print_findings
 from whisper_fleet.scheduler.capacity.catalogue import CARDS, empty_card
 from whisper_fleet.scheduler.capacity.devices import Devices, slots_of
@@ -26,7 +27,10 @@ _AMPLE_HOST = HostReading(total_bytes=2**60, free_bytes=2**60, cores=1024)
 @click.option("--precision", type=click.Choice(get_args(Precision)), help="For this precision instead.")
 @click.option("--gpu", type=click.Choice(CARDS, case_sensitive=False), help="For an empty GPU of this kind.")
 @click.option("--memory", metavar="SIZE", help="For an empty GPU of this size, such as 24GiB, of an unknown kind.")
-def slots(model: str | None, precision: Precision | None, gpu: str | None, memory: str | None) -> None:
+@json_option
+def slots(
+    model: str | None, precision: Precision | None, gpu: str | None, memory: str | None, as_json: bool
+) -> None:
     """Show how many slots each GPU of this machine has, and why."""
     settings = local_settings()
     chosen = {"default_model": model, "default_precision": precision}
@@ -34,12 +38,13 @@ def slots(model: str | None, precision: Precision | None, gpu: str | None, memor
     if gpu is not None and memory is not None:
         raise click.UsageError("--gpu and --memory exclude each other: name a kind, or a size.")
     if gpu is not None:
-        print_findings([_empty_gpu(empty_card(gpu), settings)])
+        findings = [_empty_gpu(empty_card(gpu), settings)]
     elif memory is not None:
         size = _size(memory)
-        print_findings([_empty_gpu(GpuReading(index=0, total_bytes=size, free_bytes=size), settings)])
+        findings = [_empty_gpu(GpuReading(index=0, total_bytes=size, free_bytes=size), settings)]
     else:
-        print_findings(device_findings(settings))
+        findings = list(device_findings(settings))
+    print_findings(findings, as_json=as_json)
 
 
 def _empty_gpu(gpu: GpuReading, settings: Settings) -> Finding:

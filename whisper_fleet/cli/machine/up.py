@@ -15,10 +15,10 @@ from rich.text import Text
 
 from whisper_fleet.cli.connection import connect_client
 from whisper_fleet.cli.extras import missing_extras
+from whisper_fleet.cli.jobs.waiting import wait_for
 from whisper_fleet.cli.machine.doctor import redis_findings
 from whisper_fleet.cli.machine.health import problem_of
 from whisper_fleet.cli.terminal.printing import print_findings, progress_console, results_console
-from whisper_fleet.cli.terminal.watching import watch_to_the_end
 from whisper_fleet.deploy.processes.state_dir import StateDir
 from whisper_fleet.deploy.processes.supervisor import Supervisor, running_fleet
 from whisper_fleet.deploy.processes.weights import bring_weights
@@ -73,9 +73,8 @@ def run(files: tuple[Path, ...], model: str, language: str | None, output_dir: P
             client.submit(file_path=str(file.absolute()), output_path=str(folder), **request): file.name
             for file, folder in zip(files, folders, strict=True)
         }
-        succeeded = watch_to_the_end(client, jobs)
-    if not succeeded:
-        sys.exit(1)
+        code = wait_for(client, jobs)
+    sys.exit(code)
 
 
 @click.command()

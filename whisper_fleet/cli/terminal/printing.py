@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.text import Text
 
+from whisper_fleet.cli.terminal.json_lines import print_line
 from whisper_fleet.outcome import JobResult, Outcome
 from whisper_fleet.shared.display.text import printable, printable_text
 
@@ -32,10 +33,13 @@ def progress_console() -> Console:
     return Console(stderr=True, emoji=False, highlight=False)
 
 
-def print_findings(findings: Iterable[Finding]) -> None:
-    """Print a line per finding."""
+def print_findings(findings: Iterable[Finding], *, as_json: bool = False) -> None:
+    """Print a line per finding, or a JSON object."""
     console = results_console()
     for finding in findings:
+        if as_json:
+            print_line({"kind": finding.kind, "text": finding.text})
+            continue
         console.print(Text.assemble(_MARKS[finding.kind], " ", printable(finding.text)), soft_wrap=True)
 
 

@@ -9,9 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
+from whisper_fleet.cli.connection import Jobs
 from whisper_fleet.cli.terminal.job_list import shortened
-from whisper_fleet.cli.terminal.printing import print_transcript, progress_console, results_console
-from whisper_fleet.client import FleetClient
 from whisper_fleet.outcome import Outcome
 from whisper_fleet.shared.display.text import printable
 from whisper_fleet.shared.wire import JobProgress
@@ -22,16 +21,11 @@ _BAR_CELLS = 16
 _NAME_SHARE = 1 / 3
 
 
-def watch_to_the_end(client: FleetClient, jobs: Mapping[str, str]) -> bool:
-    """Show the progress of `jobs` (id -> name), print how each ended, and return whether all succeeded."""
-    outcomes = watch(client, jobs, progress_console())
-    for job, name in jobs.items():
-        print_transcript(name, outcomes[job], results_console(), progress_console())
-    return all(outcome.succeeded for outcome in outcomes.values())
+def watch(client: Jobs, jobs: Mapping[str, str], console: Console, deadline: float | None = None) -> dict[str, Outcome]:
+    """Show the progress of `jobs` (id -> name) until each has ended, and return how each ended, by id.
 
-
-def watch(client: FleetClient, jobs: Mapping[str, str], console: Console) -> dict[str, Outcome]:
-    """Show the progress of `jobs` (id -> name) until each has ended, and return how each ended, by id."""
+    A job that has not ended at `deadline`, by the monotonic clock, is not in what is returned.
+    """
     columns = (
         TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
         BarColumn(_BAR_CELLS),
@@ -53,6 +47,8 @@ def watch(client: FleetClient, jobs: Mapping[str, str], console: Console) -> dic
                     _show_end(bars, shown[job], outcome)
                 else:
                     _show_progress(bars, shown[job], client.status(job))
+            if deadline is not None and time.monotonic() >= deadline:
+                break
             time.sleep(_POLL_SECONDS)
     return outcomes
 

@@ -9,7 +9,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from whisper_fleet.cli.request_options import keywords, request_options
+from whisper_fleet.cli.jobs.request_options import keywords, request_options
 from whisper_fleet.shared.request.options import TranscribeRequest
 from whisper_fleet.shared.request.parsing import FleetDefaults, parse_request
 
