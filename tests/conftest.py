@@ -7,12 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
+import hypothesis
 import pytest
 import redis as redis_py
 
 from tests.support.random_model import save_random_model
 from tests.support.redis_server import RedisServer
 from whisper_fleet.shared.settings import load_settings
+
+# A busy machine is no fault of the code.
+hypothesis.settings.register_profile("without deadlines", deadline=None)
+hypothesis.settings.load_profile("without deadlines")
 
 SPEECH = Path(__file__).parents[1] / "whisper_fleet" / "samples"
 

@@ -87,8 +87,15 @@ def test_the_commands_of_another_terminal_find_the_fleet(up: FleetCommand, speec
     assert up.command("cancel", job).stdout.strip() == "it had ended before"
     assert job in up.command("status").stdout
     unknown = up.command("status", "no-such-job")
-    assert unknown.returncode == 1
+    assert unknown.returncode == 4
     assert "JobNotFound" in unknown.stderr
+
+
+def test_the_self_test_takes_a_clip_through_every_step(up: FleetCommand) -> None:
+    done = up.command("selftest")
+    assert done.returncode == 0, done.stdout + done.stderr
+    steps = [line.split()[1] for line in done.stdout.splitlines()]
+    assert steps == ["Redis", "GPUs", "planned", "started", "transcribed", "delivered", "text"]
 
 
 def test_a_job_that_cannot_be_done_ends_the_command_with_its_reason(up: FleetCommand) -> None:

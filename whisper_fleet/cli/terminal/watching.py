@@ -12,7 +12,7 @@ from rich.table import Column
 from whisper_fleet.cli.connection import Jobs
 from whisper_fleet.cli.terminal.job_list import shortened
 from whisper_fleet.outcome import Outcome
-from whisper_fleet.shared.display.text import printable
+from whisper_fleet.shared.display.text import file_name, printable
 from whisper_fleet.shared.wire import JobProgress
 
 _POLL_SECONDS = 0.3
@@ -37,7 +37,7 @@ def watch(client: Jobs, jobs: Mapping[str, str], console: Console, deadline: flo
     room = int(console.width * _NAME_SHARE)
     with Progress(*columns, console=console) as bars:
         shown = {
-            job: bars.add_task(shortened(printable(name), room), total=None, stage="waiting")
+            job: bars.add_task(shortened(file_name(name), room), total=None, stage="waiting")
             for job, name in jobs.items()
         }
         while shown.keys() - outcomes.keys():
