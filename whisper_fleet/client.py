@@ -168,7 +168,8 @@ class FleetClient:
         if deleted is None:
             raise self._ledger.not_found(job)
         if not deleted:
-            raise JobNotFinished(job=job, state=self._ledger.job(job).state)
+            state = self._ledger.job(job).state
+            raise JobNotFinished(job=job, state="ending" if state.is_final else state)  # a slot still works on it
         self._redis.delete(self._results.key(job))
 
     def jobs(

@@ -44,8 +44,8 @@ class JobRecords:
         return sorted((record for record in records if not record.state.is_final), key=_accepted, reverse=True)
 
     def delete(self, job: str) -> bool | None:
-        """Delete a record; return False if its job has not ended or its client has no answer yet, None if unknown."""
-        answer = int(run(self._redis, "delete", job))
+        """Delete a record; return False if its job has not come to an end everywhere, None if unknown."""
+        answer = int(run(self._redis, "delete_job", job))
         return None if answer < 0 else bool(answer)
 
     def _all(self) -> Iterator[JobRecord]:
