@@ -69,8 +69,8 @@ def replaced(self: Any, path: Any) -> Any:
 
 
 def transcribe(**keywords: Any) -> Any:
-    keywords = {**OPTIONS, **(keywords or {"file_path": CLIP})}
-    return app.signature("transcribe", kwargs=keywords, queue="transcribe", immutable=True)
+    keywords = {"file_path": CLIP, **OPTIONS, **keywords} if OPTIONS else keywords
+    return app.signature("transcribe", kwargs=keywords or {"file_path": CLIP}, queue="transcribe", immutable=True)
 
 
 def step() -> Any:

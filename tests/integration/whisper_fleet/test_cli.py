@@ -225,7 +225,7 @@ def test_the_exit_code_is_that_of_the_jobs(settings: Settings, redis: Redis, suc
     assert answer.exit_code == code
     results, errors = answer.stdout, answer.stderr
     assert ("a text" in results, "a text" in errors) == (succeeds, not succeeds)
-    assert ("/a.wav" in results) == succeeds and "/a.wav" in errors and "\x1b" not in answer.output
+    assert ("/a.wav" in results) == succeeds and "a.wav" in errors and "\x1b" not in answer.output
 
 
 def test_without_any_fleet_the_commands_say_so(
