@@ -28,9 +28,7 @@ _AMPLE_HOST = HostReading(total_bytes=2**60, free_bytes=2**60, cores=1024)
 @click.option("--gpu", type=click.Choice(CARDS, case_sensitive=False), help="For an empty GPU of this kind.")
 @click.option("--memory", metavar="SIZE", help="For an empty GPU of this size, such as 24GiB, of an unknown kind.")
 @json_option
-def slots(
-    model: str | None, precision: Precision | None, gpu: str | None, memory: str | None, as_json: bool
-) -> None:
+def slots(model: str | None, precision: Precision | None, gpu: str | None, memory: str | None, as_json: bool) -> None:
     """Show how many slots each GPU of this machine has, and why."""
     settings = local_settings()
     chosen = {"default_model": model, "default_precision": precision}
