@@ -51,8 +51,8 @@ worker_hijack_root_logger = False
 
 
 def _tick(task: str, interval: float, queue: str) -> dict[str, object]:
-    """Return a beat entry whose message expires when the next one is due."""
-    options = {"queue": queue, "expires": interval, "ignore_result": True}
+    """Return a beat entry. Its messages do not expire, because hosts differ in their clocks: see scheduler/beat.py."""
+    options = {"queue": queue, "ignore_result": True}
     return {"task": task, "schedule": interval, "options": options}
 
 

@@ -17,6 +17,7 @@ from redis.exceptions import LockError, RedisError
 
 from whisper_fleet.scheduler.hosts import live_hosts
 from whisper_fleet.shared import names
+from whisper_fleet.shared.broker.queues import queue_length
 from whisper_fleet.shared.connect import Outage, connect_fail_fast
 from whisper_fleet.shared.ledger import keys
 from whisper_fleet.shared.ledger.registry import GpuRegistry
@@ -25,10 +26,14 @@ _log = logging.getLogger(__name__)
 _Scheduler: Any = Scheduler  # its stubs lack apply_entry
 _SENDING = Outage("sending ticks", _log)
 
-#: A beat that has not renewed its lease for this long is replaced by another one.
-_LEASE_SECONDS = 10.0
+#: A beat that has not renewed its lease for this long is replaced by another one: well within the time after which
+#: a dead GPU is noticed, which is often on the same host.
+_LEASE_SECONDS = 5.0
 #: How often the lease is renewed, or tried to be taken.
 _RENEWAL_SECONDS = _LEASE_SECONDS / 5
+#: Messages in a queue of ticks after which no more are sent to it. They cannot expire instead: whoever takes them would
+#: decide that by another clock, and a host that is minutes ahead would take none.
+_MOST_WAITING = 8
 
 
 class Lease:
@@ -80,10 +85,15 @@ class TickScheduler(_Scheduler):  # type: ignore[misc]
         return min(float(super().tick(*args, **kwargs)), _RENEWAL_SECONDS)
 
     def apply_entry(self, entry: Any, producer: Any = None) -> None:
-        """Send a tick to every queue that it is for. One that Redis does not accept is not sent later."""
+        """Send a tick to every queue that it is for. One that Redis does not accept is not sent later.
+
+        Where ticks pile up, nobody takes them, and one more would change nothing.
+        """
         with _SENDING.ignored():
             try:
                 for queue in self._queues(entry):
+                    if queue_length(self._redis, queue) >= _MOST_WAITING:
+                        continue
                     addressed = copy.copy(entry)
                     addressed.options = {**entry.options, "queue": queue}
                     self.apply_async(addressed, producer=producer, advance=False)

@@ -28,6 +28,7 @@ def make_dispatcher(services: Services) -> Dispatcher:
         messages=CeleryMessages(services),
         board=RedisReasonBoard(services),
         dims_of=partial(_dims_of, services.settings),
+        clock=services.ledger.now,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 import uuid
 from dataclasses import dataclass
 from functools import lru_cache
@@ -49,7 +48,7 @@ class Services:
 
     def show_record(self, job: str) -> None:
         """Show how far a job is by its record; raises JobNotFound."""
-        self.show(job, self.ledger.job(job).progress(time.time()))
+        self.show(job, self.ledger.job(job).progress(self.ledger.now()))
 
 
 def make_services(app: Celery, settings: Settings) -> Services:

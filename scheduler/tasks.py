@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from functools import lru_cache
 
 from whisper_fleet.scheduler.app import app
@@ -36,7 +35,7 @@ def recover() -> int:
     """Recover what was lost with a process or a message; return how much."""
     with _TICKS.ignored():
         if _is_first_to_recover():
-            return _recovery().tick(time.time()) + _dead_letter_desk().tick()
+            return _recovery().tick(services().ledger.now()) + _dead_letter_desk().tick()
     return 0
 
 
@@ -50,14 +49,14 @@ def _is_first_to_recover() -> bool:
 def clean() -> None:
     """Remove what is no longer needed from Redis and the spool."""
     with _TICKS.ignored():
-        _janitor().tick(time.time())
+        _janitor().tick(services().ledger.now())
 
 
 @app.task(name=names.AUTOSCALE, ignore_result=True)
 def autoscale() -> int:
     """Resize the pools of this host's GPUs; return the number of GPUs."""
     with _TICKS.ignored():
-        decisions = _autoscaler().tick(time.time())
+        decisions = _autoscaler().tick(services().ledger.now())
         _note_speeds()
         if any(decision.outcome == "resized" for decision in decisions):
             services().wake_dispatcher()

@@ -90,7 +90,7 @@ class FleetClient:
         """
         job = job or str(uuid.uuid4())
         parsed = parse_request(request, self._defaults())
-        if self._ledger.accept(job, parsed, time.time()):
+        if self._ledger.accept(job, parsed, self._ledger.now()):
             self._publish(job, parsed)
         else:
             self._repeat(self._ledger.job(job), parsed)
@@ -143,7 +143,7 @@ class FleetClient:
 
     def cancel(self, job: str) -> bool:
         """Cancel a job that waits or runs; returns False if it had ended before. Raises JobNotFound."""
-        return self._actions.cancel(job, time.time())
+        return self._actions.cancel(job, self._ledger.now())
 
     def record(self, job: str) -> JobRecord:
         """Return the ledger's record of a job: its request, its state and its times; raises JobNotFound."""
@@ -192,7 +192,7 @@ class FleetClient:
 
     def gpus(self) -> list[GpuStatus]:
         """Return the GPUs that are up: their slots, memory and loaded models, by their last heartbeat."""
-        return self._registry.gpus(time.time(), self._settings.heartbeat_timeout)
+        return self._registry.gpus(self._registry.now(), self._settings.heartbeat_timeout)
 
     def close(self) -> None:
         """Close every connection; jobs go on."""

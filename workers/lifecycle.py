@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import torch
@@ -31,4 +30,5 @@ class NodeStep(bootsteps.StartStopStep):
 def _on_revoked(request: Any, expired: bool, **_: Any) -> None:
     """Cancel the job of a segment whose task was revoked, perhaps before it ran: the job can no longer be complete."""
     if request.task == names.TRANSCRIBE_SEGMENT and not expired:
-        current_node().connections.fail_fast.actions.cancel(request.kwargs["job"], time.time())
+        client = current_node().connections.fail_fast
+        client.actions.cancel(request.kwargs["job"], client.ledger.now())

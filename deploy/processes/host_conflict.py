@@ -39,7 +39,7 @@ def _alive_under_our_name(redis: Redis, settings: Settings) -> str | None:
     registry, seen = GpuRegistry(redis), dict[str, float]()
     deadline = time.monotonic() + settings.heartbeat_timeout  # with clocks that differ an entry may never expire
     while time.monotonic() < deadline:
-        ours = [gpu for gpu in registry.gpus(time.time(), settings.heartbeat_timeout) if gpu.host == settings.host]
+        ours = [gpu for gpu in registry.gpus(registry.now(), settings.heartbeat_timeout) if gpu.host == settings.host]
         if (alive := gpu_with_newer_heartbeat(seen, ours)) is not None or not ours:
             return alive
         seen = {gpu.id: gpu.heartbeat for gpu in ours} | seen

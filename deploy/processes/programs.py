@@ -13,6 +13,9 @@ from whisper_fleet.shared import names
 from whisper_fleet.shared.names import Role
 from whisper_fleet.shared.settings import Settings
 
+#: The newest tasks that Flower keeps in memory, a few KB each; by default it keeps 100,000.
+_SHOWN_TASKS = 10_000
+
 _CELERY = (sys.executable, "-m", "celery")
 
 
@@ -104,7 +107,7 @@ def _gpu_node(settings: Settings, index: int) -> Program:
 
 def _flower(settings: Settings, port: int) -> Program:
     """Return Flower, which also serves the metrics; read-only, because its buttons would bypass the autoscaler."""
-    options = (f"--address={settings.flower_address}", f"--port={port}", "--read_only")
+    options = (f"--address={settings.flower_address}", f"--port={port}", "--read_only", f"--max_tasks={_SHOWN_TASKS}")
     app, logging = "whisper_fleet.scheduler.monitoring.flower_app", f"--logging={settings.log_level.lower()}"
     command = (*_CELERY, "-A", app, "flower", *options, logging)
     return Program(name="flower", command=command, stop_seconds=5)

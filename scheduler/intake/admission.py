@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from whisper_fleet.scheduler.dispatch.demand import demand_of, why_unplaceable
 from whisper_fleet.scheduler.intake.outputs import output_place
 from whisper_fleet.scheduler.webhooks.sending import check_callback
@@ -62,7 +60,7 @@ def check_fit(need: Need, settings: Settings, gpus: GpuRegistry) -> None:
     A fleet without any GPU up may still grow, so only one that has GPUs up refuses. A GPU whose heartbeat stopped, or
     that left recently, may come back, as in a restart host by host.
     """
-    demand, now = demand_of(need), time.time()
+    demand, now = demand_of(need), gpus.now()
     up = gpus.gpus(now, settings.heartbeat_timeout)
     margin = settings.memory_safety_margin
     if not up or why_unplaceable(demand, up, margin) is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections.abc import Callable, Iterator
 
 from redis.exceptions import RedisError
@@ -26,7 +25,7 @@ def claimed(services: Services, job: str, step: JobState) -> Iterator[bool]:
     """
 
     def claim() -> bool:
-        now = time.time()
+        now = services.ledger.now()
         return services.ledger.begin(job, step, services.name, now + CLAIM_SECONDS, now)
 
     if not claim():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import time
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -61,7 +60,7 @@ class Planner:
         """Enter a job in the ledger and return its request; raises its RequestError, or JobExists."""
         request = self._parse(keywords, receipt)
         carried = {"not_before": receipt.not_before, "expires": receipt.expires}
-        if not self._ledger.accept(job, request, time.time(), continuation=receipt.continuation, **carried):
+        if not self._ledger.accept(job, request, self._ledger.now(), continuation=receipt.continuation, **carried):
             self.check_same(self._ledger.job(job), keywords, receipt)
         return request
 
@@ -84,7 +83,7 @@ class Planner:
         try:
             record = self._ledger.job(job)
             is_ours = record.state is JobState.ACCEPTED or record.is_open
-            return not (is_ours and self._ledger.fail(job, type(error).__name__, str(error), time.time()))
+            return not (is_ours and self._ledger.fail(job, type(error).__name__, str(error), self._ledger.now()))
         except JobNotFound:
             return False
 
@@ -127,5 +126,5 @@ class Planner:
         if record.duration is not None:
             name, segments = file_name(request.file_path), record.segments_total
             _log.info("job %s (%s): %.0f s, segments: %d", job, name, record.duration, segments)
-        progress = record.progress(time.time())
+        progress = record.progress(self._ledger.now())
         self._services.show(job, progress.model_copy(update={"message": why}))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 
 from whisper_fleet.scheduler.services import Services
 from whisper_fleet.shared.audio.sources.prefixes import is_below
@@ -24,7 +23,7 @@ def settle(fleet: Services, job: str) -> None:
         record = fleet.ledger.job(job)
     except JobNotFound:  # a request that was refused at once
         return
-    now = time.time()
+    now = fleet.ledger.now()
     webhook = job_webhook(record, now) if _has_webhook(record, fleet.settings) else ()
     state = fleet.ledger.settle(job, now, webhook)
     if state is not None:

@@ -6,7 +6,6 @@ Both run under the id that the client holds. What they raise is what the client'
 from __future__ import annotations
 
 import logging
-import time
 from functools import lru_cache, partial
 from typing import Any
 
@@ -144,7 +143,7 @@ def _assembled(fleet: Services, record: JobRecord) -> dict[str, Any]:
     except Exception as error:
         if is_outage(error):
             raise
-        fleet.ledger.fail(record.job, type(error).__name__, str(error), time.time())
+        fleet.ledger.fail(record.job, type(error).__name__, str(error), fleet.ledger.now())
         raise
 
 

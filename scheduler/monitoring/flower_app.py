@@ -5,7 +5,6 @@ Start it with `celery -A whisper_fleet.scheduler.monitoring.flower_app flower`. 
 
 from __future__ import annotations
 
-import time
 from functools import lru_cache
 from urllib.parse import urlsplit
 
@@ -30,7 +29,7 @@ def make_flower_app(registry: CollectorRegistry = REGISTRY) -> Celery:
 
 
 def _read() -> FleetSnapshot:
-    return _reader().read(time.time())
+    return _reader().read()
 
 
 @lru_cache(maxsize=1)

@@ -52,8 +52,9 @@ class SnapshotReader:
         self._fleet = GpuRegistry(redis)
         self._ledger = Ledger.from_settings(redis, settings)
 
-    def read(self, now: float) -> FleetSnapshot:
-        """Return a snapshot; it takes half a dozen round trips whatever the size of the fleet."""
+    def read(self, now: float | None = None) -> FleetSnapshot:
+        """Return a snapshot at `now` (None: now); it takes half a dozen round trips whatever the size of the fleet."""
+        now = self._ledger.now() if now is None else now
         return FleetSnapshot(
             gpus=tuple(self._gpus(now)),
             depth=self._ledger.depth(),

@@ -60,7 +60,7 @@ class Courier:
         adopt_old_callbacks(fleet)
         self._free_calls.acquire()
         try:
-            now = time.time()
+            now = fleet.ledger.now()
             delivery = Deliveries(fleet.redis).claim(now, now + _LEASE_SECONDS, uuid.uuid4().hex)
             if delivery is not None:
                 threading.Thread(target=self._call, args=(fleet, delivery), name="webhook", daemon=True).start()
@@ -100,7 +100,7 @@ def deliver(fleet: Services, delivery: Delivery) -> None:
     deliveries = Deliveries(fleet.redis)
     secrets = SecretStore(fleet.redis).of(delivery.owner).valid_at(time.time())
     reply = send(delivery, secrets, fleet.settings, time.time())
-    now, spread = time.time(), random.random()  # noqa: S311
+    now, spread = fleet.ledger.now(), random.random()  # noqa: S311
     outcome = outcome_of(reply, attempts=delivery.attempts, now=now, give_up=delivery.give_up, spread=spread)
     what = f"{delivery.event.type} {delivery.event.data['id']} to {delivery.url}"
     match outcome.kind:
@@ -125,7 +125,7 @@ def adopt_old_callbacks(fleet: Services) -> None:
             fleet.redis.zrem(keys.CALLBACKS, job)
             continue
         if url := record.request.callback_url:
-            kind, ended = f"job.{record.state}", record.ended or time.time()
+            kind, ended = f"job.{record.state}", record.ended or fleet.ledger.now()
             event = Event(id=job_event_id(record), type=kind, created=ended, data=job_data(record))
             Deliveries(fleet.redis).add(event, url, record.request.tenant)
         fleet.redis.zrem(keys.CALLBACKS, job)

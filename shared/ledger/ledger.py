@@ -8,6 +8,7 @@ from typing import Any, Self, cast
 
 from redis import Redis
 
+from whisper_fleet.shared.broker.fleet_clock import FleetClock
 from whisper_fleet.shared.errors import (
     AssemblyFailed,
     JobCancelled,
@@ -72,6 +73,7 @@ class Ledger:
         self._redis = redis
         self._max_attempts = max_attempts
         self._retention = retention
+        self.now = FleetClock(redis).now  # what every transition takes as `now`: a host's own clock may be wrong
 
     # --- intake ---
 
@@ -100,8 +102,7 @@ class Ledger:
         Return False if the job is not at this step, or another process has a valid claim. Raises PlanningFailed or
         AssemblyFailed if as many processes died with the job as a segment has attempts.
         """
-        answer = run(self._redis, "begin", job, step, process, now, until, self._max_attempts)
-        if answer == _CLAIMS_LOST:
+        if (answer := run(self._redis, "begin", job, step, process, now, until, self._max_attempts)) == _CLAIMS_LOST:
             raise _FAILED_STEPS[step](job=job, processes=self._max_attempts)
         return self._known(job, answer)
 
@@ -115,8 +116,7 @@ class Ledger:
         """
         record = self.job(job)
         request = request or record.request
-        lane = lane_of(request, plan.dims)
-        queued_as = f"{record.accepted:017.6f}:{job}"
+        lane, queued_as = lane_of(request, plan.dims), f"{record.accepted:017.6f}:{job}"
         segments = [segment.to_json() for segment in plan.segments]
         place = (lane.priority, lane.tenant, lane.lane, queued_as, lane.to_json())
         fields = (plan.duration, request.to_json(), int(holds), int(plan.is_open), warnings_json(plan.warnings))
@@ -235,7 +235,7 @@ class Ledger:
     def continuation(self, job: str) -> Continuation | None:
         """Return what follows a job for the client that sent it with Celery, if anything does."""
         stored = cast("bytes | None", self._redis.hget(keys.job(job), "continuation"))
-        return None if stored is None else Continuation.from_json(text(stored))
+        return Continuation.from_json(text(stored)) if stored is not None else None
 
     def jobs(self, first: int = 0, last: int = -1) -> list[str]:
         """Return the ids of the jobs from the `first` to the `last`, newest first; 0 is the newest, -1 the oldest."""
@@ -282,8 +282,8 @@ class Ledger:
         return [text(word), *answer] if name == "release" else answer
 
     def _release(self, message: SegmentMessage, reason: str, now: float, *, counts: bool) -> str:
-        most = self._max_attempts
-        error = SegmentFailed(segment=message.segment, job=message.job, attempts=most, reason=reason)
+        segment, job, most = message.segment, message.job, self._max_attempts
+        error = SegmentFailed(segment=segment, job=job, attempts=most, reason=reason)
         ends = (now + STEP_GRACE, type(error).__name__, str(error))
         return str(self._step("release", message, now, int(counts), most, reason, *ends)[0])
 

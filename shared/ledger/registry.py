@@ -10,6 +10,7 @@ from typing import cast
 from pydantic import ValidationError
 from redis import Redis
 
+from whisper_fleet.shared.broker.fleet_clock import FleetClock
 from whisper_fleet.shared.ledger import keys
 from whisper_fleet.shared.ledger.scripts import run, text
 from whisper_fleet.shared.wire import GpuStatus
@@ -31,6 +32,11 @@ class GpuRegistry:
         self._known: dict[str, GpuStatus | None] = {}  # by id, in order; None: it cannot be read
         self._version = 0  # of the registry, as it was read last
         self._lock = threading.Lock()
+        self._clock = FleetClock(redis)
+
+    def now(self) -> float:
+        """Return the time of the fleet, by which the age of a heartbeat is measured."""
+        return self._clock.now()
 
     def beat(self, status: GpuStatus) -> None:
         """Write a GPU's status, and join the registry if it is new."""

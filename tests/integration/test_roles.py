@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,11 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from celery import Celery
 from redis import Redis
 
 from tests.support.fleet_processes import FleetProcesses
 from tests.support.waiting import wait_until
-from whisper_fleet.scheduler.beat import Lease
+from whisper_fleet.scheduler.beat import Lease, TickScheduler
 from whisper_fleet.scheduler.hosts import live_hosts, report_host
 from whisper_fleet.shared.ledger import keys
 from whisper_fleet.shared.wire import SlotDecision
@@ -109,6 +111,17 @@ def test_only_one_beat_holds_the_lease_and_gives_it_up_when_it_ends(redis: Redis
     redis.delete(keys.BEAT_LEASE)  # as if it had expired while the process was stopped
     assert second.hold()
     assert not first.hold()
+
+
+def test_ticks_that_nobody_takes_do_not_pile_up_and_never_expire(redis_url: str, redis: Redis) -> None:
+    with Celery(broker=redis_url, set_as_current=False) as app:
+        beat = TickScheduler(app=app, lazy=True)
+        entry = beat.Entry(name="recover", task="recover", schedule=2.0, options={"queue": "scheduler"}, app=app)
+        for _ in range(20):
+            beat.apply_entry(entry)
+    waiting = [json.loads(message) for message in redis.lrange("scheduler", 0, -1)]
+    assert len(waiting) == 8
+    assert {message["headers"]["expires"] for message in waiting} == {None}
 
 
 def test_a_host_that_reports_no_more_drops_out(redis: Redis) -> None:

@@ -32,3 +32,9 @@ def test_a_message_does_not_come_again_after_the_ledger_forgot_its_job(
     looked_for = channel.unacked_restore_interval * channel.unacked_restore_throttle
     assert timeout + looked_for < retention
     assert timeout <= 86400
+
+
+def test_ticks_do_not_expire_because_hosts_differ_in_their_clocks() -> None:
+    schedule = runpy.run_path(str(CONFIG))["beat_schedule"]
+    assert schedule
+    assert not any("expires" in entry["options"] for entry in schedule.values())

@@ -49,7 +49,7 @@ class NodeContext:
 
     def start(self, message: SegmentMessage) -> SegmentWork:
         """Start the segment in the ledger; raises StaleAttempt, JobCancelled or JobNotFound."""
-        return self._ledger.start(message, self._gpu, self._lease, time.time())
+        return self._ledger.start(message, self._gpu, self._lease, self._ledger.now())
 
     def report(self, message: SegmentMessage, seconds_done: float, text: str | None) -> bool:
         """Renew the lease, store the text so far if it is new, and show progress.
@@ -61,7 +61,7 @@ class NodeContext:
             return False
         with _PROGRESS.ignored():
             ledger = self._connections.fail_fast.ledger
-            progress = ledger.progress(message, seconds_done, self._lease, time.time(), text=text)
+            progress = ledger.progress(message, seconds_done, self._lease, ledger.now(), text=text)
             self._show(message.job, progress)
             return True
         self._report_again_at = time.monotonic() + _PAUSE
@@ -72,19 +72,19 @@ class NodeContext:
 
         Raises StaleAttempt, JobCancelled, JobNotFound, and Redis errors.
         """
-        stored = self._ledger.set_language(message, language, probability, time.time())
+        stored = self._ledger.set_language(message, language, probability, self._ledger.now())
         self._connections.wake_dispatcher()  # for the segments that were held for it
         return stored
 
     def finish(self, message: SegmentMessage, result: SegmentResult) -> None:
         """Store the result; may be repeated. Raises StaleAttempt, JobCancelled, JobNotFound, and Redis errors."""
-        finish = self._actions.finish(message, result, time.time())
+        finish = self._actions.finish(message, result, self._ledger.now())
         with _PROGRESS.ignored():
             self._show(message.job, finish.progress)
 
     def end(self, message: SegmentMessage, action: Action, error: Exception) -> None:
         """Settle an attempt that an error ended; raises StaleAttempt, JobCancelled or JobNotFound if it was settled."""
-        now = time.time()
+        now = self._ledger.now()
         match action:
             case Action.FAIL:
                 self._actions.fail(message.job, type(error).__name__, self._describe(error), now)

@@ -74,7 +74,7 @@ class Heartbeat:
         stats = self._monitor.view.stats
         if stats is None or self.loop.is_stopped:
             return
-        status = gpu_status(self._identity, stats, self._slots, time.time(), ready=self._is_ready())
+        status = gpu_status(self._identity, stats, self._slots, self._registry.now(), ready=self._is_ready())
         with REPORTS.ignored():
             self._registry.beat(status)
         if status.ready and status.busy < status.slots:

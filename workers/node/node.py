@@ -11,6 +11,7 @@ from typing import Protocol
 from celery import Celery
 
 from whisper_fleet.shared.host import read_host
+from whisper_fleet.shared.ledger.registry import GpuRegistry
 from whisper_fleet.shared.names import GpuName
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.workers.feeder.count import feeders_for
@@ -84,11 +85,16 @@ class Node:
         self.connections.wake_dispatcher()
 
     def _return_leftovers(self) -> None:
-        """Return at once what a process before this one held when it died; its leases would run for minutes."""
+        """Return at once what a process before this one held when it died; its leases would run for minutes.
+
+        The GPU leaves the registry first: until the last heartbeat of that process is too old, the segments would be
+        placed here again, and wait until this node is up.
+        """
         client = self.connections.fail_fast
+        GpuRegistry(client.redis).leave(self._gpu)
         for message, was_running in client.ledger.overdue(self._gpu, math.inf):
             log.warning("found %s, left behind", message)
-            client.actions.return_lost(message, "its node died", time.time(), was_running=was_running)
+            client.actions.return_lost(message, "its node died", client.ledger.now(), was_running=was_running)
 
     def _on_resize(self) -> None:
         self._start_feeders()

@@ -8,7 +8,6 @@ file.
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
 
@@ -104,4 +103,4 @@ class Decoder:
 
 def fleet_slots(services: Services) -> int:
     """Return the slots of all GPUs that are up."""
-    return sum(gpu.slots for gpu in services.fleet.gpus(time.time(), services.settings.heartbeat_timeout))
+    return sum(gpu.slots for gpu in services.fleet.gpus(services.fleet.now(), services.settings.heartbeat_timeout))

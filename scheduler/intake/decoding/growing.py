@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 from whisper_fleet.scheduler.intake.claims import CLAIM_SECONDS
@@ -33,7 +32,7 @@ class GrowingPlan:
 
     def add(self, segment: SegmentPlan) -> int | None:
         """Let a segment wait for a GPU that is not the last; return how many are not done, None if it is not ours."""
-        now = time.time()
+        now = self._ledger.now()
         if self.is_open:
             return self._open_plans.extend(self._job, [segment], now + CLAIM_SECONDS, now)
         plan = JobPlan(duration=segment.end, segments=(segment,), dims=self._dims, is_open=True)
@@ -44,7 +43,7 @@ class GrowingPlan:
 
     def close(self, last: Sequence[SegmentPlan], first: int, seconds: float, warnings: tuple[JobWarning, ...]) -> bool:
         """Enter the last segments and what is known of the whole file; False if the job is not ours."""
-        now = time.time()
+        now = self._ledger.now()
         if not self.is_open:
             plan = JobPlan(duration=seconds, segments=tuple(last), dims=self._dims, warnings=warnings)
             return self._ledger.plan(self._job, plan, now, self._request)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 
 from redis.exceptions import RedisError
@@ -37,7 +36,7 @@ def resume_parked(services: Services) -> int:
         return 0
     resumed, size = 0, round(services.settings.segment_duration * SAMPLE_RATE * BYTES_PER_SAMPLE)
     unfinished = pressure(size, fleet_slots(services), services.settings).resumes_at
-    for job in OpenPlans(services.redis, services.name).resume(free, unfinished, time.time()):
+    for job in OpenPlans(services.redis, services.name).resume(free, unfinished, services.ledger.now()):
         try:
             services.actions.publish_transcribe(services.ledger.job(job))
         except JobNotFound:  # forgotten meanwhile

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-import time
 from typing import Any
 
 from celery.worker import state as worker_state
@@ -39,7 +38,7 @@ class RevocationWatch:
 def cancel(job: str) -> None:
     """Cancel a job of the ledger, and have its client notified; ids that are not jobs are ignored."""
     with contextlib.suppress(JobNotFound):
-        if services().actions.cancel(job, time.time()):
+        if services().actions.cancel(job, services().ledger.now()):
             _log.info("job %s was revoked by its client", job)
 
 
@@ -53,5 +52,5 @@ def on_task_revoked(request: Any = None, sender: Any = None, **_: Any) -> None:
 def _cancel_and_settle(job: str) -> None:
     fleet = services()
     with contextlib.suppress(JobNotFound):
-        fleet.ledger.cancel(job, time.time())  # without `assemble`: the client has its answer already
+        fleet.ledger.cancel(job, fleet.ledger.now())  # without `assemble`: the client has its answer already
     settle(fleet, job)

@@ -20,4 +20,7 @@ local attempt = record.attempt + tonumber(counts)
 write_segment(job, segment, {state = 'waiting', attempt = attempt, reason = reason})
 redis.call('ZADD', of_job(job, 'waiting'), segment, segment)
 join_lane(job, now)
+-- The job was charged for the lost attempt. Without its share back, the segment would wait another turn of every job.
+local lane, member, seconds = unpack(redis.call('HMGET', of_job(job), 'lane', 'queued_as', 'seconds'))
+redis.call('ZINCRBY', K.lane .. lane, exact(-tonumber(seconds)), member)
 return {'waiting'}

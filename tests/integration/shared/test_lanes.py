@@ -138,7 +138,17 @@ def test_a_segment_given_back_waits_in_its_lane_again_in_its_old_place(ledger: L
     ledger.return_to_queue(first, "boom", 9.0)
     [lane] = ledger.lanes(10)
     assert lane.jobs[0].segments == (0,)
-    assert lane.jobs[0].served == 900.0
+    assert lane.jobs[0].served == 600.0  # the lost attempt is not charged
+
+
+def test_a_segment_whose_attempt_was_lost_does_not_wait_another_turn_of_every_job(ledger: LedgerByHand) -> None:
+    for job in "abc":
+        ledger.planned(job, segments=3)
+    lost = ledger.running("a", 0)
+    ledger.assigned("b", 0)
+    assert heads(ledger) == ["c", "a", "b"]
+    ledger.return_to_queue(lost, "its node died", 4.0)
+    assert heads(ledger) == ["a", "c", "b"]
 
 
 def test_ten_thousand_waiting_jobs_cost_the_dispatcher_no_more_than_a_few(ledger: LedgerByHand, redis: Redis) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
@@ -33,3 +34,17 @@ def test_the_engine_and_the_registry_follow_the_pool(nodes: GpuNodeHarness) -> N
 def test_the_registry_tells_the_form_of_cross_attention(nodes: GpuNodeHarness) -> None:
     nodes.start(CROSS_ATTENTION="absorbed")
     assert set(nodes.current().forms.items()) == {(precision, "absorbed") for precision in ELEMENT_BYTES}
+
+
+def test_a_node_that_comes_back_offers_nothing_before_its_engine_answers(nodes: GpuNodeHarness) -> None:
+    """Otherwise what the dead process held would be placed on this GPU again, and wait until the node is up."""
+    nodes.start().kill()
+    dead = nodes.current()
+    assert dead.ready
+    nodes.assign(nodes.spooled(1, 30.0), 0)
+    with ThreadPoolExecutor() as threads:
+        successor = threads.submit(nodes.start)
+        wait_until(lambda: "left behind" in nodes.log.read_text())
+        found = nodes.status()
+        assert found is None or found.started > dead.started
+        successor.result()

@@ -142,7 +142,8 @@ def _statuses(settings: Settings) -> dict[int, GpuStatus]:
     """Return what this host's nodes report, by GPU index; nothing while no fleet is up."""
     try:
         with Redis.from_url(settings.redis_url, socket_connect_timeout=2.0, socket_timeout=2.0) as redis:
-            alive = GpuRegistry(redis).gpus(time.time(), settings.heartbeat_timeout)
+            registry = GpuRegistry(redis)
+            alive = registry.gpus(registry.now(), settings.heartbeat_timeout)
     except RedisError:
         return {}
     return {gpu.index: gpu for gpu in alive if gpu.host == settings.host}

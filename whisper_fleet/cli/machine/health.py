@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 import urllib.request
 from collections.abc import Callable
 from typing import Any
@@ -59,7 +58,8 @@ def _beat(redis: Redis, settings: Settings, index: int) -> str | None:
 
 def _gpu(redis: Redis, settings: Settings, index: int) -> str | None:
     gpu = names.GpuName(settings.host, index)
-    alive = GpuRegistry(redis).gpus(time.time(), settings.heartbeat_timeout)
+    registry = GpuRegistry(redis)
+    alive = registry.gpus(registry.now(), settings.heartbeat_timeout)
     status = next((status for status in alive if status.id == str(gpu)), None)
     if status is None:
         return f"GPU {gpu} sends no heartbeat"

@@ -154,26 +154,26 @@ def _wait_for_program(program: str, supervisor: Supervisor) -> None:
 
 
 def _wait_for_gpu(supervisor: Supervisor) -> list[GpuStatus]:
-    since, deadline = time.time(), time.monotonic() + _READY_SECONDS
-    redis_answers = False
+    deadline = time.monotonic() + _READY_SECONDS
+    since: float | None = None  # when Redis first answered; its clock is that of heartbeats
     settings = supervisor.settings
     with connect_fail_fast(settings.redis_url) as redis, progress_console().status("Starting the fleet"):
         registry = GpuRegistry(redis)
         while time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
             try:
-                gpus = registry.gpus(time.time(), settings.heartbeat_timeout)
+                gpus = registry.gpus(registry.now(), settings.heartbeat_timeout)
             except AuthenticationError:  # a subclass of ConnectionError that waiting does not fix
                 raise
             except UNREACHABLE:
                 continue
-            redis_answers = True
+            since = registry.now() if since is None else since
             ready = _ready_here(gpus, settings.host, since)
             if ready:
                 return ready
-    missing = "a GPU node that is ready" if redis_answers else "a Redis that answers"
+    missing = "a GPU node that is ready" if since is not None else "a Redis that answers"
     # Not by fields, which make up one line: the end of a log has many.
-    raise SetupError(f"{missing} is missing: {_end_of_log(_telling_log(supervisor.state, redis_answers))}.")
+    raise SetupError(f"{missing} is missing: {_end_of_log(_telling_log(supervisor.state, since is not None))}.")
 
 
 def _ready_here(gpus: Sequence[GpuStatus], host: str, since: float) -> list[GpuStatus]:

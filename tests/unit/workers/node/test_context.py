@@ -23,6 +23,9 @@ RESULT = SegmentResult(text="", language="en", segments=(), gpu="h.0", decode_se
 class FakeLedger:
     """A ledger out of reach."""
 
+    def now(self) -> float:
+        return 1000.0
+
     def progress(self, *_: object, **__: object) -> JobProgress:
         raise RedisConnectionError("just now")
 

@@ -64,6 +64,9 @@ class FakeConnections:
         self.redis = self.fail_fast = self
         monkeypatch.setattr("whisper_fleet.workers.node.heartbeat.GpuRegistry", lambda _: self)
 
+    def now(self) -> float:
+        return 1000.0
+
     def beat(self, status: GpuStatus) -> None:
         self.beats.append(status)
 
