@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import traceback
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -38,6 +39,7 @@ def _run(rows: list[Row], size: Size, folder: Path) -> dict[str, Verdict | str]:
     verdicts: dict[str, Verdict | str] = {}
     scene = Scene(folder, segments=size.segments)
     try:
+        scene.close_on_signals()
         scene.start()
         runner = Runner(scene, size)
         _, seconds = runner.reference()
@@ -47,11 +49,21 @@ def _run(rows: list[Row], size: Size, folder: Path) -> dict[str, Verdict | str]:
                 verdicts[row.name] = reason
                 print(skipped_line(row.name, reason), flush=True)
                 continue
-            verdict = verdicts[row.name] = runner.run(row)
+            verdict = verdicts[row.name] = _verdict(runner, row)
             print(line(row.name, verdict), flush=True)
     finally:
         scene.close()
     return verdicts
+
+
+def _verdict(runner: Runner, row: Row) -> Verdict:
+    """Return the verdict on a row; a row that cannot be run to its end must not cost the others."""
+    try:
+        return runner.run(row)
+    except Exception as error:
+        traceback.print_exc()
+        runner.scene.repair()
+        return Verdict(leftovers=(f"the row did not come to its end: {error!r}",))
 
 
 def _parser() -> argparse.ArgumentParser:

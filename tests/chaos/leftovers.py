@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Collection
 from pathlib import Path
@@ -54,10 +55,14 @@ def _size(redis: Redis, key: str) -> int:
 
 
 def _in_spool(spool: Path) -> list[str]:
-    return [f"{path.relative_to(spool)} in the spool" for path in spool.rglob("*") if path.is_file()]
+    return [f"{path.relative_to(spool)} in the spool" for path in _files(spool)]
 
 
 def _beside_outputs(outputs: Path) -> list[str]:
     """Return files that are neither a transcript nor the note whose transcript it is, such as half-written ones."""
-    paths = [path for path in outputs.rglob("*") if path.is_file() and path.suffix not in _WRITTEN]
-    return [f"{path.name} beside the transcripts" for path in paths]
+    return [f"{path.name} beside the transcripts" for path in _files(outputs) if path.suffix not in _WRITTEN]
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return every file below a folder from which others remove some meanwhile."""
+    return [Path(parent) / name for parent, _, names in os.walk(folder) for name in names]

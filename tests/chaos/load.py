@@ -40,10 +40,9 @@ class Load:
 
     def submit(self, share: float = 1.0) -> None:
         """Send this share of the jobs that were not sent yet, as another service does."""
-        count = round(len(self._unsent) * share)
-        for job in self._unsent[:count]:
-            self._send(job, self.jobs[job])
-        del self._unsent[:count]
+        for _ in range(round(len(self._unsent) * share)):
+            self._send(self._unsent[0], self.jobs[self._unsent[0]])
+            del self._unsent[0]  # only now: a job that could not be sent is sent by the next call
 
     def _send(self, job: str, number: int) -> None:
         app = self._scene.client

@@ -57,7 +57,7 @@ def table(verdicts: Mapping[str, Verdict | str], size: Size) -> str:
 
 def _cells(name: str, verdict: Verdict | str) -> str:
     if isinstance(verdict, str):
-        return f"| {name} | | | | | | | not run: {verdict} |"
+        return f"| {name} |  |  |  |  |  |  | not run: {verdict} |"
     counts = [len(found) for found in (verdict.lost, verdict.doubled, verdict.altered, verdict.failed)]
     forgotten = f" (and {verdict.forgotten} forgotten)" if verdict.forgotten else ""
     left = "; ".join(verdict.leftovers) or "nothing"

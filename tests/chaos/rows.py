@@ -65,11 +65,12 @@ def row(name: str, **options: Any) -> Callable[[Fault], Fault]:
 
 
 def select(patterns: Iterable[str], *, slow: bool = False) -> list[Row]:
-    """Return the rows whose names match a pattern such as `SIGKILL*`; without patterns, all that are not slow."""
+    """Return the rows that match patterns such as `SIGKILL*`, in their order; without any, all that are not slow."""
     wanted = list(patterns)
     if not wanted:
         return [row for row in ROWS.values() if slow or not row.is_slow]
     unknown = [pattern for pattern in wanted if not any(fnmatch(name, pattern) for name in ROWS)]
     if unknown:
         raise SystemExit(f"no row matches {', '.join(unknown)}: python -m tests.chaos --list")
-    return [row for row in ROWS.values() if any(fnmatch(row.name, pattern) for pattern in wanted)]
+    names = dict.fromkeys(name for pattern in wanted for name in ROWS if fnmatch(name, pattern))
+    return [ROWS[name] for name in names]

@@ -26,6 +26,8 @@ PROGRAMS = {
     "engine": r"workers\.engine",
     "flower": r"monitoring\.flower\w* flower",
 }
+#: With those that only some fleets have.
+ALL_PROGRAMS = {**PROGRAMS, "feeder": r"workers\.feeder", "http": r"-m whisper_fleet\.http"}
 
 
 def _as_in_a_terminal() -> None:
@@ -111,4 +113,4 @@ class FleetCommand:
 
 
 def _is(process: psutil.Process, program: str) -> bool:
-    return re.search(PROGRAMS[program], " ".join(process.cmdline())) is not None
+    return re.search(ALL_PROGRAMS[program], " ".join(process.cmdline())) is not None

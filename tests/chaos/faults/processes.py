@@ -16,7 +16,7 @@ from tests.chaos.scene.scene import Scene
 #: How long a frozen process is frozen. Longer than the timeouts by which others notice it.
 _FROZEN_SECONDS = 40.0
 #: Kinds whose death takes running segments with it.
-_HOLD_SEGMENTS = ("front", "supervisord", "gpu0", "engine")
+_HOLD_SEGMENTS = ("front", "supervisord", "gpu0", "engine", "feeder")
 
 
 def _signal(number: signal.Signals, kind: Kind, scene: Scene) -> None:

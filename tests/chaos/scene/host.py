@@ -18,8 +18,8 @@ from whisper_fleet.shared.ledger.registry import GpuRegistry
 
 #: The kinds of processes of a host: `front` is the command itself; the two last are children in Celery's pools.
 Kind = Literal[
-    "front", "supervisord", "beat", "scheduler", "intake", "gpu0", "engine", "flower", "scheduler child",
-    "intake child",
+    "front", "supervisord", "beat", "scheduler", "intake", "gpu0", "engine", "feeder", "flower",
+    "http", "scheduler child", "intake child",
 ]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import cast
 
@@ -22,14 +23,15 @@ from whisper_fleet.shared.ledger import keys
 from whisper_fleet.shared.ledger.registry import GpuRegistry
 
 HOSTS = ("left", "right")
-#: Different files; several jobs transcribe the same one.
-_FILES = 12
 
 
 class Scene:
     """Two hosts of one fleet, with engines that are reproducible, and file systems of a limited size."""
 
-    def __init__(self, folder: Path, *, segments: int, **variables: str) -> None:
+    def __init__(
+        self, folder: Path, *, segments: int, files: int = 12, variables: Mapping[str, str] | None = None
+    ) -> None:
+        """Prepare a scene in `folder`; `files` of noise are cut into `segments` each, and several jobs share one."""
         self.folder = folder
         self._stack = contextlib.ExitStack()
         self.network = network.Network(HOSTS) if network.is_permitted() else None
@@ -40,7 +42,7 @@ class Scene:
         )
         self.store = Store(self.disk.path / "data", self.network.address if self.network else "127.0.0.1")
         self._stack.callback(self._kill_store)
-        self.files = noise_files(folder / "sound", _FILES, segments * SEGMENT_SECONDS)
+        self.files = noise_files(folder / "sound", files, segments * SEGMENT_SECONDS)
         self.model = save_random_model(folder / "tiny-random.pt")
         self.variables = {
             "WHISPER_FLEET_REDIS_URL": self.store.url,
@@ -49,8 +51,9 @@ class Scene:
             "WHISPER_FLEET_DEVICE": "cpu",
             "WHISPER_FLEET_DEFAULT_PRECISION": "float32",
             "WHISPER_FLEET_SLOT_POLICY": "fixed:4",
+            "WHISPER_FLEET_FEEDERS": "1",
             **quiet_environment(),
-            **variables,
+            **(variables or {}),
         }
         self.left, self.right = (self._host(name) for name in HOSTS)
         self.redis = self.store.client()
@@ -122,6 +125,11 @@ class Scene:
         """End every process and remove what the scene made outside its folder."""
         self._stack.close()
 
+    def close_on_signals(self) -> None:
+        """Have SIGTERM and SIGINT end this process in order, also where a shell ignores SIGINT for its children."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, _exit)
+
     def _volume(self, name: str, megabytes: int) -> Volume:
         volume = Volume(self.folder / name, megabytes)
         self._stack.callback(volume.close)
@@ -133,6 +141,10 @@ class Scene:
 
     def _kill_store(self) -> None:
         self.store.kill()
+
+
+def _exit(number: int, _: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def _nothing() -> None:
