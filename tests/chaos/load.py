@@ -106,7 +106,8 @@ class Load:
 
     def forget(self) -> None:
         """Remove the callbacks and files of this load."""
-        self._scene.redis.delete(self._queue)
+        bindings = [f"_kombu.binding{kind}.{self._queue}" for kind in ("", "_permanent")]
+        self._scene.redis.delete(self._queue, *bindings)
         for job in self.jobs:
             for path in (self._scene.outputs.path / job).glob("*"):
                 path.unlink()
