@@ -120,3 +120,31 @@ def test_absorbed_attention_is_as_near_to_whisper_as_cached(base_size: Path, tru
     noise = distance(cached, truth)
     assert distance(absorbed, truth) < 2 * noise
     assert distance(absorbed, cached) < 3 * noise
+
+
+@pytest.mark.parametrize("form", ["cached", "absorbed"])
+@pytest.mark.parametrize("length", [3, 7, 30, 100, 227])
+@torch.inference_mode()
+def test_prompts_in_graphs_compute_whispers_logits(base_size: Path, form: CrossAttention, length: int) -> None:
+    """Two prompts, one of them shorter, of windows in crossed slots; their keys are left in the rows."""
+    texts = (TOKENS * 6)[:length], (TOKENS * 6)[1:length]
+    model = whisper.load_model(str(base_size), device=DEVICE)
+    runner = Runner(open_checkpoint(str(base_size), base_size.parent), torch.float16, DEVICE, GPU_POLICY,
+                    cross_attention=form)  # fmt: skip
+    runner.model.cache.resize(2, 2)
+    with runner.stream:
+        runner.path.encode([mel_of(seed).half() for seed in (0, 1)], [1, 0])
+        runner.finish_encoding(wait=True)
+        for _ in range(2):  # as it is, and captured
+            first, last = runner.path.prompt([list(text) for text in texts], [1, 0], [1, 0], [0, 1]).float().unbind()
+    for window, text in enumerate(texts):
+        audio = model.encoder(mel_of(window)[None].to(DEVICE))
+        expected = model.decoder(torch.tensor([text], device=DEVICE), audio)[0].float()
+        assert distance(last[window][None], expected[-1:]) < NOISE["float16"]
+        assert distance(first[window][None], expected[1 - window][None]) < NOISE["float16"]
+        keys = runner.model.cache.text[window, 0, 0].float()  # of the first layer: [head, position, width]
+        embedded = model.decoder.token_embedding.weight[text] + model.decoder.positional_embedding[: len(text)]
+        block = model.decoder.blocks[0]
+        wanted = block.attn.key(block.attn_ln(embedded)).view(len(text), keys.shape[0], -1).transpose(0, 1)
+        assert float((keys[:, : len(text)] - wanted).norm() / wanted.norm()) < NOISE["float16"]
+    runner.release()

@@ -47,7 +47,7 @@ def runner(request: pytest.FixtureRequest, model: Any) -> Iterator[Runner]:
     """A runner with as many slots as windows are encoded at once."""
     weights = {name: weights.half().cpu() for name, weights in model.state_dict().items()}
     checkpoint = Checkpoint(name="random", dims=model.dims, weights=weights, alignment_heads=())
-    runner = Runner(checkpoint, torch.float16, GPU, GPU_POLICY, cross_attention=request.param)
+    runner = Runner(checkpoint, torch.float16, GPU, GPU_POLICY, cross_attention=request.param, bit_exact_encoder=True)
     runner.model.cache.resize(ENCODER_ROWS, ENCODER_ROWS)
     yield runner
     runner.release()
@@ -78,13 +78,14 @@ def test_encoded_windows_are_whispers(model: Any, runner: Runner, count: int) ->
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("width", [384, 512, 768, 1024, 1280])
-def test_a_fused_norm_is_torchs(width: int, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("rows", [1000, 9001])
+def test_a_fused_norm_is_torchs(rows: int, width: int, dtype: torch.dtype) -> None:
     from whisper_fleet.workers.engine.cuda.norm import FusedArithmetic
 
     torch.manual_seed(width)
-    x, y = (torch.randn(1000, width, device=GPU).to(dtype) for _ in range(2))
+    x, y = (torch.randn(rows, width, device=GPU).to(dtype) for _ in range(2))
     norm = Norm(torch.randn(width, device=GPU), torch.randn(width, device=GPU))
-    arithmetic = FusedArithmetic()
+    arithmetic = FusedArithmetic(GPU)
     total, normed = arithmetic.add_norm(x, y, norm)
     assert torch.equal(total, x + y)
     assert torch.equal(normed, F.layer_norm(total.float(), (width,), norm.weight, norm.bias).to(dtype))

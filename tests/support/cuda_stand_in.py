@@ -17,6 +17,7 @@ from whisper_fleet.workers.engine import runner
 from whisper_fleet.workers.engine.cache.cross_attention import FORMS, EncodedAudio
 from whisper_fleet.workers.engine.cache.kv_cache import KvCache
 from whisper_fleet.workers.engine.network.attention import PromptAttention, StepAttention
+from whisper_fleet.workers.engine.network.encoder_parts import PlainEncoderParts
 from whisper_fleet.workers.engine.network.network import PlainArithmetic
 from whisper_fleet.workers.engine.sampling import rules
 from whisper_fleet.workers.engine.sampling.active_rows import HostActiveRows
@@ -29,9 +30,9 @@ _CUDA = "whisper_fleet.workers.engine.cuda"
 class Graphs:
     """Runs all work as it is, and remembers the keys."""
 
-    keys: ClassVar[set[tuple[str, int, bool]]] = set()
+    keys: ClassVar[set[tuple[str, int, int]]] = set()
 
-    def run(self, key: tuple[str, int, bool], work: Callable[[], Tensor]) -> Tensor:
+    def run(self, key: tuple[str, int, int], work: Callable[[], Tensor]) -> Tensor:
         Graphs.keys.add(key)
         return work()
 
@@ -72,6 +73,15 @@ class _StepOfRows(StepAttention):
         super().__init__(cache, encoded, state, torch.arange(rows))
 
 
+class _Prompts(PromptAttention):
+    """Prompts of any length in plain operations."""
+
+    def __init__(
+        self, cache: KvCache, encoded: EncodedAudio, slots: Tensor, length: int, rows: Tensor | None, *, in_place: bool
+    ) -> None:
+        super().__init__(cache, encoded, slots, length, rows)
+
+
 def _select(logits: Tensor, state: RowState, rows: Tensor, vocabulary: Vocabulary, *, draw: bool) -> None:
     """Choose for the rows that are active and not beams, as the kernel does."""
     is_chosen = (state.active[rows] > 0) & (state.ints[rows, IntColumn.BEAM] == 0)
@@ -85,10 +95,11 @@ def use_fused_path(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every model of this process run on the fused path."""
     kernels: dict[str, dict[str, Any]] = {
         "audio": {"FUSED_FORMS": FORMS},
-        "norm": {"FusedArithmetic": PlainArithmetic},
+        "norm": {"FusedArithmetic": lambda _: PlainArithmetic()},
         "select": {"select": _select},
-        "text": {"FusedPromptAttention": PromptAttention, "FusedStepAttention": _StepOfRows},
+        "text": {"FusedPromptAttention": _Prompts, "FusedStepAttention": _StepOfRows},
         "graphs": {"Graphs": Graphs},
+        "hopper.encoder_parts": {"FusedEncoderParts": lambda model: PlainEncoderParts(model.weights)},
     }
     for name, members in kernels.items():
         module = ModuleType(f"{_CUDA}.{name}")

@@ -48,7 +48,7 @@ def state_after(
     if timed and tokenizer.no_timestamps is not None:
         masked = (*masked, tokenizer.no_timestamps)
     state = RowState(small_dims(vocabulary=vocabulary), CPU, max_rows=ROWS)
-    mask = state.mask_number(masked, set())
+    mask = state.mask_number(masked, set)
     first = NO_LIMIT if initial is None else tokenizer.timestamp_begin + initial
     row = [0, 2, 0, 0, 1, -1, 224, 0, mask or 0, int(blank), int(timed), first, 0, 0]
     rows = state.admit(list(range(ROWS)), [row] * ROWS, [[0.0, 0.0, 0.0]] * ROWS, list(range(ROWS)))

@@ -35,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--model-root", type=Path, action="append", default=[])
     serve.add_argument("--preload", action="append", default=[], metavar="NAME/PRECISION")
     serve.add_argument("--reproducible", action="store_true", help="give the same bytes whatever else is running")
+    serve.add_argument("--bit-exact-encoder", action="store_true", help="encode to the last bit as whisper does")
     serve.add_argument("--cross-attention", choices=get_args(CrossAttention), default="auto")
     serve.add_argument("--idle-timeout", type=float, default=900.0, help="seconds until an unused model is unloaded")
     return parser
@@ -55,6 +56,7 @@ def _serve(arguments: argparse.Namespace) -> int:
             idle_timeout=arguments.idle_timeout,
             reproducible=arguments.reproducible,
             cross_attention=arguments.cross_attention,
+            bit_exact_encoder=arguments.bit_exact_encoder,
         )
     )
     server = Server(engine, arguments.socket, sys.stdin.fileno(), pinned=arguments.device == "cuda")

@@ -77,10 +77,13 @@ class ModelPool:
 
     def _runner(self, checkpoint: Checkpoint, dtype: torch.dtype) -> Runner:
         """Load a model's weights, unloading the least recently used models while memory is short."""
-        form = self._options.cross_attention
+        options = self._options
         while True:
             try:
-                return Runner(checkpoint, dtype, self._device, self.policy, cross_attention=form)
+                return Runner(
+                    checkpoint, dtype, self._device, self.policy, cross_attention=options.cross_attention,
+                    bit_exact_encoder=options.bit_exact_encoder,
+                )  # fmt: skip
             except Exception as error:
                 if not is_shortage(error) or not self._unused():
                     raise

@@ -6,6 +6,9 @@ exist.
 
 from __future__ import annotations
 
+import copy
+import functools
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Final
 
@@ -56,23 +59,52 @@ def fingerprint_of(mel: Tensor) -> int:
 
 
 def plan_decode(options: DecodingOptions, dims: ModelDims) -> DecodePlan:
-    """Resolve whisper's options as its own DecodingTask does; EngineRequestInvalid if that refuses them."""
+    """Resolve whisper's options as its own DecodingTask does; EngineRequestInvalid if that refuses them.
+
+    All but the prompt is the same for most windows, so it is resolved once per kind of request.
+    """
     try:
-        task = DecodingTask(_stand_in(dims), options)
-        suppressed = task._get_suppress_tokens() if options.suppress_tokens else ()
+        task, plan = _kind_of_request(_kind(options), dims)
+        initial = _initial(task, options) if options.prompt or options.prefix else plan.initial_tokens
     except (ValueError, AssertionError, TypeError, KeyError) as error:
         raise EngineRequestInvalid(reason=str(error)) from error
+    max_sampled = min(task.sample_len, dims.n_text_ctx + 1 - len(initial))
+    _check_prompt(initial, max_sampled, dims)
+    return replace(plan, initial_tokens=initial, sot_index=initial.index(task.tokenizer.sot), max_sampled=max_sampled)
+
+
+def _kind(options: DecodingOptions) -> DecodingOptions:
+    """Return the options without prompt and prefix, in a form that can be looked up."""
+    suppressed = options.suppress_tokens
+    hashable = suppressed if isinstance(suppressed, str | None) else tuple(suppressed)
+    return replace(options, prompt=None, prefix=None, suppress_tokens=hashable)
+
+
+def _initial(task: DecodingTask, options: DecodingOptions) -> tuple[int, ...]:
+    """Return the tokens that are read before the first is sampled, for the prompt and the prefix of these options."""
+    asked = copy.copy(task)
+    asked.options = options
+    return tuple(asked._get_initial_tokens())
+
+
+@functools.lru_cache(maxsize=256)
+def _kind_of_request(options: DecodingOptions, dims: ModelDims) -> tuple[DecodingTask, DecodePlan]:
+    """Return whisper's task for options of `_kind`, and the plan of a window without a prompt."""
+    if isinstance(options.suppress_tokens, tuple):
+        options = replace(options, suppress_tokens=list(options.suppress_tokens))
+    task = DecodingTask(_stand_in(dims), options)
+    suppressed = task._get_suppress_tokens() if options.suppress_tokens else ()
     timestamps = not options.without_timestamps
     if timestamps and task.tokenizer.no_timestamps is not None:
         suppressed = (*suppressed, task.tokenizer.no_timestamps)
-    max_sampled = min(task.sample_len, dims.n_text_ctx + 1 - len(task.initial_tokens))
-    _check_tokens(task.initial_tokens, suppressed, max_sampled, dims)
+    if not all(0 <= token < dims.n_vocab for token in suppressed):
+        raise EngineRequestInvalid(reason="a token is outside the model's vocabulary")
     if options.language is None and not dims.is_multilingual:
         raise EngineRequestInvalid(reason="this model has no language tokens, so name the language")
-    return DecodePlan(
+    return task, DecodePlan(
         initial_tokens=task.initial_tokens,
         sot_index=task.sot_index,
-        max_sampled=max_sampled,
+        max_sampled=task.sample_len,
         end_of_text=task.tokenizer.eot,
         suppressed=tuple(sorted(set(suppressed))),
         suppress_blank=bool(options.suppress_blank),
@@ -105,10 +137,10 @@ def alignment_tokens(request: Align, dims: ModelDims) -> tuple[list[int], int]:
     return tokens, tokenizer.eot
 
 
-def _check_tokens(initial: tuple[int, ...], suppressed: tuple[int, ...], max_sampled: int, dims: ModelDims) -> None:
+def _check_prompt(initial: tuple[int, ...], max_sampled: int, dims: ModelDims) -> None:
     if max_sampled < 1:
         raise EngineRequestInvalid(reason=f"prompt and prefix of {len(initial)} tokens leave no room for text")
-    if not all(0 <= token < dims.n_vocab for token in (*initial, *suppressed)):
+    if min(initial) < 0 or max(initial) >= dims.n_vocab:
         raise EngineRequestInvalid(reason="a token is outside the model's vocabulary")
 
 

@@ -40,11 +40,12 @@ class Runner:
         policy: BatchPolicy,
         *,
         cross_attention: CrossAttention = "auto",
+        bit_exact_encoder: bool = False,
     ) -> None:
         self._policy = policy
         self._alignment_heads = checkpoint.alignment_heads
         self.model = place_model(checkpoint, dtype, device, policy, cross_attention)
-        self.path = path_of(self.model, policy)
+        self.path = path_of(self.model, policy, bit_exact_encoder=bit_exact_encoder)
         self._decoding: dict[Window, Decoding] = {}
         self._steps = 0
 
@@ -119,30 +120,28 @@ class Runner:
     def _start(self, group: list[tuple[Window, DecodePlan]]) -> None:
         rows = self._admit(group)
         state = self.model.state
-        windows = [window for window, _ in group]
-        prompts = [list(plan.initial_tokens) for _, plan in group]
+        windows, plans = [window for window, _ in group], [plan for _, plan in group]
+        prompts, starts = [list(plan.initial_tokens) for plan in plans], [plan.sot_index for plan in plans]
         leads = [window.rows[0] for window in windows]
-        hidden = self.path.prompt(prompts, [_slot(window) for window in windows], leads)
-        length = hidden.shape[0] // len(group)
-        ends = [at * length + len(prompt) - 1 for at, prompt in enumerate(prompts)]
-        starts = [at * length + plan.sot_index for at, (_, plan) in enumerate(group)]
-        logits = self.path.network.logits(hidden[state.upload([*starts, *ends], torch.long)])
-        source = [at for at, window in enumerate(windows) for _ in window.rows]
+        first, last = self.path.prompt(prompts, starts, [_slot(window) for window in windows], leads)
+        silence = None
         if self.model.vocabulary.no_speech is not None:
-            silence = logits[: len(group)].float().softmax(-1)[:, self.model.vocabulary.no_speech]
-            state.floats[rows, FloatColumn.NO_SPEECH] = silence[state.upload(source, torch.long)]
-        last = logits[len(group) :][state.upload(source, torch.long)]
+            silence = first.float().softmax(-1)[:, self.model.vocabulary.no_speech]
+        numbers = [row for window in windows for row in window.rows]
+        if len(numbers) > len(windows):  # several rows continue one prompt
+            source = state.upload([at for at, window in enumerate(windows) for _ in window.rows], torch.long)
+            last, silence = last[source], silence if silence is None else silence[source]
+        if silence is not None:
+            state.floats[rows, FloatColumn.NO_SPEECH] = silence
         decodings = [self._decoding[window] for window in windows]
         self.path.choose(last, rows, decodings)
-        numbers = [row for window in windows for row in window.rows]
         self._advance_beams(GroupLogits(decodings, last, {row: place for place, row in enumerate(numbers)}))
 
     def _admit(self, group: list[tuple[Window, DecodePlan]]) -> Tensor:
         """Give the windows' rows their first state; return the rows as a tensor."""
         numbers, ints, floats, leads = [], [], [], []
         for window, plan in group:
-            in_use = {decoding.mask for decoding in self._decoding.values()}
-            mask = self.model.state.mask_number(plan.suppressed, in_use)
+            mask = self.model.state.mask_number(plan.suppressed, self._masks_in_use)
             if mask is None:
                 raise EngineOutOfMemory(what="another set of suppressed tokens")
             self._decoding[window] = Decoding(window, plan, mask, self._steps, _beam_search(plan))
@@ -153,6 +152,9 @@ class Runner:
                 floats.append([0.0, plan.temperature, float("nan")])
                 leads.append(window.rows[0])
         return self.model.state.admit(numbers, ints, floats, leads)
+
+    def _masks_in_use(self) -> set[int]:
+        return {decoding.mask for decoding in self._decoding.values()}
 
     def _advance_beams(self, computed: GroupLogits) -> None:
         """Choose the tokens of each window's beams together. Waits for the device if there are beams."""
@@ -178,6 +180,8 @@ class Runner:
         complete: list[Window] = []
         for step, active in self.path.seen():
             for window, decoding in self._decoding.items():
+                if active[window.rows[0]]:  # nearly all, at nearly every step
+                    continue
                 if step >= decoding.joined and not any(map(active.__getitem__, window.rows)):
                     complete.append(window)
         return list(dict.fromkeys(complete))
@@ -195,14 +199,14 @@ class Runner:
         )
 
 
-def path_of(model: DeviceModel, policy: BatchPolicy) -> DevicePath:
+def path_of(model: DeviceModel, policy: BatchPolicy, *, bit_exact_encoder: bool) -> DevicePath:
     """Return the fused path, or the plain one on a CPU, before Ampere (which Triton does not serve), without Triton."""
     found = capability(model.device)
     if found is None or found < (8, 0):
         return PlainPath(model, policy)
     from whisper_fleet.workers.engine.cuda.path import FusedPath  # needs Triton
 
-    return FusedPath(model, policy)
+    return FusedPath(model, policy, bit_exact_encoder=bit_exact_encoder)
 
 
 def _beam_search(plan: DecodePlan) -> BeamSearch | None:

@@ -42,6 +42,8 @@ def engine_command(settings: Settings, device: Device, socket: Path) -> list[str
     arguments = [str(part) for option in (*options.items(), *roots) for part in option]
     if settings.reproducible:
         arguments.append("--reproducible")
+    if settings.bit_exact_encoder:
+        arguments.append("--bit-exact-encoder")
     return [
         sys.executable,
         "-m",

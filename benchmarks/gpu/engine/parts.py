@@ -23,11 +23,11 @@ _LONGEST_NAME = 90  # characters of a kernel name that identify it
 
 
 @torch.inference_mode()
-def encode_and_step(loaded: LoadedModel, rows: int) -> tuple[float, float | None]:
+def encode_and_step(loaded: LoadedModel, rows: int, prompt: int = 0) -> tuple[float, float | None]:
     """Return the milliseconds per window of an encoder batch, and those of a decode step of `rows` rows."""
     batch = min(rows, loaded.policy.encode_width)
     encode = median(encoding(loaded, batch)) / batch
-    step = stepping(loaded, rows)
+    step = stepping(loaded, rows, prompt)
     if step is None:
         return round(encode, 3), None
     with loaded.runner.stream:
@@ -57,20 +57,26 @@ def encoding_alone(loaded: LoadedModel, windows: int) -> Callable[[], object]:
     return encoding(loaded, windows) if path is None else lambda: path.encode_again(windows)
 
 
-def stepping(loaded: LoadedModel, rows: int) -> Callable[[], object] | None:
+def prompting(loaded: LoadedModel, windows: int, tokens: int) -> Callable[[], object]:
+    """Return a function that reads prompts with so many tokens of text in the first slots and rows."""
+    numbers, prompt = list(range(windows)), setup.text(tokens + 4) or []
+    return lambda: loaded.runner.path.prompt([prompt] * windows, [tokens] * windows, numbers, numbers)
+
+
+def stepping(loaded: LoadedModel, rows: int, prompt: int = 0) -> Callable[[], object] | None:
     """Return a function that does one decode step of `rows` rows in the middle of a text; None without graphs."""
     path = fused_path(loaded)
     if path is None:
         return None
-    live(loaded, rows)
+    live(loaded, rows, prompt)
     return lambda: path.step_rows(rows, draw=False)
 
 
-def live(loaded: LoadedModel, rows: int) -> None:
-    """Put rows into the middle of a window's text."""
+def live(loaded: LoadedModel, rows: int, prompt: int) -> None:
+    """Put rows into the middle of a window's text, after a prompt of so many tokens."""
     state = loaded.runner.model.state
     numbers = torch.arange(rows, device=state.active.device, dtype=torch.int32)
-    state.ints[:rows, IntColumn.POSITION] = 50
+    state.ints[:rows, IntColumn.POSITION] = prompt + 50
     state.ints[:rows, IntColumn.COUNT] = 47
     state.ints[:rows, IntColumn.MAX_SAMPLED] = 224
     state.ints[:rows, IntColumn.SLOT] = numbers
@@ -99,17 +105,17 @@ def encoder_flops(name: str) -> float:
 
 
 @torch.inference_mode()
-def profile(loaded: LoadedModel, rows: int) -> Iterator[tuple[str, list[tuple[object, ...]]]]:
-    """Yield the top kernels of an encoder batch and of one decode step: microseconds, calls, name."""
+def profile(loaded: LoadedModel, rows: int, prompt: int) -> Iterator[tuple[str, list[tuple[object, ...]]]]:
+    """Yield the top kernels of an encoder batch, of prompts and of one decode step: microseconds, calls, name."""
     device = loaded.runner.model.device.type
     windows = min(rows, loaded.policy.encode_width)
     yield f"encoding {windows} windows", top_kernels(encoding(loaded, windows), device)
-    step = stepping(loaded, rows)
-    if step is not None:
-        with loaded.runner.stream:
-            kernels = top_kernels(step, device)
-        loaded.runner.model.state.active.zero_()
-        yield "one decode step", kernels
+    with loaded.runner.stream:
+        yield f"reading {windows} prompts", top_kernels(prompting(loaded, windows, prompt), device)
+        step = stepping(loaded, rows, prompt)
+        if step is not None:
+            yield "one decode step", top_kernels(step, device)
+    loaded.runner.model.state.active.zero_()
 
 
 def top_kernels(call: Callable[[], object], device: str, most: int = 14) -> list[tuple[object, ...]]:

@@ -84,11 +84,14 @@ def load(
     device: str = "cuda",
     form: CrossAttention = "auto",
     policy: BatchPolicy | None = None,
+    bit_exact_encoder: bool = False,
 ) -> LoadedModel:
     """Load a model as the engine does, with memory for this many slots."""
     where = torch.device("cuda", 0) if device == "cuda" else torch.device("cpu")
     policy = policy or policy_of(device)
-    runner = Runner(checkpoint, dtype_of(device), where, policy, cross_attention=form)
+    runner = Runner(
+        checkpoint, dtype_of(device), where, policy, cross_attention=form, bit_exact_encoder=bit_exact_encoder
+    )
     loaded = LoadedModel.create(checkpoint.name, checkpoint, runner, policy, Meter(), make_room=lambda: False)
     loaded.capacity.resize(slots)
     return loaded
@@ -143,10 +146,17 @@ def wait(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def noise(dims: ModelDims, windows: int) -> list[Tensor]:
-    """Return mel spectrograms of random noise."""
+def text(tokens: int) -> list[int] | None:
+    """Return so many tokens of text for a prompt."""
+    return torch.randint(0, 50000, (tokens,), generator=torch.Generator().manual_seed(1)).tolist() if tokens else None
+
+
+def noise(dims: ModelDims, windows: int, *, pinned: bool = False) -> list[Tensor]:
+    """Return mel spectrograms of random noise; pinned, as the socket's server receives them for a GPU."""
     generator = torch.Generator().manual_seed(0)
     few = [torch.randn(dims.n_mels, 2 * dims.n_audio_ctx, generator=generator).half() for _ in range(8)]
+    if pinned:
+        few = [mel.pin_memory() for mel in few]
     return [few[at % len(few)] for at in range(windows)]
 
 

@@ -40,10 +40,11 @@ class BatchPolicy:
     encode_buckets: tuple[int, ...] = (1, 2, 4, 8, 12, ENCODER_ROWS)
     #: Rows per decode graph.
     row_buckets: tuple[int, ...] = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
-    #: Tokens that prompts are padded to; empty: to the longest prompt of their group.
-    prompt_buckets: tuple[int, ...] = (4, 8, 32, 64, 128, 256, 448)
-    #: Tokens of a prompt without any text before it, padded. Such prompts run as a graph.
-    shortest_prompt: int = 4
+    #: Tokens that prompts are padded to; empty: to the longest prompt of their group. 4 hold a prompt without any text
+    #: before it, and 232 the longest that `transcribe()` gives, 227: only a prefix makes longer ones.
+    prompt_buckets: tuple[int, ...] = (4, 8, 32, 64, 128, 232, 448)
+    #: Tokens up to which prompts run as a graph, one per bucket and number of windows.
+    longest_captured_prompt: int = 232
     #: Tokens up to which a prompt attends to the audio in place, as decode steps do.
     short_prompt: int = 8
     #: Rows and slots that addresses are reserved for.
@@ -65,8 +66,8 @@ class BatchPolicy:
         return bucket_of(tokens, self.prompt_buckets) if self.prompt_buckets else tokens
 
     def prompt_class(self, tokens: int) -> int:
-        """Return the class of a prompt's length: 1-4, 5-8, 9-16 and so on. One step reads prompts of one class."""
-        return max(self.shortest_prompt - 1, tokens - 1).bit_length()
+        """Return the class of a prompt's length: the length it is padded to. One step reads prompts of one class."""
+        return self.padded_prompt(tokens)
 
     def reproducible(self) -> BatchPolicy:
         """Return this policy changed so that the same audio gives the same bytes whatever else is running."""

@@ -68,8 +68,12 @@ class AbsorbedAudio:
         self._cache.audio[slots] = features
 
     def keys_values(self, slots: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        return self.project(_of_slots(self._cache.audio, slots), layer)
+
+    def project(self, features: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        """Return the keys and values of a layer for features [windows, frame, state], as `keys_values` does."""
         linear, heads = self._weights.decoder[layer].cross_kv, self._weights.dims.n_text_head
-        projected = F.linear(_of_slots(self._cache.audio, slots), linear.weight, linear.bias)
+        projected = F.linear(features, linear.weight, linear.bias)
         key, value = projected.unflatten(-1, (2, heads, -1)).permute(2, 0, 3, 1, 4)
         return key, value
 

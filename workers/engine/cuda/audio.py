@@ -46,6 +46,12 @@ class FusedAudio(EncodedAudio, Protocol):
     def read(self, query: Tensor, readers: Readers, layer: int) -> Tensor:
         """Attend to the audio: query [n, state] -> [n, state]; the result of inactive rows is undefined."""
 
+    def gather(self, slots: Tensor) -> Tensor:
+        """Return what `attend_gathered` reads in every layer of slots [windows]."""
+
+    def attend_gathered(self, query: Tensor, gathered: Tensor, layer: int) -> Tensor:
+        """Attend to gathered audio in a layer: query [windows, tokens, state] -> [windows, tokens, state]."""
+
 
 class FusedCachedAudio(CachedAudio):
     """Keys and values of every layer; frames are split among enough thread blocks to fill the GPU."""
@@ -58,6 +64,13 @@ class FusedCachedAudio(CachedAudio):
         heads = self._weights.dims.n_text_head
         splits = min(max(_PROGRAMS // (query.shape[0] * heads), 2), 12)
         return attend_audio(query, self._cache.audio[:, layer], readers, splits)
+
+    def gather(self, slots: Tensor) -> Tensor:
+        """Return the slots: every layer has keys and values of its own, which are gathered when it attends."""
+        return slots
+
+    def attend_gathered(self, query: Tensor, gathered: Tensor, layer: int) -> Tensor:
+        return self.attend(query, gathered, layer)
 
 
 class FusedAbsorbedAudio(AbsorbedAudio):
@@ -72,10 +85,17 @@ class FusedAbsorbedAudio(AbsorbedAudio):
     def store(self, features: Tensor, slots: Tensor) -> None:
         store_audio(features, self._cache.audio, slots)
 
-    def attend(self, query: Tensor, slots: Tensor, layer: int) -> Tensor:
+    def gather(self, slots: Tensor) -> Tensor:
+        """Return the encoder's output of the slots: [windows, frame, state]."""
+        return self._cache.audio[slots]
+
+    def attend_gathered(self, query: Tensor, gathered: Tensor, layer: int) -> Tensor:
         # For prompts too long to be read as decode steps: projecting keys and values on matrix units is faster than
         # attending to the encoder's output in plain operations.
-        return attend_keys(query, *self.keys_values(slots, layer))
+        return attend_keys(query, *self.project(gathered, layer))
+
+    def attend(self, query: Tensor, slots: Tensor, layer: int) -> Tensor:
+        return self.attend_gathered(query, self.gather(slots), layer)
 
     def read(self, query: Tensor, readers: Readers, layer: int) -> Tensor:
         if self._latent is None:

@@ -11,6 +11,9 @@ from torch import Tensor
 
 log = logging.getLogger(__name__)
 
+#: What a graph does, for how many windows or rows, and in which variant: the length of prompts, whether rows draw.
+Key = tuple[str, int, int]
+
 
 class Graphs:
     """Captures work whose input and output tensors never move, and replays it."""
@@ -18,9 +21,9 @@ class Graphs:
     def __init__(self) -> None:
         self._pool = torch.cuda.graph_pool_handle()
         self._stream = torch.cuda.Stream()
-        self._captured: dict[tuple[str, int, bool], tuple[torch.cuda.CUDAGraph, Tensor]] = {}
+        self._captured: dict[Key, tuple[torch.cuda.CUDAGraph, Tensor]] = {}
 
-    def run(self, key: tuple[str, int, bool], work: Callable[[], Tensor]) -> Tensor:
+    def run(self, key: Key, work: Callable[[], Tensor]) -> Tensor:
         """Do the work named by `key` and return its output.
 
         The first run of a key is not captured; after it the work is captured, and every later run replays the graph.
@@ -33,7 +36,7 @@ class Graphs:
         self._captured[key] = self._capture(key, work)
         return output
 
-    def _capture(self, key: tuple[str, int, bool], work: Callable[[], Tensor]) -> tuple[torch.cuda.CUDAGraph, Tensor]:
+    def _capture(self, key: Key, work: Callable[[], Tensor]) -> tuple[torch.cuda.CUDAGraph, Tensor]:
         started = time.monotonic()
         graph = torch.cuda.CUDAGraph()
         torch.cuda.synchronize()
@@ -44,5 +47,5 @@ class Graphs:
             finally:
                 graph.capture_end()
         torch.cuda.empty_cache()  # what the uncaptured run took is not needed again
-        log.info("captured %s of %d in %.2f s", *key[:2], time.monotonic() - started)
+        log.info("captured %s of %d (%d) in %.2f s", *key, time.monotonic() - started)
         return graph, output

@@ -12,12 +12,14 @@ from whisper_fleet.workers.engine.batch.policy import BatchPolicy
 from whisper_fleet.workers.engine.batch.result import Decoding
 from whisper_fleet.workers.engine.cuda.audio import FUSED_FORMS
 from whisper_fleet.workers.engine.cuda.graphs import Graphs
+from whisper_fleet.workers.engine.cuda.hopper.encoder_parts import FusedEncoderParts
 from whisper_fleet.workers.engine.cuda.norm import FusedArithmetic
 from whisper_fleet.workers.engine.cuda.select import select
 from whisper_fleet.workers.engine.cuda.text import FusedPromptAttention, FusedStepAttention
 from whisper_fleet.workers.engine.device.device_model import DeviceModel
 from whisper_fleet.workers.engine.device.device_path import DevicePath, GroupLogits, is_drawing
 from whisper_fleet.workers.engine.network.attention import PromptAttention
+from whisper_fleet.workers.engine.network.encoder_parts import PlainEncoderParts
 from whisper_fleet.workers.engine.network.network import Network
 from whisper_fleet.workers.engine.sampling.active_rows import DeviceActiveRows
 from whisper_fleet.workers.engine.sampling.row_state import IntColumn
@@ -29,9 +31,10 @@ class FusedPath(DevicePath):
     The graphs read their input from tensors that stay where they are: the rows' state, and those made here.
     """
 
-    def __init__(self, model: DeviceModel, policy: BatchPolicy) -> None:
+    def __init__(self, model: DeviceModel, policy: BatchPolicy, *, bit_exact_encoder: bool) -> None:
         self._fused_audio = FUSED_FORMS[model.cache.form](model.weights, model.cache)
-        network = Network(model.weights, FusedArithmetic())
+        parts = PlainEncoderParts(model.weights) if bit_exact_encoder else FusedEncoderParts(model)
+        network = Network(model.weights, FusedArithmetic(model.device), parts)
         super().__init__(model, policy, network, self._fused_audio, DeviceActiveRows(model.state))
         device, windows = model.device, policy.encode_buckets[-1]
         self._numbers = torch.arange(policy.max_rows, device=device)
@@ -43,8 +46,8 @@ class FusedPath(DevicePath):
         self._encoded: torch.cuda.Event | None = None  # of the encoding that is under way
         self._mel: Tensor | None = None  # what the encoder's graphs read, made with the first window
         self._slots = torch.zeros(windows, dtype=torch.long, device=device)
-        #: What the prompts' graphs read: slot, lead and tokens of each window.
-        self._prompts = torch.zeros(windows, 2 + policy.shortest_prompt, dtype=torch.long, device=device)
+        #: What the prompts' graphs read of each window: slot, lead, the two positions whose logits count, and tokens.
+        self._prompts = torch.zeros(windows, 4 + policy.longest_captured_prompt, dtype=torch.long, device=device)
 
     @property
     def stream(self) -> AbstractContextManager[object]:
@@ -80,20 +83,21 @@ class FusedPath(DevicePath):
 
     def encode_again(self, windows: int) -> None:
         """Encode what `encode` brought to the device last, a bucket of windows; for benchmarks, too."""
-        self._encoder_graphs.run(("encoder", windows, False), lambda: self._encode(windows))
+        self._encoder_graphs.run(("encoder", windows, 0), lambda: self._encode(windows))
 
-    def prompt(self, prompts: list[list[int]], slots: list[int], leads: list[int]) -> Tensor:
-        """Read the shortest prompts as a graph, whose bucket is filled with the last of them, and others plainly."""
-        length = self._policy.shortest_prompt
-        if max(map(len, prompts)) > length:
-            return super().prompt(prompts, slots, leads)
+    def prompt(self, prompts: list[list[int]], starts: list[int], slots: list[int], leads: list[int]) -> Tensor:
+        """Read prompts as a graph, whose bucket is filled with the last of them; only the longest are read plainly."""
+        length = self._policy.padded_prompt(max(map(len, prompts)))
+        if length > self._policy.longest_captured_prompt:
+            return super().prompt(prompts, starts, slots, leads)
         bucket = self._policy.encode_bucket(len(prompts))
-        padded = self._padded(prompts, length)
-        lines = [[slot, lead, *tokens] for slot, lead, tokens in zip(slots, leads, padded, strict=True)]
+        ends = [len(prompt) - 1 for prompt in prompts]
+        columns = (slots, leads, starts, ends, self._padded(prompts, length))
+        lines = [[slot, lead, start, end, *tokens] for slot, lead, start, end, tokens in zip(*columns, strict=True)]
         lines += lines[-1:] * (bucket - len(prompts))
-        self._prompts[:bucket] = self._model.state.upload(lines, torch.long)
-        hidden = self._graphs.run(("prompt", bucket, False), lambda: self._prompt(bucket))
-        return hidden[: length * len(prompts)]
+        self._prompts[:bucket, : 4 + length] = self._model.state.upload(lines, torch.long)
+        logits = self._graphs.run(("prompt", bucket, length), lambda: self._prompt(bucket, length))
+        return logits[:, : len(prompts)]
 
     def step(self, live: list[Decoding]) -> tuple[GroupLogits]:
         """Compute all rows up to the highest live one; active ones move, whatever the host takes for live."""
@@ -111,9 +115,8 @@ class FusedPath(DevicePath):
 
     def _attention(self, slots: Tensor, length: int, leads: Tensor | None) -> PromptAttention:
         """Attend to the audio in place if the prompt is short: nothing is gathered."""
-        if length > self._policy.short_prompt:
-            return super()._attention(slots, length, leads)
-        return FusedPromptAttention(self._model.cache, self._fused_audio, slots, length, leads)
+        in_place = length <= self._policy.short_prompt
+        return FusedPromptAttention(self._model.cache, self._fused_audio, slots, length, leads, in_place=in_place)
 
     def _encode(self, windows: int) -> Tensor:
         if self._mel is None:
@@ -122,12 +125,14 @@ class FusedPath(DevicePath):
         self._fused_audio.store(features, self._slots[:windows])
         return features
 
-    def _prompt(self, windows: int) -> Tensor:
-        length = self._policy.shortest_prompt
-        slots, leads, tokens = self._prompts[:windows].split((1, 1, length), dim=1)
-        attention = self._attention(slots[:, 0].contiguous(), length, leads[:, 0])
+    def _prompt(self, windows: int, length: int) -> Tensor:
+        given = self._prompts[:windows]
+        slots, leads, ends = given[:, 0].contiguous(), given[:, 1].contiguous(), given[:, 2:4]
+        attention = self._attention(slots, length, leads)
         positions = self._numbers[:length].repeat(windows)
-        return self.network.decode(tokens.flatten(), positions, attention)
+        hidden = self.network.decode(given[:, 4 : 4 + length].flatten(), positions, attention)
+        at = ends + self._numbers[:windows, None] * length
+        return self.network.logits(hidden[at.T.flatten()]).view(2, windows, -1)
 
     def _step(self, rows: int, *, draw: bool) -> Tensor:
         state = self._model.state

@@ -9,19 +9,27 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-Argument = Tensor | ctypes.c_int | ctypes.c_uint64 | ctypes.c_float
+Argument = Tensor | ctypes.c_int | ctypes.c_uint64 | ctypes.c_float | ctypes.Array[ctypes.c_ubyte]
 
 _MOST_SHARED = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 
 
-def compile_source(source: str, constants: Mapping[str, int | str], device: torch.device) -> bytes:
+def compile_source(
+    source: str,
+    constants: Mapping[str, int | str],
+    device: torch.device,
+    *,
+    for_this_architecture_only: bool = False,
+) -> bytes:
     """Compile source for a device, with the constants as macros, and return its machine code (CUBIN).
 
-    Raises RuntimeError, with the output of the compiler, if the source does not compile.
+    `for_this_architecture_only` admits instructions that no later architecture has, such as Hopper's wgmma. Raises
+    RuntimeError, with the output of the compiler, if the source does not compile.
     """
     nvrtc = _nvrtc()
     major, minor = torch.cuda.get_device_capability(device)
-    options = [f"--gpu-architecture=sm_{major}{minor}", "--std=c++17"]
+    suffix = "a" if for_this_architecture_only else ""
+    options = [f"--gpu-architecture=sm_{major}{minor}{suffix}", "--std=c++17"]
     options += [f"--define-macro={name}={value}" for name, value in constants.items()]
     encoded = [option.encode() for option in options]
     program = ctypes.c_void_p()

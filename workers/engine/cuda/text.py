@@ -60,16 +60,56 @@ def _attend_text(
     tl.store(to, (result / total).to(out.dtype.element_ty))
 
 
-class FusedPromptAttention(PromptAttention):
-    """Attention of short prompts, which read the audio in place as decode steps do."""
+@triton.jit
+def _store_text(
+    qkv, cache, rows, length, row_stride, part_stride, head_stride,
+    STATE: tl.constexpr, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Store the keys (or values) of one token of a prompt; one program per token and part.
 
-    def __init__(self, cache: KvCache, encoded: FusedAudio, slots: Tensor, length: int, rows: Tensor | None) -> None:
+    qkv [window * length, 3 * state], cache [row, 2, head, position, width], rows [window].
+    """
+    token, part = tl.program_id(0), tl.program_id(1)
+    row = tl.load(rows + token // length).to(tl.int64)
+    channel = tl.arange(0, BLOCK)
+    inside = channel < STATE
+    value = tl.load(qkv + token.to(tl.int64) * 3 * STATE + (part + 1) * STATE + channel, mask=inside)
+    target = cache + row * row_stride + part * part_stride + (token % length) * WIDTH
+    tl.store(target + channel // WIDTH * head_stride + channel % WIDTH, value, mask=inside)
+
+
+class FusedPromptAttention(PromptAttention):
+    """Attention of prompts in CUDA graphs; short ones read the audio in place, as decode steps do."""
+
+    def __init__(
+        self,
+        cache: KvCache,
+        encoded: FusedAudio,
+        slots: Tensor,
+        length: int,
+        rows: Tensor | None,
+        *,
+        in_place: bool = True,
+    ) -> None:
         super().__init__(cache, encoded, slots, length, rows)
+        self._fused = encoded
         active = torch.ones(len(slots), dtype=torch.int32, device=slots.device)
-        self._fused, self._readers = encoded, Readers(active, slots.int()[:, None], 0, length)
+        self._readers = Readers(active, slots.int()[:, None], 0, length)
+        self._gathered = None if in_place else encoded.gather(slots)  # once for all layers
+
+    def _store(self, qkv: Tensor, cache: Tensor, rows: Tensor) -> None:
+        heads, width = cache.shape[2], cache.shape[4]
+        state = heads * width
+        _store_text[(len(qkv), 2)](
+            qkv, cache, rows, self._length, cache.stride(0), cache.stride(1), cache.stride(2), STATE=state,
+            WIDTH=width, BLOCK=triton.next_power_of_2(state), num_warps=4,
+        )  # fmt: skip
 
     def audio(self, query: Tensor, layer: int) -> Tensor:
-        return self._fused.read(query, self._readers, layer)
+        if self._gathered is None:
+            return self._fused.read(query, self._readers, layer)
+        windows = query.view(len(self._slots), self._length, -1)
+        return self._fused.attend_gathered(windows, self._gathered, layer).view(query.shape)
 
 
 class FusedStepAttention:
@@ -87,7 +127,7 @@ class FusedStepAttention:
         _attend_text[(self._rows, heads)](
             qkv, cache, out, state.active, state.ints, state.holder, cache.stride(0), cache.stride(1),
             cache.stride(2), context, width**-0.5, COLUMNS=len(IntColumn), POSITION=int(IntColumn.POSITION),
-            HEADS=heads, WIDTH=width, BLOCK=32, num_warps=2,
+            HEADS=heads, WIDTH=width, BLOCK=32, num_warps=1,
         )  # fmt: skip
         return out
 

@@ -63,9 +63,17 @@ class DevicePath(ABC):
     def choose(self, logits: Tensor, rows: Tensor, group: Sequence[Decoding]) -> None:
         """Choose and note the next tokens of a group's rows that are not beams, from logits [len(rows), n_vocab]."""
 
-    def prompt(self, prompts: list[list[int]], slots: list[int], leads: list[int]) -> Tensor:
-        """Read prompts, and keep their keys and values in the rows `leads`; hidden states as `read` returns them."""
-        return self.read(prompts, slots, self._model.state.upload(leads, torch.long))
+    def prompt(self, prompts: list[list[int]], starts: list[int], slots: list[int], leads: list[int]) -> Tensor:
+        """Read prompts, and keep their keys and values in the rows `leads`.
+
+        Return the logits [2, windows, n_vocab] at the prompts' positions `starts`, and at their last.
+        """
+        hidden = self.read(prompts, slots, self._model.state.upload(leads, torch.long))
+        length = hidden.shape[0] // len(prompts)
+        at = [window * length + start for window, start in enumerate(starts)]
+        at += [window * length + len(prompt) - 1 for window, prompt in enumerate(prompts)]
+        logits = self.network.logits(hidden[self._model.state.upload(at, torch.long)])
+        return logits.view(2, len(prompts), -1)
 
     def read(self, prompts: list[list[int]], slots: list[int], leads: Tensor | None) -> Tensor:
         """Return hidden states [windows * length, n_text_state] of prompts that are padded to one length.

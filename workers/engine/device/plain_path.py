@@ -13,6 +13,7 @@ from whisper_fleet.workers.engine.batch.result import Decoding
 from whisper_fleet.workers.engine.device.device_model import DeviceModel
 from whisper_fleet.workers.engine.device.device_path import DevicePath, GroupLogits, is_drawing
 from whisper_fleet.workers.engine.network.attention import step_attention
+from whisper_fleet.workers.engine.network.encoder_parts import PlainEncoderParts
 from whisper_fleet.workers.engine.network.host_attention import plain_audio
 from whisper_fleet.workers.engine.network.network import Network, PlainArithmetic
 from whisper_fleet.workers.engine.sampling import rules
@@ -24,7 +25,7 @@ class PlainPath(DevicePath):
     """Computes only the rows that are active, which it asks the device for at every step."""
 
     def __init__(self, model: DeviceModel, policy: BatchPolicy) -> None:
-        network = Network(model.weights, PlainArithmetic())
+        network = Network(model.weights, PlainArithmetic(), PlainEncoderParts(model.weights))
         audio = plain_audio(model.cache.form, model.weights, model.cache)
         super().__init__(model, policy, network, audio, active_rows(model.state))
 

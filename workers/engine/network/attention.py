@@ -26,9 +26,14 @@ class PromptAttention:
         heads, width = cache.shape[2], cache.shape[4]
         query, key, value = qkv.view(-1, self._length, 3, heads, width).permute(2, 0, 3, 1, 4)
         if self._rows is not None:
-            cache[self._rows, 0, :, : self._length] = key
-            cache[self._rows, 1, :, : self._length] = value
+            self._store(qkv, cache, self._rows)
         return _joined(self._attend_text(query, key, value))
+
+    def _store(self, qkv: Tensor, cache: Tensor, rows: Tensor) -> None:
+        """Store the keys and values of the prompts, qkv [tokens, 3 * state], in the rows of a layer's cache."""
+        _, key, value = qkv.view(len(rows), self._length, 3, cache.shape[2], -1).permute(2, 0, 3, 1, 4)
+        cache[rows, 0, :, : self._length] = key
+        cache[rows, 1, :, : self._length] = value
 
     def _attend_text(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         return F.scaled_dot_product_attention(query, key, value, is_causal=query.shape[2] > 1)

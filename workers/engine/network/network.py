@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from whisper_fleet.workers.engine.model.linear import Linear, linear
 from whisper_fleet.workers.engine.model.weights import DecoderLayer, EncoderLayer, Norm, Weights
-from whisper_fleet.workers.engine.network.host_attention import attend_to_itself
 
 
 class Attention(Protocol):
@@ -35,6 +33,22 @@ class Arithmetic(Protocol):
     def add_norm(self, x: Tensor, y: Tensor, norm: Norm) -> tuple[Tensor, Tensor]:
         """Return x + y and its layer norm, each [..., state]."""
 
+    def gelu(self, x: Tensor, linear: Linear) -> Tensor:
+        """Return gelu(linear(x)): x [..., in] -> [..., out]."""
+
+    def add_linear(self, x: Tensor, y: Tensor, linear: Linear, norm: Norm) -> tuple[Tensor, Tensor]:
+        """Return x + linear(y) and its layer norm, each [..., state]."""
+
+
+class EncoderParts(Protocol):
+    """The parts of the encoder that are computed in ways that differ in speed and in their last bits."""
+
+    def stem(self, mel: Tensor) -> Tensor:
+        """Return the input of the first block: mel [windows, n_mels, 3000] -> [windows, n_audio_ctx, state]."""
+
+    def attend(self, qkv: Tensor) -> Tensor:
+        """Let frames attend to each other: [windows, frames, 3 * state] -> [windows, frames, state]."""
+
 
 class PlainArithmetic:
     """The arithmetic in plain torch operations, for any device."""
@@ -46,48 +60,25 @@ class PlainArithmetic:
         total = x + y
         return total, self.norm(total, norm)
 
+    def gelu(self, x: Tensor, linear: Linear) -> Tensor:
+        return F.gelu(linear(x))
 
-class Convolution:
-    """A convolution of the encoder whose result for a window does not depend on the other windows of the batch.
-
-    cuDNN may choose another algorithm for several windows than for one, and then the last bits of its sums differ. This
-    is tested once per number of windows; where they differ, windows are convolved one by one.
-    """
-
-    def __init__(self, linear: Linear, *, stride: int) -> None:
-        self._linear, self._stride = linear, stride
-        self._can_batch = {1: True}  # by number of windows
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Convolve: [windows, in, frames] -> [windows, out, frames / stride]."""
-        windows = len(x)
-        if windows not in self._can_batch:
-            sample = torch.randn_like(x)
-            self._can_batch[windows] = torch.equal(self._convolve(sample), self._one_by_one(sample))
-        return self._convolve(x) if self._can_batch[windows] else self._one_by_one(x)
-
-    def _convolve(self, x: Tensor) -> Tensor:
-        return F.conv1d(x, self._linear.weight, self._linear.bias, stride=self._stride, padding=1)
-
-    def _one_by_one(self, x: Tensor) -> Tensor:
-        return torch.cat([self._convolve(window) for window in x.split(1)])
+    def add_linear(self, x: Tensor, y: Tensor, linear: Linear, norm: Norm) -> tuple[Tensor, Tensor]:
+        return self.add_norm(x, linear(y), norm)
 
 
 class Network:
     """The encoder and the decoder of one model; it holds no state of any window."""
 
-    def __init__(self, weights: Weights, arithmetic: Arithmetic) -> None:
+    def __init__(self, weights: Weights, arithmetic: Arithmetic, encoder: EncoderParts) -> None:
         self.weights = weights
         self.dims = weights.dims
-        self._arithmetic = arithmetic
-        self._first = Convolution(weights.conv1, stride=1)
-        self._second = Convolution(weights.conv2, stride=2)
+        self._arithmetic, self._encoder = arithmetic, encoder
 
     def encode(self, mel: Tensor) -> Tensor:
         """Encode mel [windows, n_mels, 3000] to audio features [windows, n_audio_ctx, n_audio_state]."""
         weights = self.weights
-        x = F.gelu(self._second(F.gelu(self._first(mel))))
-        x = (x.permute(0, 2, 1) + weights.audio_positions).to(mel.dtype).contiguous()
+        x = self._encoder.stem(mel)
         norms = [layer.norm for layer in weights.encoder[1:]] + [weights.encoder_norm]
         normed = self._arithmetic.norm(x, weights.encoder[0].norm)
         for layer, following in zip(weights.encoder, norms, strict=True):
@@ -109,15 +100,10 @@ class Network:
         return linear(hidden, self.weights.embedding, None)[:, : self.dims.n_vocab]
 
     def _encoder_layer(self, layer: EncoderLayer, x: Tensor, normed: Tensor, following: Norm) -> tuple[Tensor, Tensor]:
-        windows, length, state = x.shape
-        qkv = layer.qkv(normed)
-        heads = qkv.view(windows, length, 3, self.dims.n_audio_head, -1).permute(2, 0, 3, 1, 4)
-        attended = attend_to_itself(heads[0], heads[1], heads[2])
-        attended = attended.transpose(1, 2).reshape(windows, length, state)
-        attended = layer.out(attended)
-        x, normed = self._arithmetic.add_norm(x, attended, layer.mlp_norm)
-        hidden = F.gelu(layer.up(normed))
-        return self._arithmetic.add_norm(x, layer.down(hidden), following)
+        attended = self._encoder.attend(layer.qkv(normed))
+        x, normed = self._arithmetic.add_linear(x, attended, layer.out, layer.mlp_norm)
+        hidden = self._arithmetic.gelu(normed, layer.up)
+        return self._arithmetic.add_linear(x, hidden, layer.down, following)
 
     def _decoder_layer(
         self, layer: DecoderLayer, number: int, x: Tensor, normed: Tensor, following: Norm, attention: Attention
@@ -126,5 +112,5 @@ class Network:
         x, normed = self._arithmetic.add_norm(x, layer.out(attended), layer.cross_norm)
         attended = attention.audio(layer.query(normed), number)
         x, normed = self._arithmetic.add_norm(x, layer.cross_out(attended), layer.mlp_norm)
-        hidden = F.gelu(layer.up(normed))
-        return self._arithmetic.add_norm(x, layer.down(hidden), following)
+        hidden = self._arithmetic.gelu(normed, layer.up)
+        return self._arithmetic.add_linear(x, hidden, layer.down, following)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 
 import torch
@@ -102,13 +102,17 @@ class RowState:
         """Let rows take no further step."""
         self.active[self.upload(rows, torch.long)] = 0
 
-    def mask_number(self, suppressed: tuple[int, ...], in_use: set[int]) -> int | None:
-        """Return the number of a static logit mask, written on first use; None if all numbers are in use."""
+    def mask_number(self, suppressed: tuple[int, ...], in_use: Callable[[], set[int]]) -> int | None:
+        """Return the number of a static logit mask, written on first use; None if all numbers are in use.
+
+        `in_use` returns the numbers that running rows read; it is called only where a mask must make room.
+        """
         if suppressed not in self._mask_of:
             taken = set(self._mask_of.values())
             number = next((n for n in range(MAX_MASKS) if n not in taken), None)
             if number is None:
-                number = next((n for n in range(MAX_MASKS) if n not in in_use), None)
+                needed = in_use()
+                number = next((n for n in range(MAX_MASKS) if n not in needed), None)
                 if number is None:
                     return None
                 self._mask_of = {key: n for key, n in self._mask_of.items() if n != number}

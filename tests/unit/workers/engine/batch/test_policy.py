@@ -9,16 +9,16 @@ from whisper_fleet.workers.engine.batch.policy import CPU_POLICY, GPU_POLICY, po
 
 
 @pytest.mark.parametrize(
-    ("tokens", "expected"), [(1, 2), (3, 2), (4, 2), (5, 3), (8, 3), (9, 4), (16, 4), (17, 5), (227, 8)]
+    ("tokens", "expected"), [(1, 4), (4, 4), (5, 8), (9, 32), (32, 32), (65, 128), (227, 232), (233, 448)]
 )
-def test_prompts_of_one_class_differ_by_less_than_twice(tokens: int, expected: int) -> None:
-    assert GPU_POLICY.prompt_class(tokens) == expected
+def test_prompts_of_one_class_are_padded_to_one_length(tokens: int, expected: int) -> None:
+    assert GPU_POLICY.prompt_class(tokens) == GPU_POLICY.padded_prompt(tokens) == expected
 
 
 def test_a_gpu_computes_few_sizes() -> None:
     assert [GPU_POLICY.encode_bucket(windows) for windows in (1, 3, 13, ENCODER_ROWS)] == [1, 4, 18, 18]
     assert [GPU_POLICY.row_bucket(rows) for rows in (1, 9, 65, 512)] == [1, 16, 96, 512]
-    assert [GPU_POLICY.padded_prompt(tokens) for tokens in (3, 5, 227, 448)] == [4, 8, 256, 448]
+    assert [GPU_POLICY.padded_prompt(tokens) for tokens in (3, 5, 227, 448)] == [4, 8, 232, 448]
 
 
 def test_a_cpu_pads_no_prompt_and_reads_them_one_by_one() -> None:
