@@ -40,8 +40,14 @@ def test_recordings_have_the_lengths_and_the_formats_by_turns(tmp_path: Path) ->
 
 
 def test_a_percentile_is_only_given_where_there_are_measurements_enough() -> None:
-    assert percentiles([3.0, 1.0, 2.0]) == {"p50": 2.0, "longest": 3.0}
-    assert percentiles([float(at) for at in range(1, 101)]) == {"p50": 50.5, "longest": 100.0, "p99": 99.99}
+    assert percentiles([3.0, 1.0, 2.0]) == {"clips": 3, "p50": 2.0, "longest": 3.0}
+    assert percentiles([]) == {"clips": 0}
+    assert percentiles([float(at) for at in range(1, 101)]) == {
+        "clips": 100,
+        "p50": 50.5,
+        "longest": 100.0,
+        "p99": 99.99,
+    }
 
 
 def test_the_best_number_of_processes_counts_and_the_others_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
