@@ -1,6 +1,8 @@
 """Measure how fast intake turns files into waiting segments: first segment, decoding rate, backlog, urgent clips.
 
-    python -m benchmarks.cpu.intake [--parts first,rate,backlog] [--hours 3] [--to-end] [--files 1000] [--media DIR]
+    python -m benchmarks.cpu.intake [--parts first,rate,backlog] [--hours 3] [--files 1000] [--without-node]
+
+With `--without-node`, only intake runs, and what is measured is when segments wait for a GPU.
 
 Real intake, scheduler and node; the engine is a stand-in that answers a window after a fixed time, so that what is
 left of a clip's time is the fleet's own. `rate` compares with as many ffmpeg processes as there are cores, in the same
@@ -21,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from redis import Redis
 
 from benchmarks.support import stand_in_app
 from benchmarks.support.media import FORMATS, media
@@ -49,8 +50,12 @@ class Fleet:
 
     client: FleetClient
     ledger: Ledger
-    redis: Redis
     settings: Settings
+    has_node: bool
+
+    def first_moment(self, record: JobRecord) -> float | None:
+        """Return when a job's first segment ran; without a node, when it began to wait."""
+        return record.started if self.has_node else record.planned
 
     def submit(self, file: Path, **fields: Any) -> str:
         return self.client.submit(file_path=str(file), **{**_OPTIONS, **fields})
@@ -78,34 +83,37 @@ class Fleet:
 
 
 @contextmanager
-def fleet(directory: Path, **settings: object) -> Iterator[Fleet]:
-    """Run beat, scheduler, intake and a node with the stand-in."""
+def fleet(directory: Path, *, has_node: bool, **settings: object) -> Iterator[Fleet]:
+    """Run intake and, with a node, also beat, scheduler and the node with the stand-in."""
     with ExitStack() as stack:
         url = stack.enter_context(redis_server(directory))
         own = {"var_dir": directory / "var", "device": "cpu", "heartbeat_interval": 1.0, **settings}
         known = Settings(redis_url=url, host=HOST, **own)  # type: ignore[arg-type]
         programs_by_name = programs.by_name(known, gpus=[0], cores=read_host().cores, ports=Ports(flower=0))
-        commands = [programs_by_name[name].command[3:] for name in ("intake", "beat")]
-        workers = [*node_and_scheduler("benchmarks.support.stand_in_app", _SLOTS, schedulers=1), *commands]
+        commands = [programs_by_name[name].command[3:] for name in ("intake", "beat") if has_node or name == "intake"]
+        node = node_and_scheduler("benchmarks.support.stand_in_app", _SLOTS, schedulers=1) if has_node else []
+        workers = [*node, *commands]
         stack.enter_context(nodes(url, workers, directory, **own))
         redis = connect(url)
-        while not any(gpu.ready for gpu in GpuRegistry(redis).gpus(time.time(), 5.0)):
+        while has_node and not any(gpu.ready for gpu in GpuRegistry(redis).gpus(time.time(), 5.0)):
             time.sleep(0.1)
         client = stack.enter_context(FleetClient(known))
-        yield Fleet(client, Ledger(redis, max_attempts=3, retention=3600.0), redis, known)
+        yield Fleet(client, Ledger(redis, max_attempts=3, retention=3600.0), known, has_node)
 
 
 def first(running: Fleet, file: Path, *, to_end: bool) -> None:
     """Print when the first segment of a file runs, when its plan is complete, and when its job is done."""
     alone = decode_seconds([file])
-    began, most = time.time(), 0.0
-    job = running.submit(file)
+    began = looked = time.time()
+    most, job = 0.0, running.submit(file)
     started = planned = None
     while planned is None or started is None:
         record = running.ledger.job(job)
-        started = started or (record.started and time.time() - began)
+        started = started or (running.first_moment(record) and time.time() - began)
         planned = planned or (record.duration and time.time() - began)
-        most = max(most, running.memory())
+        if time.time() - looked > 1.0:
+            most, looked = max(most, running.memory()), time.time()
+        time.sleep(0.01)
     done = "cancelled"
     if to_end:
         running.client.result(job, timeout=3600)
@@ -113,7 +121,7 @@ def first(running: Fleet, file: Path, *, to_end: bool) -> None:
     else:
         running.client.cancel(job)
     complete = f"plan complete after {planned:5.2f} s (ffmpeg alone {alone:5.2f} s)"
-    print(f"  {file.name:10} first segment runs after {started:5.2f} s, {complete}, {done}; intake {most:.0f} MB")
+    print(f"  {file.name:10} first segment after {started:5.2f} s, {complete}, {done}; intake {most:.0f} MB")
 
 
 def rate(running: Fleet, file: Path, hours: float, count: int) -> None:
@@ -163,10 +171,15 @@ def backlog(running: Fleet, files: Sequence[Path], clip: Path, clips: int) -> No
 
 
 def clip_seconds(running: Fleet, clip: Path, **fields: Any) -> float:
-    """Return how long a clip of one window takes beyond what the engine takes."""
+    """Return how long a clip of one window takes beyond what the engine takes; without a node, until it waits."""
     began = time.time()
-    running.client.result(running.submit(clip, **fields), timeout=120)
-    return time.time() - began - _WINDOW_SECONDS
+    job = running.submit(clip, **fields)
+    if running.has_node:
+        running.client.result(job, timeout=120)
+        return time.time() - began - _WINDOW_SECONDS
+    while running.ledger.job(job).planned is None:
+        time.sleep(0.01)
+    return time.time() - began
 
 
 def _has_segments(record: JobRecord) -> bool:
@@ -194,6 +207,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=100, help="of priority 0 behind them")
     parser.add_argument("--formats", default=",".join(FORMATS))
     parser.add_argument("--to-end", action="store_true", help="wait until the long files are transcribed")
+    parser.add_argument("--without-node", action="store_true", help="run only intake")
     parser.add_argument("--media", type=Path, help="where files are made once")
     options = parser.parse_args()
     os.environ[stand_in_app.SECONDS] = str(_WINDOW_SECONDS)
@@ -201,7 +215,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         directory = Path(name)
         folder = options.media or directory / "media"
-        running = stack.enter_context(fleet(directory))
+        running = stack.enter_context(fleet(directory, has_node=not options.without_node))
+        clip_seconds(running, media(folder, "wav", 10 / 3600))  # once everything is up
         if "first" in options.parts:
             print(f"one file of {options.hours:g} h on an idle fleet:")
             for form in formats:

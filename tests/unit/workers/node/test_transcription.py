@@ -196,3 +196,10 @@ def test_it_can_run_where_there_is_neither_celery_nor_redis() -> None:
     )
     printed = subprocess.run([sys.executable, "-c", look], check=True, capture_output=True, text=True).stdout
     assert printed.strip() == "[]"
+
+
+def test_the_audio_of_a_segment_is_deleted_when_its_result_is_stored(settings: Settings, work: SegmentWork) -> None:
+    node = transcriber(settings, FakeEngine(FakeSession()))
+    for _ in range(2):
+        node.discard_audio(work)
+        assert Spool(settings).used() == 0
