@@ -69,7 +69,7 @@ async def list_(
     services: Services,
     caller: Reader,
     after: Annotated[str | None, Query(max_length=100)] = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    limit: Annotated[int, Query(ge=0, le=100)] = 20,
 ) -> Page:
     """List the batches of the caller's tenant, newest first."""
     store = BatchStore(services.redis)

@@ -110,7 +110,7 @@ async def list_(
     services: Services,
     caller: Reader,
     purpose: Annotated[str | None, Query(max_length=100)] = None,
-    limit: Annotated[int, Query(ge=1, le=10_000)] = 10_000,
+    limit: Annotated[int, Query(ge=0, le=10_000)] = 10_000,
     order: Literal["asc", "desc"] = "desc",
     after: Annotated[str | None, Query(max_length=100)] = None,
 ) -> Page:
