@@ -29,7 +29,7 @@ def run_page(page: str, url: str, folder: Path) -> str:
     assert commands
     shutil.copy(CLIP, folder / "talk.wav")
     script = "set -eo pipefail\n" + "echo\n".join(commands).replace(_DEFAULT, url).replace(
-        "curl -sS", "curl -sS --fail-with-body"
+        "curl -", "curl --fail-with-body -"
     )
     environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     run = subprocess.run(
