@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -103,6 +104,12 @@ class AsyncFleetClient:
                     yield progress
                 await wait(interval)
         yield await self.status(job)
+
+    @asynccontextmanager
+    async def changes(self, job: str) -> AsyncIterator[Callable[[float], Awaitable[None]]]:
+        """Provide a function that waits for the next change of a job, for so many seconds at most."""
+        async with self._publications.of(self._results.key(job)) as wait:
+            yield wait
 
     async def cancel(self, job: str) -> bool:
         """Cancel a job that waits or runs; returns False if it had ended before. Raises JobNotFound."""

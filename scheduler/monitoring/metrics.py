@@ -7,48 +7,19 @@ yet, add its source to snapshot.py.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final, Literal
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 from redis.exceptions import RedisError
 
+from whisper_fleet.scheduler.monitoring.metric_spec import MetricSpec as MetricSpec
+from whisper_fleet.scheduler.monitoring.metric_spec import Sample
 from whisper_fleet.scheduler.monitoring.snapshot import FleetSnapshot, GpuSnapshot
 from whisper_fleet.shared.wire import EngineRates
 
 _log = logging.getLogger(__name__)
-
-_PREFIX = "whisper_fleet"
-#: The values of the labels, and the value of the sample; None if it is unknown.
-Sample = tuple[Sequence[str], float | None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class MetricSpec:
-    """The declaration of one metric."""
-
-    name: str  # without the fleet's prefix and without `_total`
-    type: Literal["gauge", "counter"] = "gauge"
-    labels: tuple[str, ...] = ()
-    unit: str = ""  # the last part of the name, as Prometheus wants it; empty for plain counts
-    help: str
-    samples: Callable[[FleetSnapshot], Iterable[Sample]]
-
-    @property
-    def full_name(self) -> str:
-        """Return the name under which Prometheus stores the samples."""
-        return f"{_PREFIX}_{self.name}{'_total' if self.type == 'counter' else ''}"
-
-    def family(self, samples: Iterable[Sample] = ()) -> Metric:
-        """Return the metric in prometheus_client's form, with these samples; those of unknown value are left out."""
-        family_type = CounterMetricFamily if self.type == "counter" else GaugeMetricFamily
-        family = family_type(f"{_PREFIX}_{self.name}", self.help, labels=self.labels, unit=self.unit)
-        for labels, value in samples:
-            if value is not None:
-                family.add_metric(labels, value)
-        return family
 
 
 def declared_metrics() -> tuple[MetricSpec, ...]:
@@ -281,6 +252,21 @@ _METRICS: Final = (
         labels=("outcome",),
         help="Calls of webhooks; outcome is delivered, later (it is tried again) or undeliverable.",
         samples=_counted("webhooks"),
+    ),
+    MetricSpec(
+        name="key_requests",
+        type="counter",
+        labels=("key",),
+        help="HTTP requests with an API key, by the key's id; none: without one.",
+        samples=lambda snapshot: [((usage.key,), usage.requests) for usage in snapshot.usage],
+    ),
+    MetricSpec(
+        name="key_audio_seconds",
+        type="counter",
+        labels=("key",),
+        unit="seconds",
+        help="Seconds of audio of the jobs of an API key that are done.",
+        samples=lambda snapshot: [((usage.key,), usage.audio_seconds) for usage in snapshot.usage],
     ),
     MetricSpec(
         name="slot_decisions",

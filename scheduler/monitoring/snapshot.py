@@ -12,6 +12,7 @@ from redis import Redis
 from whisper_fleet.scheduler.capacity.decisions import DecisionLabels
 from whisper_fleet.shared import names
 from whisper_fleet.shared.broker.queues import queue_length
+from whisper_fleet.shared.http.usage import Usage, usage_from
 from whisper_fleet.shared.ledger import keys
 from whisper_fleet.shared.ledger.ledger import Ledger
 from whisper_fleet.shared.ledger.registry import GpuRegistry
@@ -41,6 +42,7 @@ class FleetSnapshot:
     counts: dict[str, float]  # see keys.COUNTS
     decisions: dict[DecisionLabels, int]  # what the autoscaler decided, and how often
     webhooks: dict[str, int] = field(default_factory=dict)  # state -> webhooks that wait or are undeliverable
+    usage: tuple[Usage, ...] = ()  # of API keys, since the fleet's beginning
 
 
 class SnapshotReader:
@@ -64,6 +66,7 @@ class SnapshotReader:
             counts=self._ledger.counts(),
             decisions=self._decisions(),
             webhooks=Deliveries(self._redis).counts(),
+            usage=tuple(usage_from("", cast("dict[bytes, bytes]", self._redis.hgetall(keys.USAGE_TOTAL)))),
         )
 
     def _gpus(self, now: float) -> list[GpuSnapshot]:

@@ -9,6 +9,7 @@ from importlib import resources
 from typing import Any
 
 from redis import Redis
+from redis.asyncio import Redis as AsyncRedis
 from redis.exceptions import NoScriptError
 
 
@@ -30,3 +31,13 @@ def run_source(redis: Redis, source: str, digest: str, keys: Sequence[str], *arg
         return redis.evalsha(digest, len(keys), *keys, *arguments)
     except NoScriptError:
         return redis.eval(source, len(keys), *keys, *arguments)
+
+
+async def run_source_async(
+    redis: AsyncRedis, source: str, digest: str, keys: Sequence[str], *arguments: str | int | float
+) -> Any:
+    """Run a script as `run_source` does, without blocking an event loop."""
+    try:
+        return await redis.evalsha(digest, len(keys), *keys, *arguments)
+    except NoScriptError:
+        return await redis.eval(source, len(keys), *keys, *arguments)

@@ -10,8 +10,9 @@ import hashlib
 import hmac
 import re
 import secrets
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import cast
+from typing import Any, cast
 
 from pydantic import Field
 from redis import Redis
@@ -68,6 +69,11 @@ def parts_of(token: str) -> tuple[str, str] | None:
     return None if match is None else (match[1], match[2])
 
 
+def keys_from(stored: Mapping[Any, Any]) -> list[ApiKey]:
+    """Return the keys in the hash that holds them, the oldest first."""
+    return sorted((ApiKey.from_json(text(key)) for key in stored.values()), key=lambda key: key.created)
+
+
 class KeyStore:
     """The keys in Redis, for the commands; the server reads them with redis.asyncio."""
 
@@ -80,8 +86,7 @@ class KeyStore:
 
     def all(self) -> list[ApiKey]:
         """Return every key, the oldest first."""
-        stored = cast("list[bytes]", self._redis.hvals(keys.API_KEYS))
-        return sorted((ApiKey.from_json(text(key)) for key in stored), key=lambda key: key.created)
+        return keys_from(cast("dict[bytes, bytes]", self._redis.hgetall(keys.API_KEYS)))
 
     def find(self, name: str) -> ApiKey | None:
         """Return the key of this id."""

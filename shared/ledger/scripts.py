@@ -9,8 +9,9 @@ from importlib import resources
 from typing import Any, cast
 
 from redis import Redis
+from redis.asyncio import Redis as AsyncRedis
 
-from whisper_fleet.shared.broker.scripts import run_source
+from whisper_fleet.shared.broker.scripts import run_source, run_source_async
 from whisper_fleet.shared.ledger import keys
 
 
@@ -27,6 +28,12 @@ def script(name: str) -> tuple[str, str]:
 def run(redis: Redis, name: str, *arguments: str | int | float) -> Any:
     """Run a script and return its answer; strings are bytes unless the client decodes them."""
     return run_source(redis, *script(name), (), *arguments)
+
+
+async def run_async(redis: AsyncRedis, name: str, *arguments: str | int | float) -> Any:
+    """Run a script as `run` does, without blocking an event loop."""
+    source, digest = script(name)
+    return await run_source_async(redis, source, digest, (), *arguments)
 
 
 def text(value: bytes | str) -> str:

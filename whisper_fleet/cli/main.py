@@ -40,6 +40,8 @@ _COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "doctor": ("machine.doctor", ("server",)),
     "config": ("machine.config", ()),
     "redis-acl": ("machine.redis_acl", ()),
+    "keys": ("keys", ()),
+    "usage": ("keys", ()),
     "slots": ("machine.slots", ("server",)),
     "fetch": ("machine.fetch", ("gpu",)),
     "up": ("machine.up", ("server",)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI
 
@@ -12,9 +13,24 @@ from whisper_fleet.http.batches.clerk import advancing_batches
 from whisper_fleet.http.errors import add_error_handlers
 from whisper_fleet.http.request_id import RequestIds
 from whisper_fleet.http.routes import ROUTERS
-from whisper_fleet.http.services import open_services
-from whisper_fleet.http.waiting.attachment import reaping
+from whisper_fleet.http.services import HttpServices, open_services
+from whisper_fleet.http.waiting.attachment import cancel_abandoned
+from whisper_fleet.http.waiting.periodic import repeating
 from whisper_fleet.shared.settings import Settings
+
+#: Seconds between two looks: for jobs that ended, and for jobs that nobody waits for.
+_COUNT_INTERVAL, _ABANDONED_INTERVAL = 5.0, 15.0
+
+
+@asynccontextmanager
+async def background_work(services: HttpServices) -> AsyncIterator[None]:
+    """Do, while the context lasts, what no request does; every server does it, and each thing happens once."""
+    async with (
+        repeating("usage", services.quota.count_ended, _COUNT_INTERVAL),
+        repeating("abandoned jobs", partial(cancel_abandoned, services), _ABANDONED_INTERVAL),
+        advancing_batches(services),
+    ):
+        yield
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -24,7 +40,7 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_services(settings) as services:
             app.state.services = services
-            async with reaping(services), advancing_batches(services):
+            async with background_work(services):
                 yield
 
     app = FastAPI(

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from whisper_fleet.http.waiting.disconnects import Disconnected, until_disconnect
+from whisper_fleet.http.waiting.disconnects import watched_client
 
 #: Seconds after which a comment is sent, so that no proxy ends a connection on which nothing happens.
 _QUIET_SECONDS = 15.0
@@ -37,12 +38,15 @@ class Event:
 
 
 class EventStream(Response):
-    """Sends events as they come; `on_disconnect` is called if the client leaves before their end."""
+    """Sends events as they come; `on_disconnect` is called if the client leaves before their end.
+
+    `events` yields None at least every few seconds when there is nothing new, so that a client that left is noticed.
+    """
 
     media_type = "text/event-stream"
 
     def __init__(
-        self, events: AsyncIterator[Event], *, on_disconnect: Callable[[], Awaitable[None]] | None = None
+        self, events: AsyncGenerator[Event | None], *, on_disconnect: Callable[[], Awaitable[None]] | None = None
     ) -> None:
         super().__init__(headers={"cache-control": "no-store", "x-accel-buffering": "no"})
         del self.headers["content-length"]
@@ -50,27 +54,20 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the response, as an ASGI application."""
-        try:
-            await until_disconnect(receive, self._send_all(send))
-        except Disconnected:
-            if self._on_disconnect is not None:
-                await self._on_disconnect()
-
-    async def _send_all(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        following = asyncio.ensure_future(anext(self._events, None))
-        try:
-            while True:
-                done, _ = await asyncio.wait({following}, timeout=_QUIET_SECONDS)
-                event = following.result() if done else None
-                if done and event is None:
+        async with watched_client(receive) as client, aclosing(self._events) as events:
+            sent = time.monotonic()
+            async for event in events:
+                if client.is_gone:
                     break
-                await _send(send, b": \n\n" if event is None else event.encoded())
-                if done:
-                    following = asyncio.ensure_future(anext(self._events, None))
-        finally:
-            following.cancel()
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+                if event is not None or time.monotonic() - sent > _QUIET_SECONDS:
+                    sent = time.monotonic()
+                    await _send(send, b": \n\n" if event is None else event.encoded())
+            has_left = client.is_gone
+        if not has_left:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        elif self._on_disconnect is not None:
+            await self._on_disconnect()
 
 
 async def _send(send: Send, body: bytes) -> None:

@@ -18,7 +18,7 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 
 class RequestIds:
-    """Sends `x-request-id` with every response. A body that is streamed passes through unchanged."""
+    """Sends `x-request-id` with every response, and closes the connection of a body that is refused half-way."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -30,16 +30,26 @@ class RequestIds:
         name = f"req_{uuid.uuid4().hex}"
         request_id.set(name)
         has_begun = False
+        has_body = _has_body(scope)
+
+        async def receive_noted() -> Message:
+            nonlocal has_body
+            message = await receive()
+            has_body = has_body and bool(message.get("more_body", False))
+            return message
 
         async def send_with_id(message: Message) -> None:
             nonlocal has_begun
             if message["type"] == "http.response.start":
                 has_begun = True
-                MutableHeaders(scope=message)["x-request-id"] = name
+                headers = MutableHeaders(scope=message)
+                headers["x-request-id"] = name
+                if has_body:  # the rest is not read, however much it is
+                    headers["connection"] = "close"
             await send(message)
 
         try:
-            await self._app(scope, receive, send_with_id)
+            await self._app(scope, receive_noted, send_with_id)
         except Exception as error:
             answer = api_error(error)
             if answer.status == 500 and not isinstance(error, ApiError):
@@ -47,3 +57,11 @@ class RequestIds:
             if has_begun:  # nothing can be taken back: the connection ends in the middle
                 raise
             await answer(scope, receive, send_with_id)
+
+
+def _has_body(scope: Scope) -> bool:
+    """Return whether a body follows the headers of a request."""
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
+        for name, value in scope["headers"]
+    )

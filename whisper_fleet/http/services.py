@@ -12,6 +12,8 @@ from redis.asyncio import Redis
 
 from whisper_fleet.aio import AsyncFleetClient, connect_async
 from whisper_fleet.http.access.keys import ApiKeys
+from whisper_fleet.http.access.quota import Quota
+from whisper_fleet.http.estimate import Estimator
 from whisper_fleet.http.uploads.store import UploadStore
 from whisper_fleet.http.waiting.waiters import Waiters
 from whisper_fleet.shared.settings import Settings
@@ -27,6 +29,8 @@ class HttpServices:
     keys: ApiKeys
     uploads: UploadStore
     waiters: Waiters
+    quota: Quota
+    estimator: Estimator
 
 
 @asynccontextmanager
@@ -34,6 +38,7 @@ async def open_services(settings: Settings) -> AsyncIterator[HttpServices]:
     """Provide the services of a process while it runs; nothing connects before it is used."""
     redis = connect_async(settings.redis_url)
     async with AsyncFleetClient(settings) as fleet:
+        estimator = Estimator(redis, fleet)
         yield HttpServices(
             settings=settings,
             fleet=fleet,
@@ -41,6 +46,8 @@ async def open_services(settings: Settings) -> AsyncIterator[HttpServices]:
             keys=ApiKeys(redis),
             uploads=UploadStore(settings, redis),
             waiters=Waiters(redis),
+            quota=Quota(redis, settings, estimator),
+            estimator=estimator,
         )
     await redis.aclose()
 

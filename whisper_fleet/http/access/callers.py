@@ -8,45 +8,33 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 
+from whisper_fleet.http.access.caller import Caller as Caller
 from whisper_fleet.http.errors import ApiError
 from whisper_fleet.http.services import Services
-from whisper_fleet.shared.http.api_keys import KeyLimits, Scope
+from whisper_fleet.shared.http.api_keys import Scope
 
 _CREATE = "whisper-fleet keys create --tenant NAME --scope submit,read"
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Caller:
-    """Who sends a request."""
-
-    tenant: str  # that every job of the caller gets
-    scopes: frozenset[Scope]
-    key: str | None = None  # the id of the API key; None: the fleet has no keys
-    limits: KeyLimits = field(default_factory=KeyLimits)
-
-    def has(self, scope: Scope) -> bool:
-        """Return whether the caller may do this."""
-        return scope in self.scopes or Scope.ADMIN in self.scopes
-
-    def may_see(self, tenant: str) -> bool:
-        """Return whether the caller may see what belongs to a tenant; to others it must look like missing."""
-        return tenant == self.tenant or self.key is None or Scope.ADMIN in self.scopes
-
-
 def requires(scope: Scope) -> Callable[..., Coroutine[Any, Any, Caller]]:
-    """Return a dependency that provides the caller if it has this scope; it runs before the body is read."""
+    """Return a dependency that provides the caller if it has this scope; it runs before the body is read.
+
+    It counts the request, and refuses it above the limits of the key. A route that submits also calls `quota.start`.
+    """
 
     async def caller(request: Request, services: Services) -> Caller:
         known = await _caller(request, services)
         if not known.has(scope):
             raise ApiError(403, f"this API key lacks the scope {scope}: create one that has it")
+        await services.quota.count_request(known)
+        if scope is Scope.SUBMIT:
+            await services.quota.check(known)
         return known
 
     return caller

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from redis.asyncio import Redis
 
-from whisper_fleet.shared.http.api_keys import ApiKey, parts_of
+from whisper_fleet.shared.http.api_keys import ApiKey, keys_from, parts_of
 from whisper_fleet.shared.ledger import keys
 from whisper_fleet.shared.ledger.scripts import text
 
@@ -18,6 +18,10 @@ class ApiKeys:
     async def exist(self) -> bool:
         """Return whether the fleet has, or ever had, a key."""
         return bool(await self._redis.exists(keys.API_KEYS))
+
+    async def all(self) -> list[ApiKey]:
+        """Return every key, the oldest first."""
+        return keys_from(await self._redis.hgetall(keys.API_KEYS))
 
     async def find(self, token: str) -> ApiKey | None:
         """Return the valid key that a client sent; None if there is none."""

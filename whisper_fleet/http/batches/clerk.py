@@ -29,24 +29,25 @@ _RETRY_SECONDS = 10.0
 @asynccontextmanager
 async def advancing_batches(services: HttpServices) -> AsyncIterator[None]:
     """Advance batches while the context lasts."""
-    task = asyncio.create_task(_run(services))
+    stop = asyncio.Event()
+    task = asyncio.create_task(_run(services, stop))
     try:
         yield
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        stop.set()  # and not cancelled: see http/waiting/disconnects.py
+        await task
 
 
-async def _run(services: HttpServices) -> None:
-    while True:
+async def _run(services: HttpServices, stop: asyncio.Event) -> None:
+    while not stop.is_set():
         try:
-            if not await step(services):
-                await asyncio.sleep(_IDLE_SECONDS)
+            pause = 0.0 if await step(services) else _IDLE_SECONDS
         except Exception as error:
             if not is_outage(error):
                 _log.exception("a batch could not be advanced")
-            await asyncio.sleep(_RETRY_SECONDS)
+            pause = _RETRY_SECONDS
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), pause)
 
 
 async def step(services: HttpServices) -> bool:

@@ -59,6 +59,7 @@ class BatchOrder(Wire):
 
     id: str
     tenant: str
+    key: str | None = None  # id of the API key that it was created with
     input_file_id: str
     endpoint: str
     completion_window: str

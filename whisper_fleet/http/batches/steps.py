@@ -99,7 +99,9 @@ async def _submit(services: HttpServices, store: BatchStore, batch: Batch, numbe
     await store.open_line(batch.order.id, number)
     try:
         keywords = await _keywords(services, batch, line)
-        await submit_job(services, job_of(batch.order.id, number), keywords)
+        job = job_of(batch.order.id, number)
+        await services.quota.start(_payer(batch), job)
+        await submit_job(services, job, keywords)
     except (ApiError, FleetError) as error:
         answer = api_error(error)
         failed = line.model_copy(update={"error": answer.body(), "status": answer.status})
@@ -213,6 +215,11 @@ async def _announce(services: HttpServices, batch: Batch, status: str) -> None:
     event = Event(id=name, type=f"batch.{status}", created=now, data=data)
     fields = fields_of(event, order.callback_url, order.tenant)
     await services.redis.eval(script("webhook_add")[0], 0, *fields)
+
+
+def _payer(batch: Batch) -> Caller:
+    """Return whose usage a line counts to; the limits of its key were checked when the batch was created."""
+    return Caller(tenant=batch.order.tenant, scopes=frozenset(), key=batch.order.key)
 
 
 def _caller(batch: Batch) -> Caller:

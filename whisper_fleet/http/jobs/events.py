@@ -7,7 +7,7 @@ all of it in any case.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from whisper_fleet.errors import JobNotFinished
 from whisper_fleet.http.errors import api_error
@@ -21,15 +21,24 @@ from whisper_fleet.shared.wire import JobProgress
 _INTERVAL = 1.0
 
 
-async def job_events(services: HttpServices, job: str, last_id: str | None) -> AsyncIterator[Event]:
-    """Yield the events of a job behind the last one that the client has; the last one is `end`."""
+async def job_events(services: HttpServices, job: str, last_id: str | None) -> AsyncGenerator[Event | None]:
+    """Yield the events of a job behind the last one that the client has, None for nothing new; the last is `end`."""
     position = (TextPosition.parse(last_id) if last_id else None) or TextPosition()
+    shown: JobProgress | None = None
     try:
-        async for progress in services.fleet.watch(job, _INTERVAL):
-            text, position = await read_text(services.redis, job, position)
-            if text:
-                yield Event.of({"delta": text}, name="text", id=str(position))
-            yield _progress(progress, position)
+        async with services.fleet.changes(job) as wait:
+            while await services.fleet.outcome(job) is None:
+                text, position = await read_text(services.redis, job, position)
+                yield Event.of({"delta": text}, name="text", id=str(position)) if text else None
+                progress = await services.fleet.status(job)
+                if progress != shown:
+                    shown = progress
+                    yield _progress(progress, position)
+                await wait(_INTERVAL)
+        text, position = await read_text(services.redis, job, position)
+        if text:
+            yield Event.of({"delta": text}, name="text", id=str(position))
+        yield _progress(await services.fleet.status(job), position)
         yield await _end(services, job, position)
     except Exception as error:
         yield Event.of(api_error(error).body(), name="error")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from whisper_fleet.http.errors import api_error
 from whisper_fleet.http.events import Event
@@ -16,33 +17,35 @@ _DONE = Event(data="[DONE]")
 _INTERVAL = 1.0
 
 
-async def transcription_events(services: HttpServices, attachment: Attachment) -> AsyncIterator[Event]:
+async def transcription_events(services: HttpServices, attachment: Attachment) -> AsyncGenerator[Event | None]:
     """Yield OpenAI's events of a job; its error is the last one if it fails. Deltas add up to the text."""
     sent = ""
     try:
         async with attachment.waiting():
-            async for delta in _deltas(services, attachment):
-                text = delta if sent else delta.lstrip()
-                if text:
+            async with aclosing(_deltas(services, attachment)) as deltas:
+                async for delta in deltas:
+                    text = delta if sent else delta.lstrip()
                     sent += text
-                    yield _delta(text)
+                    yield _delta(text) if text else None
             result = await services.fleet.result(attachment.job)
         text = result.text.strip()
         if text.startswith(sent) and text != sent:  # what came with the last window
             yield _delta(text[len(sent) :])
         yield Event.of({"type": "transcript.text.done", "text": text, "usage": usage_of(result).model_dump()})
+        await attachment.answered()
         yield _DONE
     except Exception as error:
         yield Event.of(api_error(error).body())
 
 
-async def _deltas(services: HttpServices, attachment: Attachment) -> AsyncIterator[str]:
-    """Yield new text whenever there is some, until the job has ended."""
+async def _deltas(services: HttpServices, attachment: Attachment) -> AsyncGenerator[str]:
+    """Yield new text, or nothing, at least once per second, until the job has ended."""
     position = TextPosition()
-    async for _ in services.fleet.watch(attachment.job, _INTERVAL):
-        text, position = await read_text(services.redis, attachment.job, position)
-        if text:
+    async with services.fleet.changes(attachment.job) as wait:
+        while await services.fleet.outcome(attachment.job) is None:
+            text, position = await read_text(services.redis, attachment.job, position)
             yield text
+            await wait(_INTERVAL)
 
 
 def _delta(text: str) -> Event:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from whisper_fleet.http.routes import audio, batches, files, health, internal, jobs, models, uploads
+from whisper_fleet.http.routes import audio, batches, files, health, internal, jobs, models, uploads, usage
 
 ROUTERS = (
     audio.router,
@@ -13,4 +13,5 @@ ROUTERS = (
     jobs.router,
     models.router,
     uploads.router,
+    usage.router,
 )

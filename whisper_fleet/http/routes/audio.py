@@ -17,8 +17,8 @@ from whisper_fleet.http.openai.schema import FORM, RESPONSES
 from whisper_fleet.http.openai.stream import transcription_events
 from whisper_fleet.http.services import HttpServices, Services
 from whisper_fleet.http.uploads.multipart import received_form
-from whisper_fleet.http.waiting.attachment import Attachment, attach
-from whisper_fleet.http.waiting.disconnects import Disconnected, until_disconnect
+from whisper_fleet.http.waiting.attachment import Disconnected, attach
+from whisper_fleet.http.waiting.disconnects import watched_client
 from whisper_fleet.outcome import JobResult
 
 router = APIRouter(prefix="/v1/audio", tags=["audio"])
@@ -49,20 +49,14 @@ async def _answered(request: Request, services: HttpServices, caller: Caller, ta
         attachment = await attach(services, caller, form, upload, keywords)
     if options.is_streamed:
         return EventStream(transcription_events(services, attachment), on_disconnect=attachment.abandon)
-    result = await _result(request, services, attachment)
+    async with watched_client(request.receive) as client:
+        try:
+            result = await attachment.result(client)
+        except Disconnected:
+            await attachment.abandon()
+            raise ApiError(408, "the client disconnected") from None  # nobody reads it
+    await attachment.answered()
     return _response(result, options, task)
-
-
-async def _result(request: Request, services: HttpServices, attachment: Attachment) -> JobResult:
-    async def wait() -> JobResult:
-        async with attachment.waiting():
-            return await services.fleet.result(attachment.job)
-
-    try:
-        return await until_disconnect(request.receive, wait())
-    except Disconnected:
-        await attachment.abandon()
-        raise ApiError(408, "the client disconnected") from None  # nobody reads it
 
 
 def _response(result: JobResult, options: AudioOptions, task: Task) -> Response:

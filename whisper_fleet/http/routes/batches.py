@@ -51,6 +51,7 @@ async def create(asked: NewBatch, services: Services, caller: Submitter) -> dict
     order = BatchOrder(
         id=f"batch_{secrets.token_hex(16)}",
         tenant=caller.tenant,
+        key=caller.key,
         created=now,
         expires=now + _WINDOW_SECONDS,
         **asked.model_dump(),

@@ -14,7 +14,7 @@ from whisper_fleet.http.errors import ApiError
 from whisper_fleet.http.events import EventStream
 from whisper_fleet.http.files.records import find_file
 from whisper_fleet.http.jobs.deletion import delete_job
-from whisper_fleet.http.jobs.estimates import Estimate, estimate
+from whisper_fleet.http.jobs.estimates import Estimate
 from whisper_fleet.http.jobs.events import job_events
 from whisper_fleet.http.jobs.idempotency import job_for_key
 from whisper_fleet.http.jobs.listing import JobFilter, Position, list_jobs, read_labels
@@ -28,9 +28,7 @@ from whisper_fleet.http.uploads.multipart import received_form
 from whisper_fleet.shared.formats import WRITERS
 from whisper_fleet.shared.formats.layout import SubtitleLayout
 from whisper_fleet.shared.http.uploads import address_of
-from whisper_fleet.shared.ledger import keys
 from whisper_fleet.shared.ledger.records import JobRecord
-from whisper_fleet.shared.ledger.scripts import script, text
 from whisper_fleet.shared.request.values import read_labels as read_labels_of_request
 from whisper_fleet.shared.transcript import Transcript
 from whisper_fleet.shared.wire import JobState
@@ -74,6 +72,7 @@ async def _create_from_json(request: Request, services: HttpServices, caller: Ca
         reason = f"name the file: file_path is a URL or a path, {FILE_ID} a stored file; or send it as a form"
         raise ApiError(400, reason, param="file_path", code="missing_required_parameter")
     job = await job_for_key(services.redis, caller.tenant, key, keywords)
+    await services.quota.start(caller, job)
     await submit_job(services, job, keywords)
     return job
 
@@ -88,6 +87,7 @@ async def _create_from_form(request: Request, services: HttpServices, caller: Ca
             raise ApiError(400, "the form has a file, and names another one", param="file_path")
         keywords["labels"] = _named(keywords, upload.file_name)
         job = await job_for_key(services.redis, caller.tenant, key, {**keywords, "sha256": upload.sha256})
+        await services.quota.start(caller, job)
         if await submit_job(services, job, {**keywords, "file_path": address_of(upload.id)}):
             await services.uploads.keep_for_job(upload.id, job)
             form.keep(upload)
@@ -130,16 +130,7 @@ async def estimated(
     priority: Annotated[int, Query(ge=0, le=9)] = 5,
 ) -> Estimate:
     """Estimate how long a job would wait and take, before it is submitted."""
-    lanes, running = await services.redis.eval(script("backlog")[0], 0)
-    gpus = [gpu.id for gpu in await services.fleet.gpus()]
-    speeds = await services.redis.hmget(keys.SPEEDS, gpus) if gpus else []
-    return estimate(
-        audio_seconds=seconds,
-        priority=priority,
-        waiting=[(int(lane), float(text(waiting))) for lane, waiting in lanes],
-        running=float(text(running)),
-        speeds=[0.0 if speed is None else float(text(speed)) for speed in speeds],
-    )
+    return await services.estimator.estimate(audio_seconds=seconds, priority=priority)
 
 
 @router.get("/{job}")

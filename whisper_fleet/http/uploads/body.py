@@ -14,7 +14,7 @@ from whisper_fleet.http.errors import ApiError
 #: Seconds without a byte after which a body is given up.
 SILENCE_SECONDS = 60.0
 #: Seconds until the average rate counts, and the slowest rate in bytes per second.
-_PATIENCE_SECONDS, _SLOWEST = 60.0, 256.0
+PATIENCE_SECONDS, SLOWEST = 60.0, 256.0
 
 
 async def body_of(request: Request, limit: int) -> AsyncIterator[bytes]:
@@ -40,6 +40,6 @@ async def body_of(request: Request, limit: int) -> AsyncIterator[bytes]:
         if received > limit:
             raise ApiError(413, f"the body has more than {limit:,} bytes, the most that is accepted")
         seconds = time.monotonic() - began
-        if seconds > _PATIENCE_SECONDS and received < seconds * _SLOWEST:
-            raise ApiError(408, f"the body comes with less than {_SLOWEST:g} bytes per second")
+        if seconds > PATIENCE_SECONDS and received < seconds * SLOWEST:
+            raise ApiError(408, f"the body comes with less than {SLOWEST:g} bytes per second")
         yield piece

@@ -7,7 +7,6 @@ the end of this server, only lets the lease expire: the client tries again, and 
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import uuid
@@ -15,14 +14,24 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from whisper_fleet.errors import FleetError, JobExists, JobNotFound
+from whisper_fleet.errors import FleetError, JobExists, JobNotFinished, JobNotFound
 from whisper_fleet.http.access.callers import Caller
 from whisper_fleet.http.services import HttpServices
 from whisper_fleet.http.uploads.multipart import Form
 from whisper_fleet.http.uploads.store import Upload
+from whisper_fleet.http.waiting.disconnects import Client
+from whisper_fleet.http.waiting.periodic import repeating
 from whisper_fleet.http.waiting.waiters import RENEWAL
+from whisper_fleet.outcome import JobResult
 from whisper_fleet.shared.connect import UNREACHABLE
-from whisper_fleet.shared.http.uploads import address_of
+from whisper_fleet.shared.http.uploads import address_of, upload_of
+
+#: Seconds between two looks at whether the client is still there.
+_LOOK = 2.0
+
+
+class Disconnected(Exception):
+    """The client disconnected before its answer came."""
 
 
 class Attachment:
@@ -33,36 +42,51 @@ class Attachment:
         self.job = job
         self._waiter = waiter
 
+    async def result(self, client: Client) -> JobResult:
+        """Return the transcript, after waiting for it; raises the error of a job that failed, or Disconnected."""
+        async with self.waiting():
+            while not client.is_gone:
+                with suppress(JobNotFinished):
+                    return await self._services.fleet.result(self.job, timeout=_LOOK)
+        raise Disconnected
+
     @asynccontextmanager
     async def waiting(self) -> AsyncIterator[None]:
-        """Show that the client waits while the context lasts, and leave when its answer, or the job's error, is there.
-
-        If the context is cancelled, the caller knows why: `abandon` is for a client that disconnected.
-        """
-        renewing = asyncio.create_task(self._renew())
+        """Renew the lease while the context lasts. If it ends with the error of a job, leave it: it is not joined."""
         try:
-            yield
+            async with repeating("a waiter", self._renew, RENEWAL):
+                yield
         except FleetError:
-            await self._leave(may_join=False)  # a client that tries again gets a new job
+            await self._end(may_join=False)
             raise
-        finally:
-            renewing.cancel()
-        await self._leave(may_join=True)
+
+    async def answered(self) -> None:
+        """Leave because the client has its answer; the same upload gets the same answer for a while."""
+        await self._end(may_join=True)
 
     async def abandon(self) -> None:
         """Leave because the client has disconnected; the job is cancelled unless another client waits."""
         if await self._leave(may_join=False):
             with suppress(JobNotFound):
                 await self._services.fleet.cancel(self.job)
+                await self._delete_upload()
+
+    async def _delete_upload(self) -> None:
+        """Delete the file of a job that has ended now; the janitor would do it, but later."""
+        with suppress(JobNotFound, *UNREACHABLE):
+            record = await self._services.fleet.record(self.job)
+            if (upload := upload_of(record.request.file_path)) is not None:
+                await self._services.uploads.delete(upload)
+
+    async def _end(self, *, may_join: bool) -> None:
+        await self._leave(may_join=may_join)
+        await self._delete_upload()
 
     async def _leave(self, *, may_join: bool) -> bool:
         return await self._services.waiters.leave(self.job, self._waiter, may_join=may_join)
 
     async def _renew(self) -> None:
-        while True:
-            await asyncio.sleep(RENEWAL)
-            with suppress(*UNREACHABLE):  # the lease is longer than a short outage
-                await self._services.waiters.renew(self.job, self._waiter)
+        await self._services.waiters.renew(self.job, self._waiter)
 
 
 async def attach(
@@ -73,6 +97,7 @@ async def attach(
     job = await services.waiters.join(_digest(caller, upload, request), str(uuid.uuid4()), waiter)
     attachment = Attachment(services, job, waiter)
     try:
+        await services.quota.start(caller, job)
         is_ours = await _submitted(services, job, {**request, "file_path": address_of(upload.id)})
     except Exception:
         await services.waiters.leave(job, waiter, may_join=False)
@@ -101,22 +126,8 @@ def _digest(caller: Caller, upload: Upload, request: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-@asynccontextmanager
-async def reaping(services: HttpServices) -> AsyncIterator[None]:
-    """Cancel, while the context lasts, the jobs whose clients' servers died and whose clients never came back."""
-    task = asyncio.create_task(_reap(services))
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-
-async def _reap(services: HttpServices) -> None:
-    while True:
-        await asyncio.sleep(RENEWAL)
-        with suppress(Exception):  # Redis is down: the next look finds them
-            for job in await services.waiters.abandoned():
-                with suppress(JobNotFound):
-                    await services.fleet.cancel(job)
+async def cancel_abandoned(services: HttpServices) -> None:
+    """Cancel the jobs whose clients' servers died, and whose clients never came back."""
+    for job in await services.waiters.abandoned():
+        with suppress(JobNotFound):
+            await services.fleet.cancel(job)

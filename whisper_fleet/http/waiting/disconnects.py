@@ -1,41 +1,42 @@
-"""Notices that a client has disconnected while the server works for it."""
+"""Notices that a client has disconnected while the server works for it.
+
+Work is never interrupted: a cancelled command would leave its connection to Redis in the middle of an answer. Whoever
+waits looks at `is_gone` every few seconds instead.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from contextlib import suppress
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 from starlette.types import Receive
 
-T = TypeVar("T")
+
+class Client:
+    """The client of one request, whose body has been read."""
+
+    def __init__(self) -> None:
+        self.is_gone = False
 
 
-class Disconnected(Exception):
-    """The client has disconnected."""
+@asynccontextmanager
+async def watched_client(receive: Receive) -> AsyncIterator[Client]:
+    """Watch the client of a request while the context lasts.
 
-
-async def until_disconnect(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """Return the result of `work`; raise Disconnected, after cancelling it, if the client disconnects before.
-
-    The body of the request must have been read. A server that stops cancels the caller instead, so that the end of a
-    server is never taken for the end of a client.
+    A server that stops cancels the request instead, so the end of a server is never taken for the end of a client.
     """
-    working = asyncio.ensure_future(work)
-    watching = asyncio.ensure_future(_disconnect(receive))
+    client = Client()
+
+    async def watch() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        client.is_gone = True
+
+    watching = asyncio.create_task(watch())
     try:
-        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        raise Disconnected
+        yield client
     finally:
-        for task in (working, watching):
-            task.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await task
-
-
-async def _disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching

@@ -14,8 +14,8 @@ import hashlib
 from typing import Any, cast
 
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError
 
+from whisper_fleet.shared.broker.scripts import run_source_async
 from whisper_fleet.shared.ledger import keys
 from whisper_fleet.shared.ledger.scripts import text
 
@@ -102,7 +102,4 @@ class Waiters:
 
     async def _run(self, script: str, names: list[str], *arguments: str | float) -> Any:
         digest = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
-        try:
-            return await self._redis.evalsha(digest, len(names), *names, *arguments)
-        except NoScriptError:
-            return await self._redis.eval(script, len(names), *names, *arguments)
+        return await run_source_async(self._redis, script, digest, names, *arguments)

@@ -48,7 +48,7 @@ def test_the_server_says_what_it_can(web: httpx.Client) -> None:
     assert response.status_code == 204
     assert response.headers["tus-version"] == "1.0.0"
     assert response.headers["tus-extension"] == "creation,expiration,termination"
-    assert response.headers["tus-max-size"] == "10000000"
+    assert response.headers["tus-max-size"] == "100000000"
 
 
 def test_a_file_that_comes_in_pieces_is_a_stored_file_and_a_job(web: httpx.Client) -> None:
