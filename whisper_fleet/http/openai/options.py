@@ -110,8 +110,8 @@ def _granularities(fields: Fields, response_format: str) -> list[str]:
     for value in granularities:
         if value not in _GRANULARITIES:
             raise wrong("timestamp_granularities", value, "word or segment")
-    if granularities and response_format != "verbose_json":
-        reason = "timestamp_granularities needs response_format=verbose_json"
+    if "word" in granularities and response_format != "verbose_json":  # segments alone are accepted, as by OpenAI
+        reason = "the timestamp_granularities word needs response_format=verbose_json"
         raise ApiError(400, reason, param="timestamp_granularities", code="invalid_value")
     return granularities
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Literal
 
 from pydantic import BaseModel
@@ -12,6 +13,9 @@ from whisper_fleet.outcome import JobResult
 from whisper_fleet.shared.formats.subtitles import write_srt, write_vtt
 from whisper_fleet.shared.request.languages import LANGUAGES
 from whisper_fleet.shared.transcript import Segment
+
+#: The times of a WebVTT subtitle before the first hour: OpenAI always writes the hours, Whisper does not.
+_SHORT_TIMES = re.compile(r"^(\d\d:\d\d\.\d{3}) --> (\d\d:\d\d\.\d{3})$", re.MULTILINE)
 
 
 class Usage(BaseModel):
@@ -71,7 +75,7 @@ def body_of(result: JobResult, options: AudioOptions, task: Task) -> BaseModel |
         case "srt":
             return write_srt(result)
         case "vtt":
-            return write_vtt(result)
+            return _SHORT_TIMES.sub(r"00:\1 --> 00:\2", write_vtt(result))
         case "verbose_json":
             return _verbose(result, options, task)
     return Transcription(text=result.text.strip(), usage=usage_of(result))

@@ -62,5 +62,5 @@ async def _answered(request: Request, services: HttpServices, caller: Caller, ta
 def _response(result: JobResult, options: AudioOptions, task: Task) -> Response:
     body = body_of(result, options, task)
     if isinstance(body, str):
-        return PlainTextResponse(body)
+        return PlainTextResponse(body, media_type="text/vtt" if options.response_format == "vtt" else "text/plain")
     return JSONResponse(body.model_dump(exclude_none=True))

@@ -29,7 +29,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterat
     server = RedisServer(directory)
     try:
         server.start()
-        options = {"default_model": str(tiny_model), "default_precision": "float32", "http_max_upload_bytes": 10**7}
+        options = {"default_model": str(tiny_model), "default_precision": "float32", "http_max_upload_bytes": 10**8}
         with (
             running_fleet(ALL, server.url, directory, tiny_model.parent, **options) as fleet,
             running_server(fleet.settings) as url,

@@ -52,7 +52,7 @@ def test_json_has_the_text_and_what_it_counts_as(client: openai.OpenAI, expected
 def test_text_and_subtitles_are_bare(client: openai.OpenAI, expected: JobResult) -> None:
     assert transcribe(client, response_format="text") == expected.text.strip() + "\n"
     assert re.match(r"1\n\d\d:\d\d:\d\d,\d{3} --> \d\d:\d\d:\d\d,\d{3}\n", transcribe(client, response_format="srt"))
-    assert re.match(r"WEBVTT\n\n\d\d:\d\d\.\d{3} --> ", transcribe(client, response_format="vtt"))
+    assert re.match(r"WEBVTT\n\n00:\d\d:\d\d\.\d{3} --> 00:", transcribe(client, response_format="vtt"))
 
 
 def test_verbose_json_has_whispers_numbers(client: openai.OpenAI, expected: JobResult) -> None:

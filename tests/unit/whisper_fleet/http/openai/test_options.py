@@ -76,6 +76,13 @@ def test_each_field_has_an_effect(fields: dict[str, Any], asked: dict[str, Any])
     assert request_of(**fields) == {"model_name": "small", **asked}
 
 
+def test_segments_need_no_format_that_has_them_as_with_openai() -> None:
+    assert options(response_format="text", **{"timestamp_granularities[]": "segment"}).request == {
+        "task": "transcribe",
+        "model_name": "small",
+    }
+
+
 @pytest.mark.parametrize(
     ("response_format", "setting", "streams"),
     [
@@ -101,7 +108,6 @@ def test_stream_is_ignored_where_openai_ignores_it(response_format: str, setting
         ({"temperature": ["0", "1"]}, "temperature"),
         ({"stream": "maybe"}, "stream"),
         ({"timestamp_granularities[]": "word"}, "timestamp_granularities"),
-        ({"timestamp_granularities[]": "segment", "response_format": "text"}, "timestamp_granularities"),
         ({"include[]": "logprobs"}, "include"),
         ({"include[]": "everything"}, "include"),
         ({"known_speaker_references[]": "data:"}, "known_speaker_references"),
