@@ -12,6 +12,7 @@ from redis import Redis
 from whisper_fleet.scheduler.capacity.decisions import DecisionLabels
 from whisper_fleet.shared import names
 from whisper_fleet.shared.broker.queues import queue_length
+from whisper_fleet.shared.http import keys as http_keys
 from whisper_fleet.shared.http.usage import Usage, usage_from
 from whisper_fleet.shared.ledger import keys
 from whisper_fleet.shared.ledger.ledger import Ledger
@@ -66,7 +67,7 @@ class SnapshotReader:
             counts=self._ledger.counts(),
             decisions=self._decisions(),
             webhooks=Deliveries(self._redis).counts(),
-            usage=tuple(usage_from("", cast("dict[bytes, bytes]", self._redis.hgetall(keys.USAGE_TOTAL)))),
+            usage=tuple(usage_from("", cast("dict[bytes, bytes]", self._redis.hgetall(http_keys.USAGE_TOTAL)))),
         )
 
     def _gpus(self, now: float) -> list[GpuSnapshot]:

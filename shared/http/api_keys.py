@@ -17,7 +17,7 @@ from typing import Any, cast
 from pydantic import Field
 from redis import Redis
 
-from whisper_fleet.shared.ledger import keys
+from whisper_fleet.shared.http import keys as http_keys
 from whisper_fleet.shared.ledger.scripts import text
 from whisper_fleet.shared.serialization import Wire
 
@@ -82,15 +82,15 @@ class KeyStore:
 
     def add(self, key: ApiKey) -> None:
         """Store a key, new or changed."""
-        self._redis.hset(keys.API_KEYS, key.id, key.to_json())
+        self._redis.hset(http_keys.API_KEYS, key.id, key.to_json())
 
     def all(self) -> list[ApiKey]:
         """Return every key, the oldest first."""
-        return keys_from(cast("dict[bytes, bytes]", self._redis.hgetall(keys.API_KEYS)))
+        return keys_from(cast("dict[bytes, bytes]", self._redis.hgetall(http_keys.API_KEYS)))
 
     def find(self, name: str) -> ApiKey | None:
         """Return the key of this id."""
-        stored = cast("bytes | None", self._redis.hget(keys.API_KEYS, name))
+        stored = cast("bytes | None", self._redis.hget(http_keys.API_KEYS, name))
         return None if stored is None else ApiKey.from_json(text(stored))
 
 

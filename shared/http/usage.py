@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from redis import Redis
 
-from whisper_fleet.shared.ledger import keys
+from whisper_fleet.shared.http import keys as http_keys
 from whisper_fleet.shared.ledger.scripts import text
 from whisper_fleet.shared.serialization import Wire
 
@@ -53,7 +53,7 @@ def read_usage(redis: Redis, days: int, now: float) -> list[Usage]:
     return [
         usage
         for day in last_days(days, now)
-        for usage in usage_from(day, cast("dict[bytes, bytes]", redis.hgetall(keys.usage(day))))
+        for usage in usage_from(day, cast("dict[bytes, bytes]", redis.hgetall(http_keys.usage(day))))
     ]
 
 

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 import whisper_fleet
 from whisper_fleet.http.batches.clerk import advancing_batches
-from whisper_fleet.http.errors import add_error_handlers
+from whisper_fleet.http.errors import ERROR_RESPONSES, add_error_handlers
 from whisper_fleet.http.request_id import RequestIds
 from whisper_fleet.http.routes import ROUTERS
 from whisper_fleet.http.services import HttpServices, open_services
@@ -51,6 +51,6 @@ def create_app(settings: Settings) -> FastAPI:
     )
     add_error_handlers(app)
     for router in ROUTERS:
-        app.include_router(router)
+        app.include_router(router, responses=ERROR_RESPONSES)
     app.add_middleware(RequestIds)
     return app

@@ -76,6 +76,26 @@ class ErrorBody(BaseModel):
     error: ErrorObject
 
 
+_DESCRIPTIONS = {
+    400: "A parameter, or the file, is wrong.",
+    401: "The API key is missing or not valid.",
+    403: "The API key lacks the scope.",
+    404: "It does not exist, or belongs to another tenant.",
+    408: "The body did not come.",
+    409: "It is in a state that does not allow this.",
+    413: "The body, or its audio, is too large.",
+    415: "The body has another type.",
+    429: "Too many requests or jobs; see `Retry-After`.",
+    500: "The server failed.",
+    503: "The fleet cannot be reached; see `Retry-After`.",
+}
+
+#: What every route may answer with, for the OpenAPI description.
+ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"description": description, "model": ErrorBody} for status, description in _DESCRIPTIONS.items()
+}
+
+
 class ApiError(Exception):
     """An error for a client: a status, and what OpenAI's error object holds."""
 

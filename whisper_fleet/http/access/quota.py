@@ -17,6 +17,7 @@ from whisper_fleet.http.access.caller import Caller
 from whisper_fleet.http.errors import ApiError
 from whisper_fleet.http.estimate import Estimator
 from whisper_fleet.shared.broker.scripts import run_source_async
+from whisper_fleet.shared.http import keys as http_keys
 from whisper_fleet.shared.http.usage import AUDIO_SECONDS, JOBS, REQUESTS, WITHOUT_KEY, day_of
 from whisper_fleet.shared.ledger import keys
 from whisper_fleet.shared.ledger.scripts import text
@@ -63,11 +64,11 @@ class Quota:
         now, name = time.time(), _name(caller)
         minute = int(now // 60)
         async with self._redis.pipeline(transaction=False) as pipeline:
-            pipeline.incr(keys.key_rate(name, minute))
-            pipeline.expire(keys.key_rate(name, minute), 120)
-            for usage in (keys.usage(day_of(now)), keys.USAGE_TOTAL):
+            pipeline.incr(http_keys.key_rate(name, minute))
+            pipeline.expire(http_keys.key_rate(name, minute), 120)
+            for usage in (http_keys.usage(day_of(now)), http_keys.USAGE_TOTAL):
                 pipeline.hincrby(usage, f"{name}/{REQUESTS}", 1)
-            pipeline.expire(keys.usage(day_of(now)), _USAGE_SECONDS)
+            pipeline.expire(http_keys.usage(day_of(now)), _USAGE_SECONDS)
             count, *_ = await pipeline.execute()
         most = caller.limits.requests_per_minute
         if most is not None and count > most:
@@ -91,16 +92,16 @@ class Quota:
     async def start(self, caller: Caller, job: str) -> None:
         """Note a job that is about to be submitted, or that was noted before; raises ApiError 429 if it is too many."""
         most = caller.limits.concurrent_jobs or 0
-        if not await self._run(_START, [keys.key_jobs(_name(caller))], job, time.time(), most):
+        if not await self._run(_START, [http_keys.key_jobs(_name(caller))], job, time.time(), most):
             raise await self._busy(f"this key may have {most} jobs at once")
 
     async def count_ended(self) -> None:
         """Count the jobs that have ended, of all keys."""
-        for name in [WITHOUT_KEY, *map(_text, await self._redis.hgetall(keys.API_KEYS))]:
+        for name in [WITHOUT_KEY, *map(_text, await self._redis.hgetall(http_keys.API_KEYS))]:
             await self._count_ended_of(name)
 
     async def _count_ended_of(self, name: str) -> None:
-        noted = await self._redis.zrange(keys.key_jobs(name), 0, -1, withscores=True)
+        noted = await self._redis.zrange(http_keys.key_jobs(name), 0, -1, withscores=True)
         jobs = [(_text(job), float(submitted)) for job, submitted in cast("list[tuple[bytes, float]]", noted)]
         for first in range(0, len(jobs), _PAGE):
             page = jobs[first : first + _PAGE]
@@ -116,15 +117,15 @@ class Quota:
                     await self._count(name, job, text(duration or b"0") if is_done else "")
 
     async def _count(self, name: str, job: str, seconds: str) -> None:
-        names = [keys.key_jobs(name), keys.usage(day_of(time.time())), keys.USAGE_TOTAL]
+        names = [http_keys.key_jobs(name), http_keys.usage(day_of(time.time())), http_keys.USAGE_TOTAL]
         await self._run(_COUNT, names, job, f"{name}/{JOBS}", f"{name}/{AUDIO_SECONDS}", seconds, _USAGE_SECONDS)
 
     async def _running(self, name: str) -> int:
         await self._count_ended_of(name)
-        return int(await self._redis.zcard(keys.key_jobs(name)))
+        return int(await self._redis.zcard(http_keys.key_jobs(name)))
 
     async def _audio_today(self, name: str) -> float:
-        used = await self._redis.hget(keys.usage(day_of(time.time())), f"{name}/{AUDIO_SECONDS}")
+        used = await self._redis.hget(http_keys.usage(day_of(time.time())), f"{name}/{AUDIO_SECONDS}")
         return 0.0 if used is None else float(used)
 
     async def _busy(self, reason: str) -> ApiError:

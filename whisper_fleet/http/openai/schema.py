@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from whisper_fleet.http.errors import ErrorBody
 from whisper_fleet.http.openai.options import RESPONSE_FORMATS
 from whisper_fleet.http.openai.responses import Transcription, VerboseTranscription
 
@@ -57,24 +56,10 @@ FORM: dict[str, Any] = {
     }
 }
 
-_ERRORS = {
-    400: "A field, or the file, is wrong.",
-    401: "The API key is missing or not valid.",
-    403: "The API key lacks the scope `submit`.",
-    404: "The model does not exist.",
-    408: "The body did not come.",
-    413: "The file is too large or too long.",
-    415: "The body is not a form.",
-    429: "Too many requests or jobs; see `Retry-After`.",
-    500: "The job failed.",
-    503: "The fleet cannot be reached; see `Retry-After`.",
-}
-
 RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The transcript.",
         "model": VerboseTranscription | Transcription,
         "content": {"text/plain": {"schema": _TEXT}, "text/event-stream": {"schema": _TEXT}},
     },
-    **{status: {"description": text, "model": ErrorBody} for status, text in _ERRORS.items()},
 }

@@ -10,8 +10,8 @@ from pydantic import BaseModel
 
 from whisper_fleet.http.access.callers import Reader
 from whisper_fleet.http.services import Services
+from whisper_fleet.shared.http import keys as http_keys
 from whisper_fleet.shared.http.usage import last_days, usage_from
-from whisper_fleet.shared.ledger import keys
 
 router = APIRouter(prefix="/v1/usage", tags=["usage"])
 
@@ -40,7 +40,7 @@ async def usage(services: Services, caller: Reader, days: Annotated[int, Query(g
     tenants = {key.id: key.tenant for key in await services.keys.all()}
     data = []
     for day in last_days(days, time.time()):
-        for used in usage_from(day, await services.redis.hgetall(keys.usage(day))):
+        for used in usage_from(day, await services.redis.hgetall(http_keys.usage(day))):
             tenant = tenants.get(used.key, "")
             if caller.may_see(tenant):
                 data.append(UsageOfKey(**used.model_dump(), tenant=tenant))

@@ -16,7 +16,7 @@ from typing import Any, cast
 from redis.asyncio import Redis
 
 from whisper_fleet.shared.broker.scripts import run_source_async
-from whisper_fleet.shared.ledger import keys
+from whisper_fleet.shared.http import keys as http_keys
 from whisper_fleet.shared.ledger.scripts import text
 
 #: Seconds until a waiter that is not renewed has left; a client's retries come within it.
@@ -80,24 +80,24 @@ class Waiters:
 
         `upload` is the digest of everything that makes two uploads the same.
         """
-        arguments = (new_job, waiter, LEASE, keys.wait(""), keys.WAITS, JOIN_SECONDS)
-        return text(await self._run(_JOIN, [keys.join(upload)], *arguments))
+        arguments = (new_job, waiter, LEASE, http_keys.wait(""), http_keys.WAITS, JOIN_SECONDS)
+        return text(await self._run(_JOIN, [http_keys.join(upload)], *arguments))
 
     async def renew(self, job: str, waiter: str) -> None:
         """Prolong a waiter's lease."""
-        await self._run(_RENEW, [keys.wait(job), keys.WAITS], job, waiter, LEASE, JOIN_SECONDS)
+        await self._run(_RENEW, [http_keys.wait(job), http_keys.WAITS], job, waiter, LEASE, JOIN_SECONDS)
 
     async def leave(self, job: str, waiter: str, *, may_join: bool) -> bool:
         """Wait no longer; return whether nobody waits for the job now.
 
         `may_join` says whether the same upload still joins the job: it does if the client has its answer.
         """
-        return bool(await self._run(_LEAVE, [keys.wait(job), keys.WAITS], job, waiter, int(may_join)))
+        return bool(await self._run(_LEAVE, [http_keys.wait(job), http_keys.WAITS], job, waiter, int(may_join)))
 
     async def abandoned(self) -> list[str]:
         """Return the jobs whose last waiters expired, each to one caller."""
         now, _ = await self._redis.time()
-        due = cast("list[bytes]", await self._redis.zrangebyscore(keys.WAITS, "-inf", now))
+        due = cast("list[bytes]", await self._redis.zrangebyscore(http_keys.WAITS, "-inf", now))
         return [job for job in map(text, due) if await self.leave(job, "", may_join=False)]
 
     async def _run(self, script: str, names: list[str], *arguments: str | float) -> Any:

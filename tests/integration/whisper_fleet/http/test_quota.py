@@ -20,6 +20,7 @@ from tests.support.waiting import wait_until
 from whisper_fleet.cli.keys import keys as keys_command
 from whisper_fleet.cli.keys import usage as usage_command
 from whisper_fleet.http import app
+from whisper_fleet.shared.http import keys as http_keys
 from whisper_fleet.shared.http.api_keys import KeyStore
 from whisper_fleet.shared.http.usage import day_of
 from whisper_fleet.shared.ledger import keys
@@ -102,7 +103,7 @@ def test_a_key_may_have_so_many_jobs_at_once(http: httpx.Client, ledger: LedgerB
     headers = created("--tenant", "a", "--concurrent-jobs", "1")
     (key,) = KeyStore(redis).all()
     assert ledger.accept("j", request(), 1.0)
-    redis.zadd(keys.key_jobs(key.id), {"j": time.time()})
+    redis.zadd(http_keys.key_jobs(key.id), {"j": time.time()})
     assert 1 <= refused(http.post(PATH, headers=headers, **FORM)) <= 120
     ledger.cancel("j", 2.0)
     assert submitted(http, ledger, headers, b"2")
@@ -111,7 +112,7 @@ def test_a_key_may_have_so_many_jobs_at_once(http: httpx.Client, ledger: LedgerB
 def test_a_key_may_transcribe_so_many_hours_per_day(http: httpx.Client, redis: Redis) -> None:
     headers = created("--tenant", "a", "--audio-hours-per-day", "0.5")
     (key,) = KeyStore(redis).all()
-    redis.hset(keys.usage(day_of(time.time())), f"{key.id}/audio_seconds", 1800.0)
+    redis.hset(http_keys.usage(day_of(time.time())), f"{key.id}/audio_seconds", 1800.0)
     assert 1 <= refused(http.post(PATH, headers=headers, **FORM)) <= 86400
     assert http.get("/v1/models", headers=headers).status_code == 200
 
@@ -132,9 +133,9 @@ def test_a_job_that_is_done_counts_once_and_a_failed_one_does_not(
     headers, admin = created("--tenant", "a"), created("--tenant", "ops", "--scope", "admin")
     (key, _) = KeyStore(redis).all()
     for job, state in (("done", "done"), ("failed", "failed")):
-        redis.zadd(keys.key_jobs(key.id), {job: time.time()})
+        redis.zadd(http_keys.key_jobs(key.id), {job: time.time()})
         redis.hset(keys.job(job), mapping={"state": state, "duration": 90.5})
-    wait_until(lambda: redis.zcard(keys.key_jobs(key.id)) == 0)
+    wait_until(lambda: redis.zcard(http_keys.key_jobs(key.id)) == 0)
     (used,) = http.get("/v1/usage", headers=headers).json()["data"]
     assert (used["key"], used["tenant"], used["jobs"], used["audio_seconds"]) == (key.id, "a", 1, 90.5)
     assert used["requests"] == 1
@@ -164,4 +165,4 @@ def test_jobs_without_a_key_are_counted_too(http: httpx.Client, ledger: LedgerBy
     job = submitted(http, ledger, {}, b"4")
     publish_result(redis, job, "SUCCESS", RESULT)
     redis.hset(keys.job(job), mapping={"state": "done", "duration": 10.0})
-    wait_until(lambda: redis.hget(keys.USAGE_TOTAL, "none/audio_seconds") == b"10")
+    wait_until(lambda: redis.hget(http_keys.USAGE_TOTAL, "none/audio_seconds") == b"10")

@@ -21,6 +21,7 @@ from tests.support.ledger_by_hand import LedgerByHand
 from tests.support.results_by_hand import RESULT, failure, publish_result
 from tests.support.waiting import wait_until
 from whisper_fleet.http.waiting.waiters import Waiters
+from whisper_fleet.shared.http import keys as http_keys
 from whisper_fleet.shared.ledger import keys
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.wire import JobState
@@ -62,7 +63,7 @@ def has_more(ledger: LedgerByHand, known: set[str]) -> bool:
 
 
 def waiters(redis: Redis, job: str) -> int:
-    return max(0, redis.hlen(keys.wait(job)) - 1)
+    return max(0, redis.hlen(http_keys.wait(job)) - 1)
 
 
 def hang_up_soon(url: str) -> socket.socket:
@@ -168,17 +169,17 @@ def test_the_waiters_of_a_server_that_died_expire(redis: Redis, redis_url: str) 
             known = Waiters(client)
             assert await known.join("same", "job-1", "a") == "job-1"
             assert await known.join("same", "job-2", "b") == "job-1"
-            redis.hset(keys.wait("job-1"), "a", time.time() - 1)  # its server died
+            redis.hset(http_keys.wait("job-1"), "a", time.time() - 1)  # its server died
             assert await known.abandoned() == []
-            redis.hset(keys.wait("job-1"), "b", time.time() - 1)
-            redis.zadd(keys.WAITS, {"job-1": time.time() - 1})
+            redis.hset(http_keys.wait("job-1"), "b", time.time() - 1)
+            redis.zadd(http_keys.WAITS, {"job-1": time.time() - 1})
             await known.renew("job-1", "b")  # it only seemed dead
             assert await known.abandoned() == []
-            redis.hset(keys.wait("job-1"), "b", time.time() - 1)
-            redis.zadd(keys.WAITS, {"job-1": time.time() - 1})
+            redis.hset(http_keys.wait("job-1"), "b", time.time() - 1)
+            redis.zadd(http_keys.WAITS, {"job-1": time.time() - 1})
             assert await known.abandoned() == ["job-1"]
             assert await known.abandoned() == []
             assert await known.join("same", "job-3", "c") == "job-3"
 
     asyncio.run(steps())
-    assert 0 < int(redis.ttl(keys.join("same"))) <= 600
+    assert 0 < int(redis.ttl(http_keys.join("same"))) <= 600
