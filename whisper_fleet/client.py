@@ -132,7 +132,7 @@ class FleetClient:
         read besides, for what is not published: why a job waits, and its estimated time.
         """
         shown: JobProgress | None = None
-        with self._publications(job) as wait:
+        with self.changes(job) as wait:
             while self.outcome(job) is None:
                 progress = self.status(job)
                 if progress != shown:
@@ -205,7 +205,7 @@ class FleetClient:
     def _wait(self, job: str, timeout: float | None) -> Outcome | None:
         """Wait for a job to end; None after `timeout` seconds."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        with self._publications(job) as wait:
+        with self.changes(job) as wait:
             while (outcome := self.outcome(job)) is None:
                 left = POLL_INTERVAL if deadline is None else deadline - time.monotonic()
                 if left <= 0:
@@ -214,8 +214,8 @@ class FleetClient:
         return outcome
 
     @contextmanager
-    def _publications(self, job: str) -> Iterator[Callable[[float], None]]:
-        """Subscribe to a job's changes; yields a function that waits for the next one for so many seconds at most."""
+    def changes(self, job: str) -> Iterator[Callable[[float], None]]:
+        """Provide a function that waits for the next change of a job, for so many seconds at most."""
         # One connection per watched job: those of the pool are for commands. It fails fast, and is polled around.
         options: dict[str, Any] = {"socket_connect_timeout": 5.0, "retry": Retry(NoBackoff(), 0)}
         with Redis.from_url(self._settings.redis_url, **options) as redis, redis.pubsub() as pubsub:
