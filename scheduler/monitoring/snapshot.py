@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import cast
@@ -17,10 +18,13 @@ from whisper_fleet.shared.http.usage import Usage, usage_from
 from whisper_fleet.shared.ledger import keys
 from whisper_fleet.shared.ledger.ledger import Ledger
 from whisper_fleet.shared.ledger.registry import GpuRegistry
-from whisper_fleet.shared.ledger.scripts import text
+from whisper_fleet.shared.ledger.scripts import run, text
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.webhooks.deliveries import Deliveries
 from whisper_fleet.shared.wire import GpuStatus, SlotDecision
+
+#: Tenants that the metrics name.
+_MOST_TENANTS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +46,9 @@ class FleetSnapshot:
     messages: dict[str, int]  # queue -> messages that wait for intake
     counts: dict[str, float]  # see keys.COUNTS
     decisions: dict[DecisionLabels, int]  # what the autoscaler decided, and how often
+    tenants: dict[str, int] = field(default_factory=dict)  # tenant -> jobs that wait, for those with most
+    speeds: dict[str, float] = field(default_factory=dict)  # GPU -> seconds of audio per second with enough to do
+    backlog: float = 0.0  # seconds of audio in segments that wait for a GPU
     webhooks: dict[str, int] = field(default_factory=dict)  # state -> webhooks that wait or are undeliverable
     usage: tuple[Usage, ...] = ()  # of API keys, since the fleet's beginning
 
@@ -66,9 +73,30 @@ class SnapshotReader:
             },
             counts=self._ledger.counts(),
             decisions=self._decisions(),
+            tenants=self._waiting_tenants(),
+            speeds=self._speeds(),
+            backlog=self._backlog(),
             webhooks=Deliveries(self._redis).counts(),
             usage=tuple(usage_from("", cast("dict[bytes, bytes]", self._redis.hgetall(http_keys.USAGE_TOTAL)))),
         )
+
+    def _backlog(self) -> float:
+        """Return the seconds of audio in segments that wait for a GPU."""
+        lanes, _ = run(self._redis, "backlog")
+        return sum(float(seconds) for _, seconds in lanes)
+
+    def _speeds(self) -> dict[str, float]:
+        stored = cast("dict[bytes, bytes]", self._redis.hgetall(keys.SPEEDS))
+        return {text(gpu): float(speed) for gpu, speed in stored.items()}
+
+    def _waiting_tenants(self) -> dict[str, int]:
+        """Return how many jobs wait per tenant: anyone may name tenants, so only those with most are shown."""
+        waiting: Counter[str] = Counter()
+        for name, count in cast("dict[bytes, bytes]", self._redis.hgetall(keys.CLOCK)).items():
+            kind, _, rest = text(name).partition("/")
+            if kind == "waiting":
+                waiting[rest.partition("/")[2]] += int(count)
+        return dict(waiting.most_common(_MOST_TENANTS))
 
     def _gpus(self, now: float) -> list[GpuSnapshot]:
         statuses = self._fleet.all()

@@ -48,7 +48,9 @@ class FleetProcesses:
         self.redis = Redis.from_url(redis_url)
         self.app = Celery("client", broker=redis_url, backend=redis_url, set_as_current=False)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._programs = programs.by_name(self.settings, gpus=[0], cores=1, ports=Ports(flower=0))
+        self._programs = programs.by_name(
+            self.settings, gpus=[0], cores=1, ports=Ports(flower=self.settings.flower_port or 0)
+        )
 
     def start(self, *names: str) -> None:
         """Start these processes; returns when the GPU node, if it is among them, takes work."""

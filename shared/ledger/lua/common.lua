@@ -76,6 +76,15 @@ local function count(what, by)
   redis.call('HINCRBYFLOAT', K.counts, what, by)
 end
 
+-- Counts a duration in the histogram `name` of one label: bucket i holds what is at most 2^i milliseconds, see
+-- scheduler/monitoring/histograms.py.
+local function observe(name, label, seconds, times)
+  local bucket = math.max(0, math.ceil(math.log(math.max(seconds, 0.001) / 0.001) / math.log(2) - 1e-9))
+  local prefix = 'histogram/' .. name .. '/' .. label .. '/'
+  count(prefix .. math.min(bucket, 28), times)
+  count(prefix .. 'sum', exact(seconds * times))
+end
+
 -- Adds the segments from number `first` on to a plan: those in ARGV from `at` to its end. Those up to `last_waiting`
 -- wait for GPUs.
 local function add_segments(job, first, at, last_waiting)

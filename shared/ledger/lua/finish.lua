@@ -21,6 +21,8 @@ if segment == '0' and is_held(job) then  -- it ended without reporting the langu
 end
 count('segments_done/' .. record.gpu, 1)
 count('audio_seconds/' .. record.gpu, record.length)
+local windows = math.max(1, math.ceil(tonumber(record.length) / 30))
+observe('window', record.gpu, (tonumber(now) - tonumber(record.started)) / windows, windows)
 local last = fields[3] == tonumber(fields[2])
 if last then
   fields[1] = 'assembling'

@@ -8,6 +8,8 @@ if state == 'assembling' then
   state = 'done'
   redis.call('HSET', of_job(job), 'state', state, 'ended', now)
   count('jobs/' .. state, 1)
+  local accepted, priority = unpack(redis.call('HMGET', of_job(job), 'accepted', 'priority'))
+  observe('text', priority or '', tonumber(now) - tonumber(accepted or now), 1)
 end
 if not is_final(state) then return end
 local settled = redis.call('ZREM', K.due, job)

@@ -19,5 +19,9 @@ record.state, record.gpu, record.started = 'running', gpu, now
 record.length, record.seconds = exact(cut['end'] - cut.start), '0'
 write_segment(job, segment, record)
 redis.call('ZADD', K.active .. gpu, deadline, segment .. ':' .. job)
-if not started then redis.call('HSET', of_job(job), 'started', now) end
+if not started then
+  redis.call('HSET', of_job(job), 'started', now)
+  local accepted, priority = unpack(redis.call('HMGET', of_job(job), 'accepted', 'priority'))
+  if accepted then observe('wait', priority or '', tonumber(now) - tonumber(accepted), 1) end
+end
 return {'ok', request, plan, record.attempt, language or ''}

@@ -19,7 +19,7 @@ import yaml
 from tests.support.redis_server import free_port
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(400)]
 
 COMPOSE = Path(__file__).parents[3] / "deploy" / "docker" / "compose.yaml"
 COMMAND = str(Path(sys.executable).parent / "whisper-fleet")

@@ -15,6 +15,7 @@ from tests.support.fleet_processes import HOST, FleetProcesses, running_fleet
 from tests.support.gpu_status import gpu_status
 from tests.support.ledger_by_hand import GPU, LedgerByHand, result
 from tests.support.waiting import wait_until
+from whisper_fleet.scheduler.monitoring.histograms import histograms_of
 from whisper_fleet.scheduler.monitoring.snapshot import SnapshotReader
 from whisper_fleet.shared import names
 from whisper_fleet.shared.ledger import keys
@@ -90,7 +91,16 @@ def test_what_was_ever_done_is_counted_once(reader: SnapshotReader, ledger: Ledg
     ledger.reassign(ledger.running("unwanted"), 8.0)
     assert ledger.cancel("unwanted", 9.0)
     assert ledger.job("bad").state is JobState.FAILED
-    assert reader.read(NOW).counts == {
+    counts = reader.read(NOW).counts
+    durations = {name: histograms_of(name, counts) for name in ("wait", "text", "window")}
+    # Three jobs waited 2 s each, one was accepted at 1 and done at 6, and two windows took 2 s each.
+    assert {name: [one.cumulative[-1] for one in by.values()] for name, by in durations.items()} == {
+        "wait": [3],
+        "text": [1],
+        "window": [2],
+    }
+    assert [by_label.popitem()[1].sum for by_label in durations.values()] == [6.0, 5.0, 4.0]
+    assert {name: count for name, count in counts.items() if not name.startswith("histogram/")} == {
         f"segments_done/{GPU}": 2,
         f"audio_seconds/{GPU}": 60,
         f"attempts_failed/{GPU}": 2,
