@@ -39,7 +39,8 @@ def missing_rights(redis: Redis, user: RedisUser) -> list[str]:
         commands = [
             name for name in user.commands if name in _ARGUMENTS and _is_denied(connection, *_words(name, user))
         ]
-        keys = [f"~{key}" for key in user.keys if _is_denied(connection, "EXISTS", key.replace("*", "probe"))]
+        known = (*user.keys, *user.reads)
+        keys = [f"~{key}" for key in known if _is_denied(connection, "EXISTS", key.replace("*", "probe"))]
     finally:
         connection.disconnect()
         pool.release(connection)

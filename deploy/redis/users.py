@@ -29,21 +29,27 @@ class RedisUser:
 
     name: str
     purpose: str
-    keys: tuple[str, ...]
+    keys: tuple[str, ...]  # that it reads and writes
     channels: tuple[str, ...]
     commands: tuple[str, ...]
     sends: bool = False  # to the queues of other services, too
+    reads: tuple[str, ...] = ()  # keys that it only reads
 
-    def line(self, password: str, database: int = 0, queues: Sequence[str] = ()) -> str:
+    def line(
+        self, password: str, database: int = 0, queues: Sequence[str] = (), *, has_read_rights: bool = True
+    ) -> str:
         """Return the user as a line of an ACL file, with the SHA-256 of the password in place of the password.
 
-        `queues` are those of other services, in which callbacks, chains and chords continue. Celery's broadcast
-        channels bear the number of the database. It cannot be a wildcard: Redis allows a subscription to a pattern only
-        if the very same pattern is allowed.
+        `queues` are those of other services, in which callbacks, chains and chords continue. Before version 7, Redis
+        has no right only to read a key: there, the user may also write what it reads. Celery's broadcast channels bear
+        the number of the database. It cannot be a wildcard: Redis allows a subscription to a pattern only if the very
+        same pattern is allowed.
         """
         digest = hashlib.sha256(password.encode()).hexdigest()
         others = [f"{queue}*" for queue in queues] if self.sends else []
-        keys = " ".join(f"~{pattern}" for pattern in (*self.keys, *others))
+        only_read = "%R~" if has_read_rights else "~"
+        patterns = [f"~{pattern}" for pattern in (*self.keys, *others)]
+        keys = " ".join([*patterns, *(f"{only_read}{pattern}" for pattern in self.reads)])
         channels = " ".join(f"&{pattern.format(database=database)}" for pattern in self.channels)
         commands = " ".join(f"+{command}" for command in self.commands)
         return f"user {self.name} on #{digest} resetkeys {keys} resetchannels {channels} -@all {commands}"
@@ -89,7 +95,12 @@ CHORDS = RedisUser(
 METRICS = RedisUser(
     name="metrics",
     purpose="Flower, and the metrics that it serves",
-    keys=("fleet:*", _RESULTS, *_CELERY_KEYS, *_QUEUES, "celeryev*"),
+    # Flower's own queues of replies and events, and the bindings of the exchanges that they are bound to:
+    keys=(
+        *("_kombu.binding*celeryev", "_kombu.binding*pidbox", "_kombu.binding_deadlines"),
+        *("*.reply.celery.pidbox*", "celeryev*", "flower.*"),
+    ),
+    reads=("fleet:*", _RESULTS, *_QUEUES, "_kombu.binding*"),
     channels=(_RESULTS, *_BROADCASTS),
     commands=(
         *_SESSION,
@@ -98,8 +109,20 @@ METRICS = RedisUser(
         "publish",
         *("eval", "evalsha", "script|load", "script|exists", "time"),
         *("get", "mget", "hget", "hgetall", "hmget", "zrange", "zrangebyscore", "zcard", "zscore", "llen", "smembers"),
-        # Flower's own queues of replies and events:
-        *("exists", "set", "del", "expire", "incr", "hset", "hdel", "zadd", "zrem", "sadd", "srem", "rpop", "blmove"),
+        *(
+            "exists",
+            "set",
+            "del",
+            "expire",
+            "sadd",
+            "srem",
+            "zadd",
+            "zrem",
+            "brpop",
+            "zrevrangebyscore",
+            "watch",
+            "unwatch",
+        ),
     ),
 )
 USERS = (FLEET, CLIENT, CHORDS, METRICS)

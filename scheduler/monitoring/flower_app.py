@@ -6,10 +6,8 @@ Start it with `celery -A whisper_fleet.scheduler.monitoring.flower_app flower`. 
 from __future__ import annotations
 
 from functools import lru_cache
-from urllib.parse import urlsplit
 
 from celery import Celery
-from kombu import Connection
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from whisper_fleet.scheduler.app import app as fleet_app
@@ -22,9 +20,15 @@ from whisper_fleet.shared.settings import load_settings
 def make_flower_app(registry: CollectorRegistry = REGISTRY) -> Celery:
     """Return the fleet's Celery app, after adding the fleet's metrics to the registry that Flower serves."""
     registry.register(FleetMetrics(_read))
-    # Flower's Broker page chooses how to read queues by the scheme of the connection, for which kombu gives the name of
-    # the transport's class.
-    Connection.resolve_aliases[fleet_app.conf.broker_transport] = urlsplit(load_settings().redis_url).scheme
+    # Flower consumes nothing but events and replies, of which some may be lost. So it uses kombu's own transport, whose
+    # keys it does not share with the fleet: it needs no right to write the fleet's. Its Broker page knows no other.
+    fleet_app.conf.broker_transport = None
+    fleet_app.conf.broker_transport_options = {
+        "unacked_key": "flower.unacked",
+        "unacked_index_key": "flower.unacked_index",
+        "unacked_mutex_key": "flower.unacked_mutex",
+        "socket_keepalive": True,
+    }
     return fleet_app
 
 

@@ -24,6 +24,7 @@ from tests.support.service import run_workflows, service_worker
 from tests.support.tls_proxy import make_certificate, tls_proxy
 from tests.support.waiting import wait_until
 from whisper_fleet.cli.machine.doctor import redis_findings
+from whisper_fleet.cli.machine.redis_acl import has_rights_to_read
 from whisper_fleet.deploy.redis.rights import missing_rights
 from whisper_fleet.deploy.redis.users import CHORDS, CLIENT, FLEET, METRICS, USERS, RedisUser
 
@@ -56,6 +57,7 @@ class GuardedFleet:
     flower: str  # its address
     client: Celery
     model: Path
+    has_read_rights: bool  # whether this Redis knows rights only to read
 
     def submit(self, **request: Any) -> Any:
         return self.processes.submit(model_name=self.model, **request)
@@ -74,8 +76,10 @@ class GuardedFleet:
 @contextmanager
 def guarded(server: RedisServer, directory: Path, model: Path) -> Iterator[GuardedFleet]:
     admin = Redis.from_url(server.url)
+    version: dict[str, Any] = cast("Any", admin.info("server"))
+    has_read_rights = has_rights_to_read(version["redis_version"])
     for user in USERS:
-        cast("Any", admin).execute_command("ACL", "SETUSER", *_rights(user))
+        cast("Any", admin).execute_command("ACL", "SETUSER", *_rights(user, has_read_rights))
     certificate, key = make_certificate(directory)
     with ExitStack() as stack:
         port = stack.enter_context(tls_proxy(server.port, certificate, key))
@@ -90,11 +94,11 @@ def guarded(server: RedisServer, directory: Path, model: Path) -> Iterator[Guard
         processes.redis = admin
         processes.start(*ALL)
         flower = stack.enter_context(_flower(urls[METRICS.name], directory))
-        yield GuardedFleet(processes, admin, server.url, urls, flower, client, model)
+        yield GuardedFleet(processes, admin, server.url, urls, flower, client, model, has_read_rights)
 
 
-def _rights(user: RedisUser) -> list[str]:
-    return user.line(f"of {user.name}", queues=["celery"]).split()[1:]
+def _rights(user: RedisUser, has_read_rights: bool) -> list[str]:
+    return user.line(f"of {user.name}", queues=["celery"], has_read_rights=has_read_rights).split()[1:]
 
 
 @contextmanager
@@ -164,6 +168,22 @@ def test_a_client_can_neither_read_the_ledger_nor_stop_the_fleet(fleet: GuardedF
         for command in (*reads, ("FLUSHALL",), ("DEL", "transcribe"), ("RPOP", "transcribe")):
             with pytest.raises(NoPermissionError):
                 cast("Any", client).execute_command(*command)
+
+
+def test_the_metrics_can_neither_write_the_ledger_nor_take_messages(fleet: GuardedFleet) -> None:
+    with Redis.from_url(fleet.urls[METRICS.name]) as metrics:
+        command = cast("Any", metrics).execute_command
+        for words in (("LPUSH", "transcribe", "x"), ("RPOP", "transcribe"), ("HSET", "unacked", "a", "b")):
+            with pytest.raises(NoPermissionError):
+                command(*words)
+        if fleet.has_read_rights:
+            for words in (
+                ("SET", "fleet:probe", "x"),
+                ("DEL", "fleet:jobs"),
+                ("SADD", "_kombu.binding.transcribe", "x"),
+            ):
+                with pytest.raises(NoPermissionError):
+                    command(*words)
 
 
 def test_doctor_names_a_right_that_is_missing(fleet: GuardedFleet) -> None:
