@@ -29,6 +29,7 @@ broker_channel_error_retry = True
 worker_consumer = "whisper_fleet.shared.broker.consumer:PatientConsumer"
 broker_transport_options = {
     "accepted_tasks": names.ACCEPTED_TASKS,
+    "internal_tasks": names.INTERNAL_TASKS,
     "timed_queues": (names.GPU_QUEUES,),
     "visibility_timeout": int(min(86400, _settings.job_retention / 2)),
     "socket_keepalive": True,

@@ -67,6 +67,11 @@ def is_outage(error: BaseException) -> bool:
     return isinstance(error, ResponseError) and _REFUSED_TEXT.search(str(error)) is not None
 
 
+def is_passing(error: BaseException) -> bool:
+    """Return whether an error may pass by itself: an outage, but not a missing right, which a person has to grant."""
+    return is_outage(error) and not is_forbidden(error)
+
+
 def pauses(first: float = FIRST_PAUSE, longest: float = LONGEST_PAUSE) -> Iterator[float]:
     """Yield pauses in seconds that double up to `longest`, each shortened by chance so that processes spread out."""
     pause = first
@@ -169,14 +174,11 @@ def check_writable(redis: Redis) -> None:
 
 
 class _RetryOutages(Retry):
-    """Retries what an outage makes fail. A missing right is not retried here: a person has to grant it."""
+    """Retries what an outage makes fail, while that may pass by itself."""
 
     def call_with_retry(
         self, do: Callable[[], T], fail: Any, is_retryable: Any = None, with_failure_count: bool = False
     ) -> T:
-        def is_passing(error: Exception) -> bool:
-            return is_outage(error) and not is_forbidden(error)
-
         return super().call_with_retry(do, fail, is_retryable or is_passing, with_failure_count)
 
 

@@ -40,6 +40,8 @@ ACCEPTED_TASKS: dict[str, dict[str, dict[str, str] | None]] = {
     SCHEDULER_QUEUE: {DISPATCH: {}, RECOVER: {}, CLEAN: {}, AUTOSCALE: {}},
     GPU_QUEUES: {TRANSCRIBE_SEGMENT: {"job": "text", "segment": "number", "token": "text"}},
 }
+#: Tasks that only the fleet itself sends.
+INTERNAL_TASKS = (ASSEMBLE, DISPATCH, RECOVER, CLEAN, AUTOSCALE, TRANSCRIBE_SEGMENT)
 #: Every task of the fleet.
 TASKS = frozenset(task for tasks in ACCEPTED_TASKS.values() for task in tasks)
 

@@ -7,22 +7,25 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
-from redis.exceptions import BusyLoadingError, ConnectionError, TimeoutError
+from redis.exceptions import BusyLoadingError, ConnectionError, ResponseError, TimeoutError
 
 from whisper_fleet.client import POLL_INTERVAL, FleetClient, lane_if_waiting, progress_of
 from whisper_fleet.errors import JobNotFinished
 from whisper_fleet.outcome import JobResult, Outcome, ResultFormat
 from whisper_fleet.publications import Publications
+from whisper_fleet.shared.connect import is_passing
 from whisper_fleet.shared.embedded_redis import local_settings
 from whisper_fleet.shared.ledger.async_reader import AsyncLedgerReader
 from whisper_fleet.shared.ledger.records import JobRecord
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.wire import GpuStatus, JobProgress, JobState
+
+T = TypeVar("T")
 
 #: As many tries, with pauses of 0.05 s to 1 s, as the synchronous client makes: half a minute.
 _TRIES = 30
@@ -147,6 +150,10 @@ class AsyncFleetClient:
         """Return the GPUs that are up: their slots, memory and loaded models, by their last heartbeat."""
         return await asyncio.to_thread(self._client.gpus)
 
+    async def intake_problem(self) -> str | None:
+        """Return why no request is accepted, and what to do about it; None if requests are accepted."""
+        return await asyncio.to_thread(self._client.intake_problem)
+
     async def close(self) -> None:
         """Close every connection; jobs go on."""
         await self._publications.close()
@@ -168,14 +175,23 @@ class AsyncFleetClient:
         return outcome
 
 
+class _RetryOutages(Retry):
+    """Retries what an outage makes fail, while that may pass by itself, as the synchronous client does."""
+
+    async def call_with_retry(
+        self, do: Callable[[], Awaitable[T]], fail: Any, is_retryable: Any = None, with_failure_count: bool = False
+    ) -> T:
+        return await super().call_with_retry(do, fail, is_retryable or is_passing, with_failure_count)
+
+
 def connect_async(url: str) -> Redis:
     """Return a client that retries for half a minute before it gives up, as `shared.connect.connect` does."""
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=32,
         timeout=30.0,
-        retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), _TRIES),
-        retry_on_error=[ConnectionError, TimeoutError, BusyLoadingError],
+        retry=_RetryOutages(ExponentialBackoff(cap=1.0, base=0.05), _TRIES),
+        retry_on_error=[ConnectionError, TimeoutError, BusyLoadingError, ResponseError],
         socket_connect_timeout=5.0,
         socket_timeout=30.0,
         socket_keepalive=True,

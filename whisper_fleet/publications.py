@@ -10,13 +10,12 @@ from typing import Any, cast
 
 from redis.asyncio import Redis
 
-from whisper_fleet.shared.connect import UNREACHABLE
+from whisper_fleet.shared.connect import Outage, is_outage, pauses
 from whisper_fleet.shared.ledger.scripts import text
 
 _log = logging.getLogger(__name__)
 
 _READ_SECONDS = 1.0
-_PAUSE_SECONDS = 1.0
 
 
 class Publications:
@@ -31,6 +30,7 @@ class Publications:
         self._waiting: dict[str, set[asyncio.Event]] = {}  # by channel
         self._reader: asyncio.Task[None] | None = None
         self._changing = asyncio.Lock()  # held while subscriptions change
+        self._outage = Outage("following jobs", _log)
 
     @asynccontextmanager
     async def of(self, channel: str) -> AsyncIterator[Callable[[float], Awaitable[None]]]:
@@ -70,19 +70,23 @@ class Publications:
             self._waiting[channel].discard(published)
             if not self._waiting[channel]:
                 del self._waiting[channel]
-                with suppress(*UNREACHABLE):
+                with self._outage.ignored():
                     await self._pubsub.unsubscribe(channel)
 
     async def _read(self) -> None:
-        """Pass messages on until the client is closed."""
+        """Pass messages on until the client is closed; pause longer and longer while Redis is down or refuses."""
+        waits = pauses()
         while True:
             try:
-                message = await self._pubsub.get_message(timeout=_READ_SECONDS)
-            except UNREACHABLE as error:
-                _log.debug("the subscription was lost: %s", error)
+                with self._outage.noted():
+                    message = await self._pubsub.get_message(timeout=_READ_SECONDS)
+            except Exception as error:
+                if not is_outage(error):
+                    raise
                 self._wake(list(self._waiting))
-                await asyncio.sleep(_PAUSE_SECONDS)
+                await asyncio.sleep(next(waits))
                 continue
+            waits = pauses()
             if message is not None:
                 self._wake([text(message["channel"])])
 

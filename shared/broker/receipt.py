@@ -12,7 +12,7 @@ import binascii
 import bz2
 import json
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -57,10 +57,10 @@ _RESERVED = frozenset(
 _FIRST_YEAR, _LAST_YEAR = 1970, 9000
 
 
-def check_message(envelope: Mapping[str, Any], tasks: Mapping[str, Keywords]) -> None:
+def check_message(envelope: Mapping[str, Any], tasks: Mapping[str, Keywords], internal: Collection[str] = ()) -> None:
     """Raise MessageProblem unless `envelope` is a message for one of `tasks` that Celery can read.
 
-    An empty `tasks` accepts every task name.
+    An empty `tasks` accepts every task name. The tasks in `internal` must not follow the task of the message.
     """
     headers = envelope.get("headers")
     if not isinstance(headers, dict):
@@ -76,7 +76,11 @@ def check_message(envelope: Mapping[str, Any], tasks: Mapping[str, Keywords]) ->
     _check_id(described.get("id"))
     _check_times(described)
     _check_headers(described)
-    _check_arguments(body, tasks.get(described["task"]), protocol=2 if "task" in headers else 1)
+    embed = _check_arguments(body, tasks.get(described["task"]), protocol=2 if "task" in headers else 1)
+    try:
+        check_followers(embed, internal)
+    except SignatureProblem as problem:
+        raise MessageProblem(str(problem)) from None
 
 
 def drop_time_limits(envelope: Mapping[str, Any]) -> None:
@@ -203,7 +207,8 @@ def _is_limit(limit: Any) -> bool:
     return limit is None or (isinstance(limit, int | float) and not isinstance(limit, bool) and 0 < limit < 1e9)
 
 
-def _check_arguments(body: Any, keywords: Keywords, protocol: int) -> None:
+def _check_arguments(body: Any, keywords: Keywords, protocol: int) -> Mapping[str, Any]:
+    """Check the arguments in a body, and return what follows the task."""
     if protocol == 1:
         args, kwargs, embed = body.get("args") or [], body.get("kwargs") or {}, body
         if any(body.get("timelimit") or ()):
@@ -222,10 +227,7 @@ def _check_arguments(body: Any, keywords: Keywords, protocol: int) -> None:
         raise MessageProblem("its callbacks are not an object")
     if keywords is not None:
         _check_internal(args, kwargs, keywords)
-    try:
-        check_followers(embed or {})
-    except SignatureProblem as problem:
-        raise MessageProblem(str(problem)) from None
+    return embed or {}
 
 
 def _check_internal(args: list[Any], kwargs: Mapping[str, Any], keywords: Mapping[str, str]) -> None:

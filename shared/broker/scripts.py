@@ -15,8 +15,9 @@ from redis.exceptions import NoScriptError
 
 @cache
 def script(name: str) -> tuple[str, str]:
-    """Return the text of a script and its SHA-1."""
-    text = resources.files("whisper_fleet.shared.broker.lua").joinpath(f"{name}.lua").read_text()
+    """Return the text of a script, behind the part that all have in common, and its SHA-1."""
+    folder = resources.files("whisper_fleet.shared.broker.lua")
+    text = "\n".join(folder.joinpath(f"{part}.lua").read_text() for part in ("common", name))
     return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 

@@ -6,7 +6,7 @@ message is received.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from kombu import serialization
@@ -23,6 +23,10 @@ _CONTAINERS = {
     "xmap": "task",
     "xstarmap": "task",
 }
+
+_NEED_A_TYPE = frozenset(
+    f"celery.{name}" for name in ("chain", "group", "chord", "chunks", "map", "starmap", "accumulate", "chord_unlock")
+)
 
 _TEXTS = frozenset(
     {
@@ -51,9 +55,12 @@ class SignatureProblem(ValueError):
     """What follows a task cannot be sent; the text says what is wrong with it."""
 
 
-def check_followers(embed: Mapping[str, Any]) -> None:
-    """Raise SignatureProblem unless Celery can send what these parts of a message hold."""
-    left = [_MOST_SIGNATURES]
+def check_followers(embed: Mapping[str, Any], internal: Collection[str] = ()) -> None:
+    """Raise SignatureProblem unless Celery can send what these parts of a message hold.
+
+    `internal` are the tasks that no client may send.
+    """
+    left = _Rest(_MOST_SIGNATURES, internal)
     for name in ("callbacks", "errbacks", "chain"):
         signatures = embed.get(name)
         if not isinstance(signatures, list | None):
@@ -64,17 +71,29 @@ def check_followers(embed: Mapping[str, Any]) -> None:
         _check(embed["chord"], "its chord", left)
 
 
-def _check(signature: Any, where: str, left: list[int], depth: int = 0) -> None:
-    left[0] -= 1
-    if left[0] < 0 or depth > _DEEPEST:
+class _Rest:
+    """How many more signatures a message may hold, and of which tasks it may hold none."""
+
+    def __init__(self, signatures: int, internal: Collection[str]) -> None:
+        self.signatures = signatures
+        self.internal = internal
+
+
+def _check(signature: Any, where: str, left: _Rest, depth: int = 0) -> None:
+    left.signatures -= 1
+    if left.signatures < 0 or depth > _DEEPEST:
         raise SignatureProblem(f"{where} hold more than {_MOST_SIGNATURES} signatures, or nest them too deep")
     if not _has_parts(signature):
         raise SignatureProblem(
             f"{where} hold something that is not a signature: an object with task, args, kwargs and options"
         )
+    if signature["task"] in left.internal:
+        raise SignatureProblem(f"{where} hold the task {signature['task']}, which only the fleet itself sends")
     _check_options(signature["options"], where, left, depth)
     kind = signature.get("subtask_type")
     if kind is None:
+        if signature["task"] in _NEED_A_TYPE:
+            raise SignatureProblem(f"{where} hold a group, chain or chord that is not marked as one")
         return
     if kind not in _CONTAINERS:
         raise SignatureProblem(f"{where} hold a signature of a type that Celery does not know")
@@ -106,7 +125,7 @@ def _has_parts(signature: Any) -> bool:
     )
 
 
-def _check_options(options: Mapping[str, Any], where: str, left: list[int], depth: int) -> None:
+def _check_options(options: Mapping[str, Any], where: str, left: _Rest, depth: int) -> None:
     for name, value in options.items():
         if value is None:
             continue

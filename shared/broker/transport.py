@@ -70,6 +70,8 @@ class FleetChannel(_Channel):  # type: ignore[misc]
 
     #: The tasks that are accepted from each queue, by the queue's name up to its first dot; empty: any.
     accepted_tasks: Mapping[str, Mapping[str, Keywords]] = MappingProxyType({})
+    #: Tasks that no client may have follow its own.
+    internal_tasks: tuple[str, ...] = ()
     #: Queues, named likewise, whose consumers stop a task at its time limit; others would be killed at it.
     timed_queues: tuple[str, ...] = ()
     consumers_key = "fleet:consumers"
@@ -77,7 +79,7 @@ class FleetChannel(_Channel):  # type: ignore[misc]
     returns_key = "fleet:message_returns"
     looks_key = "fleet:consumer_looks"
 
-    from_transport_options = (*_Channel.from_transport_options, "accepted_tasks", "timed_queues")
+    from_transport_options = (*_Channel.from_transport_options, "accepted_tasks", "internal_tasks", "timed_queues")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.consumer = uuid.uuid4().hex
@@ -218,7 +220,7 @@ class FleetChannel(_Channel):  # type: ignore[misc]
             self._set_aside(envelope, source, message, f"Celery cannot read it ({type(error).__name__}: {error})")
 
     def _check(self, envelope: dict[str, Any], kind: str) -> None:
-        check_message(envelope, self.accepted_tasks.get(kind, {}))
+        check_message(envelope, self.accepted_tasks.get(kind, {}), self.internal_tasks)
         if kind not in self.timed_queues:
             drop_time_limits(envelope)
 

@@ -19,14 +19,9 @@ redis.call('HSET', looks, 'last', now, 'since', since)
 if now - tonumber(since) < silence then return 0 end
 
 local function give_up(list, tag, stored)
-  local number = redis.call('INCR', counter)
-  local parts = cjson.decode(stored)
-  local letter = {
-    queue = list, reason = 'its consumer was lost ' .. patience .. ' times', at = now, size = #stored,
-    message = cjson.encode(parts[1]),
-  }
-  redis.call('HSET', dead, number, cjson.encode(letter))
-  redis.call('HDEL', dead, number - 1000) -- the newest thousand are kept
+  local message = cjson.encode(cjson.decode(stored)[1])
+  local reason = 'its consumer was lost ' .. patience .. ' times'
+  add_dead_letter(dead, counter, dead_letter(list, reason, now, #stored, message))
   redis.call('HDEL', returns, tag)
 end
 

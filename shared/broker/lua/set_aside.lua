@@ -9,7 +9,4 @@ if redis.call('HDEL', owned, tag) == 0 then return 0 end
 redis.call('HDEL', unacked, tag)
 redis.call('ZREM', index, tag)
 redis.call('HDEL', returns, tag)
-local number = redis.call('INCR', counter)
-redis.call('HSET', dead, number, letter)
-redis.call('HDEL', dead, number - 1000) -- the newest thousand are kept
-return number
+return add_dead_letter(dead, counter, letter)

@@ -20,10 +20,7 @@ local function text_or_nil(value)
 end
 
 local function set_aside(list, message, reason)
-  local number = redis.call('INCR', counter)
-  local letter = {queue = list, reason = reason, at = tonumber(now), size = #message, message = message:sub(1, limit)}
-  redis.call('HSET', dead, number, cjson.encode(letter))
-  redis.call('HDEL', dead, number - 1000) -- the newest thousand are kept
+  add_dead_letter(dead, counter, dead_letter(list, reason, tonumber(now), #message, message:sub(1, limit)))
 end
 
 local function envelope_of(message)

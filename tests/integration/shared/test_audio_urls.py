@@ -160,6 +160,32 @@ def test_a_server_that_sends_a_byte_now_and_then_does_not_hold_up_intake(before:
     assert list((tmp_path / "spool").iterdir()) == []
 
 
+def test_a_name_that_is_not_resolved_in_time_does_not_hold_up_intake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, ended = threading.Event(), threading.Event()
+
+    def resolve(*_: object, **__: object) -> None:
+        asked.set()
+        ended.wait()
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    settings = Settings(spool_dir=tmp_path / "spool", url_prefixes=("http://slow.example/",), download_timeout=0.3)
+    try:
+        with pytest.raises(errors.UrlUnavailable, match=r"slow\.example"):
+            plan_audio("http://slow.example/a.wav", "job", 300.0, settings)
+    finally:
+        ended.set()
+    assert asked.is_set()
+
+
+def test_a_name_that_no_host_has_is_an_error_of_the_url(tmp_path: Path) -> None:
+    settings = Settings(spool_dir=tmp_path / "spool", url_prefixes=("http://",))
+    for name in ("nothing.invalid", "x" * 300, "a..b"):
+        with pytest.raises((errors.UrlUnavailable, errors.UrlNotAllowed)):
+            plan_audio(f"http://{name}/a.wav", "job", 300.0, settings)
+
+
 def test_a_server_that_is_slower_than_any_real_one_is_left_early(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

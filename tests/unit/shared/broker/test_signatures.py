@@ -43,6 +43,12 @@ def test_what_celery_makes_is_accepted(followers: dict[str, Any]) -> None:
     check_followers(followers)
 
 
+def test_a_task_that_only_the_fleet_sends_follows_nothing() -> None:
+    check_followers({"callbacks": [PLAIN]}, ("other",))
+    with pytest.raises(SignatureProblem, match="hold the task step, which only the fleet itself sends"):
+        check_followers({"chain": [sent(group(step(), step()))]}, ("step",))
+
+
 def nested(depth: int) -> Any:
     inner = PLAIN
     for _ in range(depth):
@@ -65,6 +71,7 @@ def nested(depth: int) -> Any:
         ({"callbacks": [{**PLAIN, "options": {"link": [{}]}}]}, "not a signature"),
         ({"callbacks": [{**PLAIN, "subtask_type": "nope"}]}, "of a type that Celery does not know"),
         ({"callbacks": [{**PLAIN, "subtask_type": "group", "kwargs": {"tasks": 7}}]}, "without tasks"),
+        ({"errbacks": [{**PLAIN, "task": "celery.group"}]}, "not marked as one"),
         ({"callbacks": [nested(50)]}, "nest them too deep"),
         ({"callbacks": [PLAIN] * 1001}, "more than 1000"),
     ],
