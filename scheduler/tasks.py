@@ -11,6 +11,7 @@ from whisper_fleet.scheduler.dispatch.dispatcher import Dispatcher
 from whisper_fleet.scheduler.dispatch_adapter import make_dispatcher
 from whisper_fleet.scheduler.monitoring.speeds import note_speeds
 from whisper_fleet.scheduler.services import services
+from whisper_fleet.scheduler.upkeep.acceptance import Acceptance
 from whisper_fleet.scheduler.upkeep.dead_letters import DeadLetterDesk
 from whisper_fleet.scheduler.upkeep.janitor import Janitor
 from whisper_fleet.scheduler.upkeep.recovery import Recovery
@@ -35,6 +36,7 @@ def recover() -> int:
     """Recover what was lost with a process or a message; return how much."""
     with _TICKS.ignored():
         if _is_first_to_recover():
+            _acceptance().look(services().ledger.now())
             return _recovery().tick(services().ledger.now()) + _dead_letter_desk().tick()
     return 0
 
@@ -81,6 +83,11 @@ def _dispatcher() -> Dispatcher:
 @lru_cache(maxsize=1)
 def _recovery() -> Recovery:
     return Recovery(services())
+
+
+@lru_cache(maxsize=1)
+def _acceptance() -> Acceptance:
+    return Acceptance(services().redis)
 
 
 @lru_cache(maxsize=1)

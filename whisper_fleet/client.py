@@ -19,6 +19,7 @@ from redis.retry import Retry
 from whisper_fleet.errors import JobExists, JobNotFinished
 from whisper_fleet.job_records import JobRecords
 from whisper_fleet.outcome import JobResult, Outcome, ResultFormat
+from whisper_fleet.scheduler.upkeep.acceptance import reported_stall
 from whisper_fleet.shared import names
 from whisper_fleet.shared.connect import UNREACHABLE, connect, is_outage
 from whisper_fleet.shared.embedded_redis import local_settings
@@ -193,6 +194,10 @@ class FleetClient:
     def gpus(self) -> list[GpuStatus]:
         """Return the GPUs that are up: their slots, memory and loaded models, by their last heartbeat."""
         return self._registry.gpus(self._registry.now(), self._settings.heartbeat_timeout)
+
+    def intake_problem(self) -> str | None:
+        """Return why no request is accepted, and what to do about it; None if requests are accepted."""
+        return reported_stall(self._redis, time.time())
 
     def close(self) -> None:
         """Close every connection; jobs go on."""

@@ -144,6 +144,17 @@ METRICS: Final = (
         samples=lambda snapshot: [((queue,), count) for queue, count in snapshot.messages.items()],
     ),
     MetricSpec(
+        name="intake_processes",
+        help="Processes of the intake nodes that are up.",
+        samples=lambda snapshot: [((), snapshot.intake_processes)],
+    ),
+    MetricSpec(
+        name="requests_stalled_seconds",
+        unit="seconds",
+        help="Seconds for which requests wait and no intake has accepted one; 0 while they are accepted.",
+        samples=lambda snapshot: [((), snapshot.stalled)],
+    ),
+    MetricSpec(
         name="webhooks_pending",
         labels=("state",),
         help="Webhooks that are not delivered; state is waiting or undeliverable.",

@@ -11,6 +11,8 @@ from pydantic import ValidationError
 from redis import Redis
 
 from whisper_fleet.scheduler.capacity.decisions import DecisionLabels
+from whisper_fleet.scheduler.intake.node.reports import intake_nodes
+from whisper_fleet.scheduler.upkeep.acceptance import read_stall
 from whisper_fleet.shared import names
 from whisper_fleet.shared.broker.queues import queue_length
 from whisper_fleet.shared.http import keys as http_keys
@@ -44,6 +46,8 @@ class FleetSnapshot:
     gpus: tuple[GpuSnapshot, ...]
     depth: dict[int, tuple[int, int]]  # priority -> waiting jobs, waiting segments
     messages: dict[str, int]  # queue -> messages that wait for intake
+    intake_processes: int  # of the intake nodes that are up
+    stalled: float  # seconds for which requests wait and none was accepted
     counts: dict[str, float]  # see keys.COUNTS
     decisions: dict[DecisionLabels, int]  # what the autoscaler decided, and how often
     tenants: dict[str, int] = field(default_factory=dict)  # tenant -> jobs that wait, for those with most
@@ -71,6 +75,8 @@ class SnapshotReader:
             messages={
                 queue: queue_length(self._redis, queue) for queue in (names.TRANSCRIBE_QUEUE, names.ASSEMBLE_QUEUE)
             },
+            intake_processes=sum(node.processes for node in intake_nodes(self._redis, now)),
+            stalled=_seconds_stalled(self._redis, now),
             counts=self._ledger.counts(),
             decisions=self._decisions(),
             tenants=self._waiting_tenants(),
@@ -121,6 +127,11 @@ class SnapshotReader:
         counts = cast("dict[bytes, bytes]", self._redis.hgetall(keys.SLOT_COUNTS))
         labelled = ((DecisionLabels.parse(text(field)), int(count)) for field, count in counts.items())
         return {labels: count for labels, count in labelled if labels is not None}
+
+
+def _seconds_stalled(redis: Redis, now: float) -> float:
+    stall = read_stall(redis)
+    return 0.0 if stall is None else max(now - stall.since, 0.0)
 
 
 def _wanted(decision: bytes | None) -> int | None:

@@ -11,6 +11,8 @@ from whisper_fleet.scheduler.services import Services
 from whisper_fleet.scheduler.upkeep.liveness import Liveness
 from whisper_fleet.shared import names
 from whisper_fleet.shared.broker.queues import queue_length
+from whisper_fleet.shared.errors import JobNotFound
+from whisper_fleet.shared.ledger.records import shown
 from whisper_fleet.shared.wire import JobState, SegmentMessage
 
 _log = logging.getLogger(__name__)
@@ -44,13 +46,14 @@ class Recovery:
     def _return(self, message: SegmentMessage, reason: str, now: float, was_running: bool) -> bool:
         is_returned = self._services.actions.return_lost(message, reason, now, was_running=was_running)
         if is_returned:
-            _log.warning("segment %d of job %s waits again: %s", message.segment, message.job, reason)
+            _log.warning("segment %d of job %s waits again: %s", message.segment, self._shown(message.job), reason)
         return is_returned
 
     def _release_held(self, now: float) -> int:
         """Release segments whose job's first segment ran on a node of a version that reports no language."""
         released = self._ledger.release_undetected(now)
         for job in released:
+            job = self._shown(job)
             _log.warning("the first segment of job %s ended without reporting a language: its own is taken", job)
         return len(released)
 
@@ -73,9 +76,16 @@ class Recovery:
         except ValidationError as error:  # written by another version: it must not block the jobs behind it
             _log.warning("the record of job %s cannot be read: %s", job, error)
             return False
-        _log.warning("the message or the planner of job %s was lost: it is sent again", job)
+        _log.warning("the message or the planner of job %s was lost: it is sent again", shown(record))
         self._services.actions.publish_transcribe(record)
         return True
+
+    def _shown(self, job: str) -> str:
+        """Return a job's id with the name of its file, if that can be read."""
+        try:
+            return shown(self._ledger.job(job))
+        except (JobNotFound, ValidationError):
+            return job
 
     def _empty_queues(self) -> set[str]:
         queues = (names.TRANSCRIBE_QUEUE, names.ASSEMBLE_QUEUE)

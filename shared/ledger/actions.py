@@ -12,10 +12,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from celery import Celery
+from pydantic import ValidationError
 from redis.exceptions import RedisError
 
 from whisper_fleet.shared import names
 from whisper_fleet.shared.connect import UNREACHABLE
+from whisper_fleet.shared.display.text import file_name
 from whisper_fleet.shared.errors import JobCancelled, JobNotFound, StaleAttempt
 from whisper_fleet.shared.ledger.ledger import Ledger
 from whisper_fleet.shared.ledger.records import Finish, JobRecord
@@ -85,7 +87,8 @@ class JobActions:
         """Send `assemble` under the id that the client holds, with what follows the job for that client."""
         try:
             options = self._send_options(job)
-            self._app.send_task(names.ASSEMBLE, task_id=job, queue=names.ASSEMBLE_QUEUE, **options)
+            shown = self._shown_keywords(job)
+            self._app.send_task(names.ASSEMBLE, task_id=job, queue=names.ASSEMBLE_QUEUE, kwargsrepr=shown, **options)
         except (*UNREACHABLE, RedisError, OSError) as error:
             _log.warning("the assembly of job %s is left to recovery: %s", job, error)
 
@@ -104,6 +107,13 @@ class JobActions:
     def _send_options(self, job: str) -> dict[str, Any]:
         continuation = self._ledger.continuation(job)
         return {} if continuation is None else continuation.send_options()
+
+    def _shown_keywords(self, job: str) -> str:
+        """Return what Flower and the events show in place of the arguments of `assemble`, which has none."""
+        try:
+            return repr({"file": file_name(self._ledger.job(job).request.file_path)})
+        except (JobNotFound, ValidationError):  # forgotten meanwhile, or written by another version
+            return "{}"
 
     def _ended(self, job: str, has_ended_it: bool) -> bool:
         if has_ended_it:

@@ -140,6 +140,14 @@ def active(gpu_id: str) -> str:
 SILENT = f"{PREFIX}:silent"
 
 
+# --- intake --------------------------------------------------------------------------------------------
+#: hash intake node -> when it last reported itself, its processes, and how many messages it accepted; a node that stops
+#: removes itself. Writer: intake.
+INTAKES = f"{PREFIX}:intakes"
+#: hash, since when requests wait and no intake accepts one; absent while they are accepted. Writer: recovery.
+STALLED = f"{PREFIX}:stalled"
+
+
 # --- webhooks ------------------------------------------------------------------------------------------
 #: zset event -> when it happened: the deliveries that wait or are being sent. Writer of this and the next six: the
 #: scripts, through whisper_fleet.shared.webhooks.deliveries.

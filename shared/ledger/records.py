@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from whisper_fleet.shared.display.text import file_name, printable
 from whisper_fleet.shared.ledger.scripts import text
 from whisper_fleet.shared.models import MODELS, ModelDims
 from whisper_fleet.shared.wire import JobProgress, JobState, JobWarning, Lane, Need, TranscribeRequest, WaitingJob, Wire
@@ -70,6 +71,11 @@ class JobRecord:
             not_before=self.not_before,
             warnings=self.warnings,
         )
+
+
+def shown(record: JobRecord) -> str:
+    """Return a job as logs name it: its id, and the name of its file."""
+    return f"{printable(record.job)} ({file_name(record.request.file_path)})"
 
 
 class LaneNeeds(Wire):

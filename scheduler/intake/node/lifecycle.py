@@ -7,8 +7,9 @@ from typing import Any
 from celery import bootsteps, signals
 
 from whisper_fleet.scheduler.intake.decoding.parking import ParkedJobs
+from whisper_fleet.scheduler.intake.node.presence import Presence
 from whisper_fleet.scheduler.intake.node.revocation import RevocationWatch, on_task_revoked
-from whisper_fleet.scheduler.intake.node.scheduled import on_task_received
+from whisper_fleet.scheduler.intake.node.scheduled import ScheduledJobs
 from whisper_fleet.scheduler.intake.node.shutdown import on_shutting_down
 from whisper_fleet.scheduler.services import services
 from whisper_fleet.scheduler.webhooks.courier import Courier
@@ -28,6 +29,8 @@ class IntakeStep(bootsteps.StartStopStep):
         self._timer_entry: Any = None
         self._courier = Courier(services)
         self._parked = ParkedJobs(services)
+        self._scheduled = ScheduledJobs()
+        self._presence: Presence | None = None
 
     def include_if(self, parent: Any) -> bool:
         """Return whether the worker is an intake node; every scheduler process has the same app."""
@@ -35,12 +38,15 @@ class IntakeStep(bootsteps.StartStopStep):
 
     def start(self, parent: Any) -> None:
         """Connect the signals and start the watch, in the node's main process."""
-        signals.task_received.connect(on_task_received, weak=False)
+        self._scheduled.start()
+        signals.task_received.connect(self._scheduled.on_task_received, weak=False)
         signals.task_revoked.connect(on_task_revoked, weak=False)
         signals.worker_shutting_down.connect(on_shutting_down, weak=False)
         self._timer_entry = parent.timer.call_repeatedly(_INTERVAL, RevocationWatch().look)
         self._courier.start()
         self._parked.start()
+        self._presence = Presence(services, parent.hostname, parent.concurrency)
+        self._presence.start()
 
     def stop(self, parent: Any) -> None:
         """End the watch."""
@@ -48,3 +54,5 @@ class IntakeStep(bootsteps.StartStopStep):
             self._timer_entry.cancel()
         self._courier.stop()
         self._parked.stop()
+        if self._presence is not None:
+            self._presence.stop()

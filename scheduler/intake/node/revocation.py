@@ -17,6 +17,7 @@ from whisper_fleet.scheduler.intake.settlement import settle
 from whisper_fleet.scheduler.services import services
 from whisper_fleet.shared import names
 from whisper_fleet.shared.errors import JobNotFound
+from whisper_fleet.shared.ledger.records import shown
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ def cancel(job: str) -> None:
     """Cancel a job of the ledger, and have its client notified; ids that are not jobs are ignored."""
     with contextlib.suppress(JobNotFound):
         if services().actions.cancel(job, services().ledger.now()):
-            _log.info("job %s was revoked by its client", job)
+            _log.info("job %s was revoked by its client", shown(services().ledger.job(job)))
 
 
 def on_task_revoked(request: Any = None, sender: Any = None, **_: Any) -> None:

@@ -19,6 +19,7 @@ from whisper_fleet.deploy.redis.rights import missing_rights
 from whisper_fleet.deploy.redis.users import FLEET
 from whisper_fleet.scheduler.capacity.devices import Devices, problem_of, read_devices, slots_of
 from whisper_fleet.scheduler.capacity.nvml import GpuReading
+from whisper_fleet.scheduler.upkeep.acceptance import reported_stall
 from whisper_fleet.shared import binaries
 from whisper_fleet.shared.embedded_redis import is_embedded, local_settings
 from whisper_fleet.shared.errors import FleetError
@@ -66,6 +67,7 @@ def redis_findings(settings: Settings) -> Iterator[Finding]:
             seconds, microseconds = cast("tuple[int, int]", redis.time())
             ahead = time.time() - seconds - microseconds / 1e6
             denied = missing_rights(redis, FLEET)
+            stalled = reported_stall(redis, time.time())
     except RedisError as error:
         yield from _no_redis(settings, where, error)
         return
@@ -73,6 +75,8 @@ def redis_findings(settings: Settings) -> Iterator[Finding]:
     if denied:
         fix = "load the users that `whisper-fleet redis-acl` prints"
         yield Finding("bad", f"Redis denies the fleet's user {', '.join(denied)}: {fix}")
+    if stalled:
+        yield Finding("bad", stalled)
     yield from _memory_findings(memory)
     if not persistent:
         yield Finding("note", "Redis forgets all jobs when it stops: set appendonly yes")

@@ -31,6 +31,8 @@ FIGURES = FleetSnapshot(
     gpus=(GpuSnapshot(status=GPU, is_up=True, taken=7, wanted=10),),
     depth={2: (1, 30), 5: (3, 12)},
     messages={"transcribe": 4, "assemble": 0},
+    intake_processes=3,
+    stalled=12.5,
     counts={
         "segments_done/host.0": 11.0,
         "audio_seconds/host.0": 3300.5,

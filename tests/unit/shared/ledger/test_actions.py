@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from kombu.exceptions import OperationalError
 
-from tests.support.ledger_by_hand import result
+from tests.support.ledger_by_hand import request, result
 from whisper_fleet.shared import names
 from whisper_fleet.shared.errors import JobCancelled, StaleAttempt
 from whisper_fleet.shared.ledger.actions import JobActions
@@ -35,6 +36,9 @@ class FakeLedger:
 
     def continuation(self, job: str) -> Continuation | None:
         return None
+
+    def job(self, job: str) -> Any:
+        return SimpleNamespace(request=request(file_path="/data/talk.mp3"))
 
     def finish(self, *_: object) -> Finish:
         return Finish(last=self._answer(), progress=None)
@@ -74,7 +78,9 @@ def run_each(made: JobActions) -> None:
 def test_what_ends_a_job_publishes_assemble_under_the_jobs_id() -> None:
     app = FakeApp()
     run_each(actions(FakeLedger(ends=True), app))
-    assert app.sent == [(names.ASSEMBLE, {"task_id": "j", "queue": names.ASSEMBLE_QUEUE})] * 4
+    shown = repr({"file": "talk.mp3"})
+    options = {"task_id": "j", "queue": names.ASSEMBLE_QUEUE, "kwargsrepr": shown}
+    assert app.sent == [(names.ASSEMBLE, options)] * 4
 
 
 def test_what_does_not_end_a_job_publishes_nothing() -> None:
