@@ -48,6 +48,10 @@ chaos: $(INSTALLED) ## Faults under load: every row, or ROWS="'SIGKILL*' ..."; S
 soak: $(INSTALLED) ## Half an hour at full load with a fault per minute: MINUTES=30
 	PYTHONPATH="$$PWD" $(BIN)/python -m tests.chaos.soak --minutes $(MINUTES)
 
+.PHONY: attack
+attack: $(INSTALLED) ## Send a live fleet everything that a hostile or broken client can send (an hour; ATTACK_SHARE=25: minutes)
+	$(BIN)/pytest -s tests/attack
+
 .PHONY: lint
 lint: $(INSTALLED) ## Style and types
 	$(BIN)/ruff check .

@@ -15,6 +15,8 @@ from whisper_fleet.cli.connection import Jobs, connect
 from whisper_fleet.cli.terminal.job_list import job_lines, list_lines
 from whisper_fleet.cli.terminal.json_lines import job_fields, json_option, print_line
 from whisper_fleet.cli.terminal.printing import results_console
+from whisper_fleet.client import FleetClient
+from whisper_fleet.shared.display.text import printable
 from whisper_fleet.shared.ledger.records import JobRecord
 from whisper_fleet.shared.wire import JobProgress, JobState
 
@@ -43,6 +45,7 @@ class _Moment(click.ParamType[float]):
 def status(job: str | None, as_json: bool) -> None:
     """Show how far JOB is; without JOB, list the running and the newest jobs."""
     with connect() as fleet:
+        _report_intake(fleet.jobs)
         if job is None:
             _print_list(_running_and_newest(fleet.jobs), as_json)
             return
@@ -52,6 +55,12 @@ def status(job: str | None, as_json: bool) -> None:
         return
     for line in job_lines(record, progress):
         click.echo(line)
+
+
+def _report_intake(jobs: Jobs) -> None:
+    """Report on standard error if no intake accepts requests; a server that is asked by HTTP reports that itself."""
+    if isinstance(jobs, FleetClient) and (problem := jobs.intake_problem()):
+        click.echo(printable(problem), err=True)
 
 
 @click.command("list")
