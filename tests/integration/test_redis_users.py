@@ -70,7 +70,7 @@ class GuardedFleet:
     def commands_used(self) -> set[str]:
         """Return the commands that ran since the start, also inside scripts."""
         stats: dict[str, Any] = self.admin.info("commandstats")
-        return {name.removeprefix("cmdstat_") for name in stats}
+        return {name.removeprefix("cmdstat_").partition("|")[0] for name in stats}
 
 
 @contextmanager

@@ -165,9 +165,10 @@ def test_a_name_that_is_not_resolved_in_time_does_not_hold_up_intake(
 ) -> None:
     asked, ended = threading.Event(), threading.Event()
 
-    def resolve(*_: object, **__: object) -> None:
+    def resolve(*_: object, **__: object) -> list[object]:
         asked.set()
         ended.wait()
+        return []
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     settings = Settings(spool_dir=tmp_path / "spool", url_prefixes=("http://slow.example/",), download_timeout=0.3)
