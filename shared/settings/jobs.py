@@ -24,9 +24,9 @@ class Jobs(BaseSettings):
         " to a half of a GPU's speed: see docs/benchmarks/engine.md.",
     )
     bit_exact_encoder: bool = Field(
-        default=False,
-        description="Encode audio to the last bit as whisper does in float16; that costs some 5 to 10 % of a Hopper"
-        " GPU's speed and changes nothing on others: see docs/internals/engine.md.",
+        default=True,
+        description="Encode audio to the last bit as whisper does in float16. Without it a Hopper GPU encodes faster,"
+        " and rounds differently: see docs/internals/engine.md.",
     )
     segment_duration: SegmentSeconds = Field(
         default=300.0, description="Maximum length of the pieces into which a file is cut."

@@ -20,7 +20,7 @@ class Slots(BaseSettings):
     max_concurrent_limit: int = Field(
         default=256,
         ge=1,
-        description="Maximum slots of a GPU, whatever its memory; more than 256 rows in a batch gain under 2 %.",
+        description="Maximum slots of a GPU, whatever its memory; a batch of more rows gains large models little.",
     )
     slots_per_core: int = Field(
         default=32,
