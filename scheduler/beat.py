@@ -24,7 +24,7 @@ from whisper_fleet.shared.ledger.registry import GpuRegistry
 
 _log = logging.getLogger(__name__)
 _Scheduler: Any = Scheduler  # its stubs lack apply_entry
-_SENDING = Outage("sending ticks", _log)
+_HOLDING, _SENDING = Outage("holding the lease", _log), Outage("sending ticks", _log)
 
 #: A beat that has not renewed its lease for this long is replaced by another one: well within the time after which
 #: a dead GPU is noticed, which is often on the same host.
@@ -78,7 +78,7 @@ class TickScheduler(_Scheduler):  # type: ignore[misc]
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """Send what is due if this beat holds the lease; return the seconds to wait until the next call."""
         is_ours = False
-        with _SENDING.ignored():
+        with _HOLDING.ignored():
             is_ours = self._lease.hold()
         if not is_ours:
             return _RENEWAL_SECONDS

@@ -39,8 +39,11 @@ UNREACHABLE = (ConnectionError, TimeoutError, ReadOnlyError, OperationalError)
 
 #: Refusals that redis-py has a class for. A script that was refused raises a plain ResponseError instead.
 _REFUSED = (OutOfMemoryError, NoPermissionError, ClusterDownError, MasterDownError)
-_REFUSED_TEXT = re.compile(r"(?:^|-)(OOM|MISCONF|READONLY|NOREPLICAS|LOADING|BUSY|CLUSTERDOWN|MASTERDOWN|TRYAGAIN)\b")
-_FORBIDDEN_TEXT = re.compile(r"(?:^|-)NOPERM\b|executing the script can't|ACL failure in script")
+#: What comes before Redis' own word: a pipeline puts the command there, a script its name.
+_BEFORE = r"(?:^|-|caused error: )"
+_REFUSED_WORDS = "OOM|MISCONF|READONLY|NOREPLICAS|LOADING|BUSY|CLUSTERDOWN|MASTERDOWN|TRYAGAIN"
+_REFUSED_TEXT = re.compile(rf"{_BEFORE}({_REFUSED_WORDS})\b")
+_FORBIDDEN_TEXT = re.compile(rf"{_BEFORE}NOPERM\b|executing the script can't|ACL failure in script")
 
 #: A key that exists for a second at most. Writer: check_writable.
 _PROBE = "fleet:probe"

@@ -113,6 +113,8 @@ def test_only_one_beat_holds_the_lease_and_gives_it_up_when_it_ends(redis: Redis
     assert not first.hold()
 
 
+# The tasks of every module that was imported before are registered with this app, too.
+@pytest.mark.filterwarnings("ignore::celery.exceptions.DuplicateTaskNameWarning")
 def test_ticks_that_nobody_takes_do_not_pile_up_and_never_expire(redis_url: str, redis: Redis) -> None:
     with Celery(broker=redis_url, set_as_current=False) as app:
         beat = TickScheduler(app=app, lazy=True)

@@ -21,6 +21,7 @@ from whisper_fleet.deploy.processes.state_dir import StateDir
 from whisper_fleet.deploy.processes.supervisor import Supervisor
 from whisper_fleet.shared.errors import SetupError
 from whisper_fleet.shared.ledger.registry import GpuRegistry
+from whisper_fleet.shared.names import Role
 from whisper_fleet.shared.settings import Settings
 
 pytestmark = pytest.mark.integration
@@ -30,7 +31,7 @@ pytestmark = pytest.mark.integration
 def supervisor(redis_url: str, tmp_path: Path) -> Supervisor:
     """What waiting for a fleet needs of its supervisor."""
     settings = Settings(redis_url=redis_url, var_dir=tmp_path)
-    return cast(Supervisor, SimpleNamespace(settings=settings, state=StateDir(settings)))
+    return cast(Supervisor, SimpleNamespace(settings=settings, state=StateDir(settings), roles=frozenset(Role)))
 
 
 def test_a_wrong_password_is_not_waited_for(
@@ -46,7 +47,7 @@ def test_nor_is_a_database_that_redis_does_not_have(supervisor: Supervisor, monk
     monkeypatch.setattr(up, "_READY_SECONDS", 1.0)
     url = supervisor.settings.redis_url.replace("/0", "/99")
     settings = supervisor.settings.model_copy(update={"redis_url": url})
-    nowhere = SimpleNamespace(settings=settings, state=supervisor.state)
+    nowhere = SimpleNamespace(settings=settings, state=supervisor.state, roles=supervisor.roles)
     with pytest.raises(ResponseError, match="out of range"):
         up._wait_until_ready(cast(Supervisor, nowhere))
 
@@ -101,7 +102,14 @@ def test_up_says_what_an_outside_redis_may_lose(
 ) -> None:
     redis.config_set("maxmemory-policy", "allkeys-lru")
     settings = named(redis_url, tmp_path)
-    supervisor = SimpleNamespace(is_embedded=is_embedded, settings=settings, flower_url="", state=StateDir(settings))
+    supervisor = SimpleNamespace(
+        is_embedded=is_embedded,
+        settings=settings,
+        flower_url="",
+        http_url=None,
+        state=StateDir(settings),
+        roles=frozenset(Role),
+    )
     monkeypatch.setattr(up, "load_settings", lambda: settings)
     monkeypatch.setattr(up, "_prepare", lambda *_: None)
     monkeypatch.setattr(up, "running_fleet", lambda _: contextlib.nullcontext(supervisor))

@@ -32,6 +32,7 @@ _log = logging.getLogger(__name__)
         NoPermissionError("this user has no permissions to run the 'lpush' command or its subcommand"),
         ResponseError("@user_script: 8: The user executing the script can't run this command or subcommand"),
         ResponseError("ACL failure in script: User fleet has no permissions to run the 'del' command"),
+        ResponseError("Command # 1 (ZADD fleet:hosts 1 here) of pipeline caused error: MISCONF Redis is configured"),
     ],
 )
 def test_every_refusal_that_may_pass_is_an_outage(error: Exception) -> None:

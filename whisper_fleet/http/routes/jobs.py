@@ -147,6 +147,8 @@ async def transcript(
     record = await _record(services, job, caller)
     outcome = await services.fleet.outcome(job)
     if outcome is None:
+        if record.state in (JobState.FAILED, JobState.CANCELLED):  # its client is about to be answered
+            raise ApiError(409, f"job {job} is {record.state}: {record.error}", code=f"job_{record.state}")
         raise JobNotFinished(job=job, state=record.state)
     if outcome.data is None:
         raise ApiError(409, f"job {job} is {outcome.state}: {outcome.error}", code=f"job_{outcome.state}")
