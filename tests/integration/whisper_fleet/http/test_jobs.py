@@ -6,6 +6,7 @@ import json
 import time
 import uuid
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -208,9 +209,16 @@ def test_a_waiting_job_is_cancelled_and_deleted_with_everything(
     assert job.encode() not in kept
 
 
+def is_planned(web: httpx.Client, job: str) -> bool:
+    """Return whether intake is done with a job's message."""
+    return bool(web.get(f"/v1/jobs/{job}").json()["state"] != "accepted")
+
+
 def test_a_running_job_is_deleted_after_its_slots_stopped(web: httpx.Client, redis: Redis) -> None:
     jobs = [submit(web)["id"] for _ in range(6)]
     for job in jobs:
+        # Before, intake still has the message, and Celery notes there that it was revoked.
+        wait_until(partial(is_planned, web, job))
         assert web.delete(f"/v1/jobs/{job}").status_code == 200
     assert [key for job in jobs for key in keys_with(redis, job)] == []
     assert redis.zcard("fleet:active:testhost.0") == 0
