@@ -28,6 +28,7 @@ BENCHMARKS = (
     Benchmark("benchmarks.cpu.node", "--slots 64 --speed 2800", "how much of a fast engine one node keeps busy"),
     Benchmark("benchmarks.cpu.recovery", "5", "seconds until lost segments run again after a death"),
     Benchmark("benchmarks.cpu.intake", "--files 1000", "seconds to the first segment, decoding rate, a long backlog"),
+    Benchmark("benchmarks.cpu.footprint", "--model base.pt", "processor time of decoding, and memory in Redis"),
     Benchmark("benchmarks.cpu.spectrogram", "", "spectrograms of many slots in one process, next to whisper's"),
     Benchmark("benchmarks.end_to_end", "--model FILE", "the whole fleet, next to what people would use instead"),
     Benchmark("benchmarks.mlperf", "--model FILE --scenario Offline", "the fleet under MLPerf's load generator"),

@@ -43,6 +43,7 @@ _COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "keys": ("keys", ()),
     "usage": ("keys", ()),
     "slots": ("machine.slots", ("server",)),
+    "plan": ("machine.plan", ("server",)),
     "fetch": ("machine.fetch", ("gpu",)),
     "up": ("machine.up", ("server",)),
     "serve": ("machine.serve", ("server",)),

@@ -1,0 +1,1 @@
+"""How many machines a load needs: measured figures, and what follows from them. Pure; `whisper-fleet plan` calls it."""
