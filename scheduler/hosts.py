@@ -43,7 +43,7 @@ def live_hosts(redis: Redis) -> set[str]:
 class HostPresence(bootsteps.StartStopStep):
     """Reports this host from the node that reads its queue; a Celery bootstep of every scheduler process."""
 
-    requires = ("celery.worker.components:Timer",)
+    requires = ("celery.worker.components:Timer", "celery.worker.components:Pool")
 
     def __init__(self, parent: Any, **options: Any) -> None:
         super().__init__(parent, **options)

@@ -115,7 +115,7 @@ class AsyncFleetClient:
             yield wait
 
     async def cancel(self, job: str) -> bool:
-        """Cancel a job that waits or runs; returns False if it had ended before. Raises JobNotFound."""
+        """Cancel a job that waits or runs; returns False if it ended or its text is complete. Raises JobNotFound."""
         return await asyncio.to_thread(self._client.cancel, job)
 
     async def record(self, job: str) -> JobRecord:

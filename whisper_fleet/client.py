@@ -143,7 +143,7 @@ class FleetClient:
         yield self.status(job)
 
     def cancel(self, job: str) -> bool:
-        """Cancel a job that waits or runs; returns False if it had ended before. Raises JobNotFound."""
+        """Cancel a job that waits or runs; returns False if it ended or its text is complete. Raises JobNotFound."""
         return self._actions.cancel(job, self._ledger.now())
 
     def record(self, job: str) -> JobRecord:

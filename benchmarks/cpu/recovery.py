@@ -46,21 +46,21 @@ def main(rounds: int, deaths: list[str]) -> None:
             scene.close()
 
 
-def _round(scene: Scene, die: Callable[[Scene], None]) -> float:
+def _round(scene: Scene, die: Callable[[Scene], psutil.Process | None]) -> float:
     wait_until(lambda: _has_room(scene), 120, interval=0.1)
     jobs = [_submit(scene) for _ in range(_JOBS)]
     wait_until(lambda: _decodes_on_left(scene), 120, interval=0.05)
-    die(scene)
-    began = time.monotonic()
     lost = scene.running(scene.left.gpu)
+    frozen = die(scene)
+    began = time.monotonic()
     wait_until(lambda: run_again(scene, lost), 240, interval=0.05)
     seconds = time.monotonic() - began
     for job in jobs:
         job.revoke(terminate=True)
-    wait_until(lambda: all(job.state == "REVOKED" for job in jobs), 60, interval=0.2)
-    for kind in ("engine", "gpu0"):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            scene.left.process(kind).resume()
+    wait_until(lambda: all(job.ready() for job in jobs), 60, interval=0.2)
+    if frozen is not None:
+        with contextlib.suppress(psutil.NoSuchProcess):  # its supervisor replaced it
+            frozen.resume()
     scene.repair()
     return seconds
 
@@ -95,11 +95,14 @@ def _kill(kind: Any, scene: Scene) -> None:
     scene.left.process(kind).kill()
 
 
-def _freeze(kind: Any, scene: Scene) -> None:
-    scene.left.process(kind).send_signal(signal.SIGSTOP)
+def _freeze(kind: Any, scene: Scene) -> psutil.Process:
+    process = scene.left.process(kind)
+    process.send_signal(signal.SIGSTOP)
+    return process
 
 
-_DEATHS: dict[str, Callable[[Scene], None]] = {
+#: What each death does to the left host; it returns the process that it froze.
+_DEATHS: dict[str, Callable[[Scene], psutil.Process | None]] = {
     "node": lambda scene: _kill("gpu0", scene),
     "engine": lambda scene: _kill("engine", scene),
     "frozen engine": lambda scene: _freeze("engine", scene),

@@ -53,7 +53,7 @@ class JobActions:
         return self._ended(job, self._ledger.fail(job, error_type, error, now))
 
     def cancel(self, job: str, now: float) -> bool:
-        """Cancel a job; return False if it had ended before. Raises JobNotFound."""
+        """Cancel a job; return False if it has ended or its text is complete. Raises JobNotFound."""
         return self._ended(job, self._ledger.cancel(job, now))
 
     def return_to_queue(self, message: SegmentMessage, reason: str, now: float) -> None:

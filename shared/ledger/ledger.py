@@ -183,7 +183,7 @@ class Ledger:
         return self._end(job, JobState.FAILED, now, error_type, error)
 
     def cancel(self, job: str, now: float) -> bool:
-        """Cancel a job; return False if it had ended before. See JobActions, which also publishes `assemble`."""
+        """Cancel a job; return False if it is too late. See JobActions, which also publishes `assemble`."""
         return self._end(job, JobState.CANCELLED, now, JobCancelled.__name__, str(JobCancelled(job=job)))
 
     def settle(self, job: str, now: float, webhook: Sequence[str | float] = ()) -> JobState | None:

@@ -25,6 +25,17 @@ def script(name: str) -> tuple[str, str]:
     return source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
 
 
+def read_all() -> None:
+    """Read every script now, for a process that is about to fork.
+
+    A child that is forked while a thread of its parent reads one inherits a lock of the import system that nobody
+    releases, and waits for it as soon as it reads a script itself.
+    """
+    for file in resources.files("whisper_fleet.shared.ledger.lua").iterdir():
+        if file.name.endswith(".lua") and file.name != "common.lua":
+            script(file.name.removesuffix(".lua"))
+
+
 def run(redis: Redis, name: str, *arguments: str | int | float) -> Any:
     """Run a script and return its answer; strings are bytes unless the client decodes them."""
     return run_source(redis, *script(name), (), *arguments)

@@ -14,6 +14,7 @@ from whisper_fleet.scheduler.intake.node.shutdown import on_shutting_down
 from whisper_fleet.scheduler.services import services
 from whisper_fleet.scheduler.webhooks.courier import Courier
 from whisper_fleet.shared import names
+from whisper_fleet.shared.ledger.scripts import read_all
 
 #: Seconds between two looks at the revoked ids.
 _INTERVAL = 1.0
@@ -22,10 +23,11 @@ _INTERVAL = 1.0
 class IntakeStep(bootsteps.StartStopStep):
     """Watches for revoked jobs and a shutdown, and delivers webhooks, on the nodes that have the tasks of intake."""
 
-    requires = ("celery.worker.components:Timer",)
+    requires = ("celery.worker.components:Timer", "celery.worker.components:Pool")
 
     def __init__(self, parent: Any, **options: Any) -> None:
         super().__init__(parent, **options)
+        read_all()
         self._timer_entry: Any = None
         self._courier = Courier(services)
         self._parked = ParkedJobs(services)

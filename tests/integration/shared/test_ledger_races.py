@@ -114,3 +114,12 @@ def test_recovery_and_a_slot_that_reports_late_never_both_have_a_segment(redis: 
     waiting = {segment for segment in range(40) if own.segment_is_waiting("j", segment)}
     assert waiting == set(range(40)) - finished
     assert own.loads(["host.0"]) == [0]
+
+
+def test_a_job_whose_text_is_complete_has_one_end(ledger: LedgerByHand) -> None:
+    """Its client may have the transcript already, so that it must not become a cancelled job afterwards."""
+    ledger.finish(ledger.running(ledger.planned("j")), result(), 4.0)
+    assert not ledger.cancel("j", 5.0)
+    assert ledger.settle("j", 6.0) is JobState.DONE
+    assert not ledger.cancel("j", 7.0)
+    assert ledger.job("j").state is JobState.DONE

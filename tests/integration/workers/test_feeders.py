@@ -84,7 +84,7 @@ def test_a_feeder_that_is_killed_costs_its_own_segment_an_attempt_and_comes_back
     nodes.assign(lost, 0)
     seen = nodes.record(lost).seconds_done
     wait_until(lambda: nodes.record(lost).seconds_done > seen)
-    assert "FeederDied" in nodes.log.read_text()
+    wait_until(lambda: "FeederDied" in nodes.log.read_text())
 
 
 def test_a_revoke_reaches_a_segment_in_a_feeder(nodes: GpuNodeHarness) -> None:
@@ -106,7 +106,7 @@ def test_an_engine_that_is_killed_costs_an_attempt_as_it_does_without_feeders(no
     nodes.engine().kill()
     wait_until(lambda: nodes.waiting(job) == [0])
     assert nodes.attempts(job) == {2}
-    assert "EngineDied" in nodes.log.read_text()
+    wait_until(lambda: "EngineDied" in nodes.log.read_text())
 
 
 def test_feeders_end_with_a_node_that_is_killed(nodes: GpuNodeHarness) -> None:

@@ -103,7 +103,7 @@ def test_a_message_of_an_older_attempt_is_dropped(nodes: GpuNodeHarness) -> None
     wait_until(lambda: nodes.log.read_text().count(" is done") == 1 and " is dropped: " in nodes.log.read_text())
     assert nodes.record(job).state == JobState.ASSEMBLING
     assert_announced_once(nodes)
-    assert "dropped" in nodes.log.read_text()
+    wait_until(lambda: "dropped" in nodes.log.read_text())
 
 
 def test_a_revoke_of_the_job_stops_its_running_segments(nodes: GpuNodeHarness) -> None:
