@@ -42,3 +42,8 @@ def wait(job_id: str) -> str:
 def join(upload: str) -> str:
     """string, the job that an upload of the same bytes and options joins; expires. Writer: as above."""
     return f"{PREFIX}:join:{upload}"
+
+
+def ticket(digest: str) -> str:
+    """string, Ticket as JSON, by the SHA-256 of what its holder sends; expires. Writer: http.playback.tickets."""
+    return f"{PREFIX}:ticket:{digest}"

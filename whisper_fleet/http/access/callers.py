@@ -82,7 +82,10 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
+#: What `Reader` depends on, for a route that has another way in, too.
+reader = requires(Scope.READ)
+
 #: The dependencies: `async def route(caller: Submitter) -> ...`.
 Submitter = Annotated[Caller, Depends(requires(Scope.SUBMIT))]
-Reader = Annotated[Caller, Depends(requires(Scope.READ))]
+Reader = Annotated[Caller, Depends(reader)]
 Admin = Annotated[Caller, Depends(requires(Scope.ADMIN))]

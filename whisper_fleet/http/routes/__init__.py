@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from whisper_fleet.http.routes import audio, batches, files, health, internal, jobs, models, uploads, usage
+from whisper_fleet.http.routes import (
+    audio,
+    batches,
+    files,
+    fleet,
+    health,
+    internal,
+    jobs,
+    models,
+    playback,
+    uploads,
+    usage,
+)
 
 ROUTERS = (
     audio.router,
     batches.router,
     files.router,
+    fleet.router,
     health.router,
     internal.router,
     jobs.router,
     models.router,
+    playback.router,
     uploads.router,
     usage.router,
 )

@@ -19,6 +19,7 @@ from whisper_fleet.http.jobs.events import job_events
 from whisper_fleet.http.jobs.idempotency import job_for_key
 from whisper_fleet.http.jobs.listing import JobFilter, Position, list_jobs, read_labels
 from whisper_fleet.http.jobs.requests import FILE_ID, FILE_NAME_LABEL, fields_as_values, job_keywords
+from whisper_fleet.http.jobs.retrying import retry_job
 from whisper_fleet.http.jobs.schema import SUBMISSION
 from whisper_fleet.http.jobs.submission import submit_job
 from whisper_fleet.http.jobs.views import DeletedJob, JobList, JobView, job_view
@@ -180,6 +181,14 @@ async def cancel(job: str, services: Services, caller: Submitter) -> JobView:
     await _record(services, job, caller)
     await services.fleet.cancel(job)
     return await _view(services, await services.fleet.record(job))
+
+
+@router.post("/{job}/retry", status_code=201)
+async def retry(job: str, response: Response, services: Services, caller: Submitter) -> JobView:
+    """Submit the request of a job that has ended again, and return the new job."""
+    new = await retry_job(services, caller, await _record(services, job, caller))
+    response.headers["location"] = f"/v1/jobs/{new}"
+    return await _view(services, await services.fleet.record(new))
 
 
 @router.delete("/{job}")

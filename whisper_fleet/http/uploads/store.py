@@ -82,6 +82,11 @@ class UploadStore:
         keeper = await self._redis.get(keys.upload(upload))
         return keeper is not None and text(keeper) == job
 
+    async def is_stored(self, upload: str) -> bool:
+        """Return whether an upload is kept as a stored file, which jobs can read again."""
+        keeper = await self._redis.get(keys.upload(upload))
+        return keeper is not None and not text(keeper)
+
     async def delete(self, upload: str) -> None:
         """Delete an upload: its file if that is here, and its keeper, so that the janitor of its host deletes it."""
         await asyncio.to_thread(self._uploads.delete, upload)

@@ -1,0 +1,1 @@
+"""The fleet as the API shows it."""
