@@ -47,7 +47,8 @@ task_track_started = False
 # queue of everything that it sends itself.
 task_default_queue = "celery"
 worker_send_task_events = True
-task_send_sent_event = True
+# Flower would list every tick that beat sends. A node reports each task that it receives.
+task_send_sent_event = False
 worker_hijack_root_logger = False
 
 

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from functools import partial
 from typing import cast
 
+from pydantic import ValidationError
+
 from whisper_fleet.scheduler.dispatch.dispatcher import Dispatcher
 from whisper_fleet.scheduler.services import Services
 from whisper_fleet.shared import names
+from whisper_fleet.shared.display.text import file_name
 from whisper_fleet.shared.errors import JobNotFound
 from whisper_fleet.shared.files.checkpoints import resolve
 from whisper_fleet.shared.ledger import keys
@@ -16,7 +19,7 @@ from whisper_fleet.shared.ledger.scripts import text
 from whisper_fleet.shared.ledger.wakeup import dispatcher_looks
 from whisper_fleet.shared.models import ModelDims
 from whisper_fleet.shared.settings import Settings
-from whisper_fleet.shared.wire import Assignment, Need, SegmentMessage
+from whisper_fleet.shared.wire import Assignment, Need, SegmentMessage, TranscribeRequest
 
 
 def make_dispatcher(services: Services) -> Dispatcher:
@@ -50,17 +53,35 @@ class CeleryMessages:
 
     def send(self, assignments: Sequence[Assignment]) -> None:
         """Send the assignments over one connection; the token of each becomes the id of its task."""
+        files = self._files(assignments)
         with self._app.producer_or_acquire() as producer:
             for assignment in assignments:
                 message = SegmentMessage(job=assignment.job, segment=assignment.segment, token=assignment.token)
                 self._app.send_task(
                     names.TRANSCRIBE_SEGMENT,
                     kwargs=message.model_dump(),
+                    kwargsrepr=repr({"file": files[message.job], "segment": message.segment}),
                     task_id=assignment.token,
                     queue=names.GpuName.parse(assignment.gpu).queue,
                     ignore_result=True,
                     producer=producer,
                 )
+
+    def _files(self, assignments: Sequence[Assignment]) -> dict[str, str]:
+        """Return the name of each job's file, which Flower shows; empty for a job that was forgotten meanwhile."""
+        jobs = list({assignment.job for assignment in assignments})
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for job in jobs:
+                pipeline.hget(keys.job(job), "request")
+            found = cast("list[bytes | None]", pipeline.execute())
+        return {job: _file(request) for job, request in zip(jobs, found, strict=True)}
+
+
+def _file(request: bytes | None) -> str:
+    try:
+        return "" if request is None else file_name(TranscribeRequest.from_json(request).file_path)
+    except ValidationError:  # written by another version
+        return ""
 
 
 class RedisReasonBoard:

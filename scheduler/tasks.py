@@ -22,16 +22,18 @@ from whisper_fleet.shared.ledger import keys
 #: A tick that Redis does not accept is not repeated: the next one does its work.
 _TICKS = Outage("ticks", logging.getLogger(__name__))
 
+# None of the ticks sends events: they run all the time, and Flower would show little else.
+
 
 @app.task(name=names.DISPATCH, ignore_result=True, send_events=False)
 def dispatch() -> int:
-    """Hand waiting segments to GPUs; return how many. Sends no events: it runs all the time and would flood Flower."""
+    """Hand waiting segments to GPUs; return how many."""
     with _TICKS.ignored():
         return _dispatcher().gather_and_dispatch()
     return 0
 
 
-@app.task(name=names.RECOVER, ignore_result=True)
+@app.task(name=names.RECOVER, ignore_result=True, send_events=False)
 def recover() -> int:
     """Recover what was lost with a process or a message; return how much."""
     with _TICKS.ignored():
@@ -47,14 +49,14 @@ def _is_first_to_recover() -> bool:
     return bool(services().redis.set(keys.RECOVERY_LOOK, 1, nx=True, px=max(half, 1)))
 
 
-@app.task(name=names.CLEAN, ignore_result=True)
+@app.task(name=names.CLEAN, ignore_result=True, send_events=False)
 def clean() -> None:
     """Remove what is no longer needed from Redis and the spool."""
     with _TICKS.ignored():
         _janitor().tick(services().ledger.now())
 
 
-@app.task(name=names.AUTOSCALE, ignore_result=True)
+@app.task(name=names.AUTOSCALE, ignore_result=True, send_events=False)
 def autoscale() -> int:
     """Resize the pools of this host's GPUs; return the number of GPUs."""
     with _TICKS.ignored():

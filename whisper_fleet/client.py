@@ -27,7 +27,7 @@ from whisper_fleet.shared.ledger.actions import JobActions
 from whisper_fleet.shared.ledger.ledger import Ledger
 from whisper_fleet.shared.ledger.records import JobRecord, lane_of
 from whisper_fleet.shared.ledger.registry import GpuRegistry
-from whisper_fleet.shared.request.parsing import FleetDefaults, as_keywords, parse_request
+from whisper_fleet.shared.request.parsing import FleetDefaults, as_keywords, as_shown, parse_request
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.wire import GpuStatus, JobProgress, JobState, TranscribeRequest
 
@@ -253,6 +253,7 @@ class FleetClient:
             self._app.send_task(
                 names.TRANSCRIBE,
                 kwargs=as_keywords(request),
+                kwargsrepr=as_shown(request),
                 task_id=job,
                 queue=names.TRANSCRIBE_QUEUE,
                 priority=request.priority,

@@ -15,6 +15,8 @@ from whisper_fleet.shared.settings import Settings
 
 #: The newest tasks that Flower keeps in memory, a few KB each; by default it keeps 100,000.
 _SHOWN_TASKS = 10_000
+#: Columns of its task list; the arguments name the file.
+_TASK_COLUMNS = "name,kwargs,state,received,runtime,worker,uuid"
 
 _CELERY = (sys.executable, "-m", "celery")
 
@@ -107,7 +109,13 @@ def _gpu_node(settings: Settings, index: int) -> Program:
 
 def _flower(settings: Settings, port: int) -> Program:
     """Return Flower, which also serves the metrics; read-only, because its buttons would bypass the autoscaler."""
-    options = (f"--address={settings.flower_address}", f"--port={port}", "--read_only", f"--max_tasks={_SHOWN_TASKS}")
+    options = (
+        f"--address={settings.flower_address}",
+        f"--port={port}",
+        "--read_only",
+        f"--max_tasks={_SHOWN_TASKS}",
+        f"--tasks_columns={_TASK_COLUMNS}",
+    )
     app, logging = "whisper_fleet.scheduler.monitoring.flower_app", f"--logging={settings.log_level.lower()}"
     command = (*_CELERY, "-A", app, "flower", *options, logging)
     return Program(name="flower", command=command, stop_seconds=5)

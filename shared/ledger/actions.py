@@ -21,7 +21,7 @@ from whisper_fleet.shared.display.text import file_name
 from whisper_fleet.shared.errors import JobCancelled, JobNotFound, StaleAttempt
 from whisper_fleet.shared.ledger.ledger import Ledger
 from whisper_fleet.shared.ledger.records import Finish, JobRecord
-from whisper_fleet.shared.request.parsing import as_keywords
+from whisper_fleet.shared.request.parsing import as_keywords, as_shown
 from whisper_fleet.shared.wire import SegmentMessage, SegmentResult
 
 _log = logging.getLogger(__name__)
@@ -99,9 +99,13 @@ class JobActions:
         for option, moment in (("eta", record.not_before), ("expires", expires)):
             if moment is not None:
                 options[option] = datetime.fromtimestamp(moment, UTC)
-        keywords = as_keywords(record.request)
         self._app.send_task(
-            names.TRANSCRIBE, kwargs=keywords, task_id=record.job, queue=names.TRANSCRIBE_QUEUE, **options
+            names.TRANSCRIBE,
+            kwargs=as_keywords(record.request),
+            kwargsrepr=as_shown(record.request),
+            task_id=record.job,
+            queue=names.TRANSCRIBE_QUEUE,
+            **options,
         )
 
     def _send_options(self, job: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import cast
 
+from redis import Redis as BlockingRedis
 from redis.asyncio import Redis
 
 from whisper_fleet.shared.ledger import keys
@@ -51,3 +52,15 @@ async def read_text(redis: Redis, job: str, position: TextPosition) -> tuple[str
         if is_done is None:
             return found, TextPosition(position.segment, position.characters + len(new))
         position = TextPosition(position.segment + 1)
+
+
+def end_of_text(redis: BlockingRedis, job: str, characters: int) -> str:
+    """Return the last characters of a job's text so far: of its first segment that is not done and has text."""
+    names = [text(name) for name in cast("list[bytes]", redis.hkeys(keys.text_so_far(job)))]
+    segments = sorted(int(name) for name in names if name.isdecimal())
+    done = {int(name.partition("/")[0]) for name in names if name.endswith("/done")}
+    if not segments:
+        return ""
+    segment = next((one for one in segments if one not in done), segments[-1])
+    stored = cast("bytes | None", redis.hget(keys.text_so_far(job), str(segment)))
+    return "" if stored is None else text(stored)[-characters:]

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from whisper_fleet.shared.display.text import file_name
 from whisper_fleet.shared.errors import BadOption, BadPriority, RequestError, UnknownLanguage, UnknownOption
 from whisper_fleet.shared.fields import FieldDoc, describe
 from whisper_fleet.shared.models import Precision
@@ -122,6 +123,11 @@ def as_keywords(request: TranscribeRequest) -> dict[str, Any]:
     fields = request.model_dump(mode="json", exclude_none=True)
     options = fields.pop("options")
     return {**fields, **options}
+
+
+def as_shown(request: TranscribeRequest) -> str:
+    """Return what Flower and the events show in place of a request's keywords: its file, without the directory."""
+    return repr({"file": file_name(request.file_path), "model": file_name(request.model_name)})
 
 
 def is_whisper_option(name: str, value: Any) -> bool:

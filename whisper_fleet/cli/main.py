@@ -29,6 +29,7 @@ _COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "submit": ("jobs.submit", ()),
     "status": ("jobs.listing", ()),
     "list": ("jobs.listing", ()),
+    "top": ("top.command", ()),
     "wait": ("jobs.waiting", ()),
     "result": ("jobs.result", ()),
     "cancel": ("jobs.ending", ()),
