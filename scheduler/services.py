@@ -31,7 +31,7 @@ class Services:
     ledger: Ledger
     actions: JobActions
     fleet: GpuRegistry
-    made: str  # unique to the process that made them
+    made: str  # the host, and what is unique to the process that made them
 
     @property
     def name(self) -> str:
@@ -62,7 +62,7 @@ def make_services(app: Celery, settings: Settings) -> Services:
         ledger=ledger,
         actions=JobActions(ledger, app),
         fleet=GpuRegistry(redis),
-        made=uuid.uuid4().hex,
+        made=f"{settings.host}/{uuid.uuid4().hex}",
     )
 
 

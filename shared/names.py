@@ -29,6 +29,7 @@ AUTOSCALE = "autoscale"  # beat -> the scheduler of the same host
 # Queues that do not belong to a GPU.
 TRANSCRIBE_QUEUE = "transcribe"
 ASSEMBLE_QUEUE = "assemble"  # separate, so that a finished job never waits behind new ones
+RESUMED_QUEUE = "transcribe.resumed"  # likewise for jobs that intake put off and now takes up
 SCHEDULER_QUEUE = "scheduler"
 GPU_QUEUES = "gpu"  # what the names of the GPUs' queues begin with
 

@@ -88,7 +88,7 @@ def _ticks(name: str, node: str, queues: str, settings: Settings) -> Program:
 def _intake(settings: Settings, decoders: int) -> Program:
     """Return intake, with processes for long files and some more, so that short files never wait for long ones."""
     processes = decoders + spare_processes(decoders)
-    queues = f"{names.TRANSCRIBE_QUEUE},{names.ASSEMBLE_QUEUE}"
+    queues = f"{names.TRANSCRIBE_QUEUE},{names.RESUMED_QUEUE},{names.ASSEMBLE_QUEUE}"
     node = _worker("whisper_fleet.scheduler.app", names.intake_node(settings.host), queues, settings)
     return Program(name="intake", command=(*node, "-c", str(processes), "-I", "whisper_fleet.scheduler.intake.tasks"))
 

@@ -29,10 +29,13 @@ _RENEWALS = Outage("renewing claims", logging.getLogger(__name__))
 
 
 @contextlib.contextmanager
-def claimed(services: Services, job: str, step: JobState) -> Iterator[bool]:
+def claimed(
+    services: Services, job: str, step: JobState, renew_too: Callable[[], object] = lambda: None
+) -> Iterator[bool]:
     """Claim the next step of a job; yield whether this process has the claim, which lasts until the context ends.
 
-    Raises PlanningFailed or AssemblyFailed if too many processes died with the job.
+    `renew_too` is called whenever the claim is renewed. Raises PlanningFailed or AssemblyFailed if too many processes
+    died with the job.
     """
 
     def claim() -> bool:
@@ -44,6 +47,7 @@ def claimed(services: Services, job: str, step: JobState) -> Iterator[bool]:
         return
 
     def renew() -> None:
+        renew_too()
         with contextlib.suppress(JobError):  # the job's own next step raises the same
             claim()
 

@@ -11,12 +11,13 @@ from typing import Any
 from whisper_fleet.scheduler.intake.admission import admit
 from whisper_fleet.scheduler.intake.claims import claimed
 from whisper_fleet.scheduler.intake.decoding.decoder import Decoder, Ending
-from whisper_fleet.scheduler.intake.decoding.parking import resume_parked
+from whisper_fleet.scheduler.intake.decoding.parking import take_up
 from whisper_fleet.scheduler.intake.outputs import output_place
+from whisper_fleet.scheduler.intake.places.places import Places
 from whisper_fleet.scheduler.intake.receipt import NOTHING_ELSE, Receipt
 from whisper_fleet.scheduler.services import Services
 from whisper_fleet.shared.audio.spool import Spool
-from whisper_fleet.shared.connect import is_outage
+from whisper_fleet.shared.connect import Outage, is_outage
 from whisper_fleet.shared.display.text import file_name
 from whisper_fleet.shared.errors import JobExists, JobNotFound, RequestError, TooManyJobs
 from whisper_fleet.shared.ledger.planning.open_plans import OpenPlans
@@ -26,6 +27,10 @@ from whisper_fleet.shared.request.parsing import FleetDefaults, as_keywords, par
 from whisper_fleet.shared.wire import JobProgress, JobState, TranscribeRequest
 
 _log = logging.getLogger(__name__)
+_NEXT = Outage("taking up jobs that were put off", _log)
+
+#: What a client sees of a deferred job.
+_DEFERRED = "intake reads as many other files of this tenant as it reads at once"
 
 
 class Planner:
@@ -35,11 +40,13 @@ class Planner:
         self._services = services
         self._settings = services.settings
         self._ledger = services.ledger
+        self._places = Places(services)
 
     def take_in(self, job: str, keywords: Mapping[str, Any], receipt: Receipt = NOTHING_ELSE) -> bool:
         """Plan a job; False if it is not ours to plan: cancelled, planned already, or claimed by another process.
 
-        A file that should not be decoded to its end now leaves a plan that is open, and a job that is parked.
+        A file that should not be decoded to its end now leaves a plan that is open, and a job that is parked. One that
+        should not be read at all now leaves a job that is deferred; then, too, the result is False.
 
         Raises the error of the request or its file, after which the job has ended. JobExists ends nothing, nor does an
         error of an unreachable Redis: then the call may be repeated.
@@ -52,6 +59,7 @@ class Planner:
         except Exception as error:
             if is_outage(error):  # not an error of the job
                 raise
+            self._take_up_others()
             if self._went_on(job, error):
                 return False
             raise
@@ -88,19 +96,40 @@ class Planner:
             return False
 
     def _plan(self, job: str, request: TranscribeRequest) -> bool:
-        """Decode a job's file as far as it should be now; False if the job is not ours."""
-        with claimed(self._services, job, JobState.ACCEPTED) as is_ours:
+        """Decode a job's file as far as it should be now; False if the job is not ours, or it is not read at all."""
+        with claimed(self._services, job, JobState.ACCEPTED, self._places.renew) as is_ours:
             if not is_ours:
                 return False
-            ending = self._decoder(job, request).run()
+            ending = self._read(job, request)
         if ending is Ending.STOPPED:  # only now: while the claim is renewed, it cannot be given up
             OpenPlans(self._services.redis, self._services.name).park(job)
+        if ending is Ending.NOT_BEGUN:
+            if self._places.defer(job, request.tenant, request.priority):
+                self._services.show(job, JobProgress(stage="queued", message=_DEFERRED))
+            return False
         if ending is not Ending.LOST:
             self._show_waiting(job, request)
         elif self._ledger.job(job).state.is_final:  # else another process has it, and its plan names the same audio
             Spool(self._settings).drop(job)
-        resume_parked(self._services)
+        self._take_up_others()
         return ending is not Ending.LOST
+
+    def _read(self, job: str, request: TranscribeRequest) -> Ending:
+        """Read a job's file if its tenant may have one more file read."""
+        if not self._places.take(job, request.tenant):
+            return Ending.STOPPED if self._ledger.job(job).is_open else Ending.NOT_BEGUN
+        try:
+            ending = self._decoder(job, request).run()
+        except Exception:  # and not SystemExit: a process that ends must not wait for Redis, and its place runs out
+            self._places.give_back()
+            raise
+        self._places.give_back()
+        return ending
+
+    def _take_up_others(self) -> None:
+        """Have jobs read that were put off; the thread of the node does what fails here."""
+        with _NEXT.ignored():
+            take_up(self._services, self._places)
 
     def _decoder(self, job: str, request: TranscribeRequest) -> Decoder:
         """Return what decodes a job's file, from the beginning or from where an earlier process stopped."""

@@ -73,7 +73,8 @@ class SnapshotReader:
             gpus=tuple(self._gpus(now)),
             depth=self._ledger.depth(),
             messages={
-                queue: queue_length(self._redis, queue) for queue in (names.TRANSCRIBE_QUEUE, names.ASSEMBLE_QUEUE)
+                queue: queue_length(self._redis, queue)
+                for queue in (names.TRANSCRIBE_QUEUE, names.RESUMED_QUEUE, names.ASSEMBLE_QUEUE)
             },
             intake_processes=sum(node.processes for node in intake_nodes(self._redis, now)),
             stalled=_seconds_stalled(self._redis, now),

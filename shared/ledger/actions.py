@@ -92,9 +92,13 @@ class JobActions:
         except (*UNREACHABLE, RedisError, OSError) as error:
             _log.warning("the assembly of job %s is left to recovery: %s", job, error)
 
-    def publish_transcribe(self, record: JobRecord) -> None:
-        """Send `transcribe` again, as its client did. A job that has started does not expire any more."""
-        options = {**self._send_options(record.job), "priority": record.request.priority}
+    def publish_transcribe(self, record: JobRecord, *, is_its_turn: bool = False) -> None:
+        """Send `transcribe` again, as its client did. A job that has started does not expire any more.
+
+        `is_its_turn`: intake put the job off and has chosen it now, so it does not wait behind newer requests.
+        """
+        options = {**self._send_options(record.job), "priority": 0 if is_its_turn else record.request.priority}
+        queue = names.RESUMED_QUEUE if is_its_turn else names.TRANSCRIBE_QUEUE
         expires = None if record.started else record.expires
         for option, moment in (("eta", record.not_before), ("expires", expires)):
             if moment is not None:
@@ -104,7 +108,7 @@ class JobActions:
             kwargs=as_keywords(record.request),
             kwargsrepr=as_shown(record.request),
             task_id=record.job,
-            queue=names.TRANSCRIBE_QUEUE,
+            queue=queue,
             **options,
         )
 

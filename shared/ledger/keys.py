@@ -144,8 +144,20 @@ SILENT = f"{PREFIX}:silent"
 #: hash intake node -> when it last reported itself, its processes, and how many messages it accepted; a node that stops
 #: removes itself. Writer: intake.
 INTAKES = f"{PREFIX}:intakes"
+#: zset process of intake that reads a file, or `job/<job>` that is to be read next -> until when it has a place. Writer
+#: of this and the next three: scheduler/intake/places, by scripts.
+READING = f"{PREFIX}:reading"
+#: hash, for each of them, the tenant of the file.
+READING_TENANTS = f"{PREFIX}:reading_tenants"
+#: set of the tenants that have deferred jobs.
+DEFERRED_TENANTS = f"{PREFIX}:deferred_tenants"
 #: hash, since when requests wait and no intake accepts one; absent while they are accepted. Writer: recovery.
 STALLED = f"{PREFIX}:stalled"
+
+
+def deferred(tenant: str) -> str:
+    """zset job -> its rank, by priority and then by when it was accepted; it waits until its file may be read."""
+    return f"{PREFIX}:deferred:{tenant}"
 
 
 # --- webhooks ------------------------------------------------------------------------------------------
@@ -259,6 +271,10 @@ def ledger_names() -> dict[str, str]:
         "open": OPEN,
         "parked": parked(""),
         "parked_classes": PARKED_CLASSES,
+        "reading": READING,
+        "reading_tenants": READING_TENANTS,
+        "deferred": deferred(""),
+        "deferred_tenants": DEFERRED_TENANTS,
         "job": job(""),
         "lanes": LANES,
         "lane_needs": LANE_NEEDS,

@@ -16,6 +16,7 @@ GPU_QUEUE = f"gpu.{HOST}.0"
 #: Each queue of the fleet, with a task that it carries.
 QUEUES = {
     names.TRANSCRIBE_QUEUE: names.TRANSCRIBE,
+    names.RESUMED_QUEUE: names.TRANSCRIBE,
     names.ASSEMBLE_QUEUE: names.ASSEMBLE,
     names.SCHEDULER_QUEUE: names.DISPATCH,
     names.scheduler_queue(HOST): names.AUTOSCALE,

@@ -17,6 +17,7 @@ class Site:
 
     url: str
     seen: dict[str, int]
+    done: threading.Event  # ends the pages that never end
 
 
 class _Pages(http.server.SimpleHTTPRequestHandler):
@@ -61,7 +62,7 @@ def running_site(folder: Path) -> Iterator[Site]:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         try:
-            yield Site(f"http://127.0.0.1:{server.server_port}/", seen)
+            yield Site(f"http://127.0.0.1:{server.server_port}/", seen, done)
         finally:
             done.set()
             server.shutdown()

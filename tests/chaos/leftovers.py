@@ -14,7 +14,10 @@ from tests.chaos.scene.scene import Scene
 from whisper_fleet.shared import names
 from whisper_fleet.shared.ledger import keys
 
-_EMPTY = ("unacked", "unacked_index", keys.DUE, keys.LANES, keys.UNDETECTED, keys.CALLBACKS, names.TRANSCRIBE_QUEUE)
+_EMPTY = (
+    *("unacked", "unacked_index", names.TRANSCRIBE_QUEUE, names.RESUMED_QUEUE),
+    *(keys.DUE, keys.LANES, keys.UNDETECTED, keys.CALLBACKS, keys.READING, keys.DEFERRED_TENANTS),
+)
 
 _WRITTEN = (".txt", ".whisper-fleet")
 

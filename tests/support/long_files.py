@@ -62,7 +62,7 @@ def take_in(fleet: Services, file: Path, job: str = "j", **asked: Any) -> bool:
 
 
 def transcribe_messages(redis: Redis) -> int:
-    return queue_length(redis, names.TRANSCRIBE_QUEUE)
+    return sum(queue_length(redis, queue) for queue in (names.TRANSCRIBE_QUEUE, names.RESUMED_QUEUE))
 
 
 def check_plan(fleet: Services, ledger: LedgerByHand, file: Path, job: str = "j") -> None:

@@ -28,6 +28,7 @@ class Ending(Enum):
 
     CLOSED = auto()  # its plan is complete
     STOPPED = auto()  # its plan is open, and is to be parked
+    NOT_BEGUN = auto()  # its tenant has its share of intake: it is to be deferred
     LOST = auto()  # the job ended, or another process has it
 
 

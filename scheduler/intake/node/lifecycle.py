@@ -6,7 +6,7 @@ from typing import Any
 
 from celery import bootsteps, signals
 
-from whisper_fleet.scheduler.intake.decoding.parking import ParkedJobs
+from whisper_fleet.scheduler.intake.decoding.parking import PutOffJobs
 from whisper_fleet.scheduler.intake.node.presence import Presence
 from whisper_fleet.scheduler.intake.node.revocation import RevocationWatch, on_task_revoked
 from whisper_fleet.scheduler.intake.node.scheduled import ScheduledJobs
@@ -30,7 +30,7 @@ class IntakeStep(bootsteps.StartStopStep):
         read_all()
         self._timer_entry: Any = None
         self._courier = Courier(services)
-        self._parked = ParkedJobs(services)
+        self._put_off = PutOffJobs(services)
         self._scheduled = ScheduledJobs()
         self._presence: Presence | None = None
 
@@ -46,7 +46,7 @@ class IntakeStep(bootsteps.StartStopStep):
         signals.worker_shutting_down.connect(on_shutting_down, weak=False)
         self._timer_entry = parent.timer.call_repeatedly(_INTERVAL, RevocationWatch().look)
         self._courier.start()
-        self._parked.start()
+        self._put_off.start()
         self._presence = Presence(services, parent.hostname, parent.concurrency)
         self._presence.start()
 
@@ -55,6 +55,6 @@ class IntakeStep(bootsteps.StartStopStep):
         if self._timer_entry is not None:
             self._timer_entry.cancel()
         self._courier.stop()
-        self._parked.stop()
+        self._put_off.stop()
         if self._presence is not None:
             self._presence.stop()

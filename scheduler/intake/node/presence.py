@@ -1,7 +1,7 @@
 """Reports that an intake node is up, with its processes and how many messages it has accepted.
 
 Recovery notices requests that no node accepts. While Redis is unreachable nothing is reported, and the node counts as
-down until it is back.
+down until it is back. A node that starts forgets the places of the one before it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from celery.worker import state
 
 from whisper_fleet.scheduler.intake.node.reports import report_intake, withdraw_intake
+from whisper_fleet.scheduler.intake.places.places import forget_places
 from whisper_fleet.scheduler.services import Services
 from whisper_fleet.shared.connect import Outage
 
@@ -44,6 +45,8 @@ class Presence:
         report_intake(fleet.redis, self._node, self._processes, accepted, fleet.ledger.now())
 
     def _run(self) -> None:
+        with _REPORTS.ignored():
+            forget_places(self._services().redis, self._services().settings.host)
         while not self._stopped.is_set():
             with _REPORTS.ignored():
                 self.report()

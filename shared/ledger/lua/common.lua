@@ -114,6 +114,39 @@ local function unpark(job)
   if redis.call('EXISTS', K.parked .. class) == 0 then redis.call('ZREM', K.parked_classes, class) end
 end
 
+-- A deferred job waits until one more file of its tenant may be read; the field `deferred` is the tenant.
+local function undefer(job, tenant)
+  redis.call('HDEL', of_job(job), 'deferred')
+  redis.call('ZREM', K.deferred .. tenant, job)
+  if redis.call('EXISTS', K.deferred .. tenant) == 0 then redis.call('SREM', K.deferred_tenants, tenant) end
+end
+
+-- A place is held by a process of intake that reads a file, or kept as `job/...` for a job that is to be read next.
+local function enter_place(holder, tenant, lease_end)
+  redis.call('ZADD', K.reading, lease_end, holder)
+  redis.call('HSET', K.reading_tenants, holder, tenant)
+end
+
+local function leave_place(holder)
+  redis.call('ZREM', K.reading, holder)
+  redis.call('HDEL', K.reading_tenants, holder)
+end
+
+local function drop_places(now)
+  for _, holder in ipairs(redis.call('ZRANGEBYSCORE', K.reading, '-inf', now)) do leave_place(holder) end
+end
+
+-- Whether one more file of a tenant may be read: see Share in scheduler/intake/places/share.py.
+local function may_read(tenant, now, own, total, places)
+  drop_places(now)
+  local mine, all = 0, 0
+  for _, other in ipairs(redis.call('HVALS', K.reading_tenants)) do
+    all = all + 1
+    if other == tenant then mine = mine + 1 end
+  end
+  return all < tonumber(places) and (mine == 0 or (mine < tonumber(own) and all < tonumber(total)))
+end
+
 -- Where the first segment has to find the job's language, the others are held until it is known. An open plan is held
 -- by another field, because scripts of older versions release only plans that are complete.
 local function hold_segments(job, now, field)
@@ -159,6 +192,8 @@ local function end_job(job, state, now, due, error_type, message)
   if lane[1] then leave_lane(job, lane[1], lane[2]) end
   redis.call('DEL', of_job(job, 'waiting'))
   redis.call('ZREM', K.undetected, job)
+  local deferred = redis.call('HGET', of_job(job), 'deferred')
+  if deferred then undefer(job, deferred) end
   if redis.call('HDEL', of_job(job), 'open') == 1 then
     redis.call('ZREM', K.open, job)
     unpark(job)

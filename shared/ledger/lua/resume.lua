@@ -1,8 +1,8 @@
--- now, due, most, unfinished -> parked jobs that have at most `unfinished` segments that are not done: up to `most`,
+-- now, due, most, unfinished, tenants to pass over ... -> parked jobs that have at most `unfinished` segments that are not done: up to `most`,
 -- less those that were resumed before and are not claimed yet. They are parked no longer; recovery finds those that no
 -- process has claimed by `due`.
 -- The most urgent priority first; within it the tenant of which the fewest files are being decoded, then the oldest job.
-local now, due, most, unfinished = unpack(ARGV)
+local now, due, most, unfinished = unpack(ARGV, 1, 4)
 
 local function class_of(job)
   local priority, tenant = unpack(redis.call('HMGET', of_job(job), 'priority', 'tenant'))
@@ -17,8 +17,13 @@ for _, job in ipairs(redis.call('ZRANGE', K.open, 0, -1)) do
   most = most - 1 + redis.call('HEXISTS', of_job(job), 'claimed_by')
 end
 local entries = redis.call('ZRANGE', K.parked_classes, 0, -1, 'WITHSCORES')
+local is_passed_over = {}
+for i = 5, #ARGV do is_passed_over[ARGV[i]] = true end
 for i = 1, #entries, 2 do
-  classes[#classes + 1] = {name = entries[i], priority = tonumber(entries[i + 1])}
+  local tenant = string.match(entries[i], '^[^/]*/(.*)$')
+  if not is_passed_over[tenant] then
+    classes[#classes + 1] = {name = entries[i], priority = tonumber(entries[i + 1])}
+  end
 end
 
 -- A plan whose segments are held though an older version's script stored the language is released on the way.

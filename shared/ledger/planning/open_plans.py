@@ -7,7 +7,7 @@ Redis pass through; a call that may have been lost is repeated with the same arg
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -65,11 +65,11 @@ class OpenPlans:
         """Give up the claim, and let the plan wait until `resume` chooses it; return False as above."""
         return bool(run(self._redis, "park", job, self._process))
 
-    def resume(self, most: int, unfinished: int, now: float) -> list[str]:
+    def resume(self, most: int, unfinished: int, now: float, passed_over: Collection[str] = ()) -> list[str]:
         """Choose up to `most` parked jobs with at most `unfinished` segments that are not done, for decoders.
 
-        The most urgent priority first, within it tenants in turn, then the oldest. A `transcribe` must be sent for
-        each; recovery sends those that are lost.
+        The most urgent priority first, within it tenants in turn, then the oldest; none of the tenants `passed_over`.
+        A `transcribe` must be sent for each; recovery sends those that are lost.
         """
-        jobs = run(self._redis, "resume", now, now + STEP_GRACE, most, unfinished)
+        jobs = run(self._redis, "resume", now, now + STEP_GRACE, most, unfinished, *passed_over)
         return [text(job) for job in cast("list[bytes]", jobs)]

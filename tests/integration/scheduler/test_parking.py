@@ -13,6 +13,7 @@ from tests.support.plan_audio import plan_audio
 from whisper_fleet.scheduler.intake.decoding import pressure
 from whisper_fleet.scheduler.intake.decoding.parking import resume_parked
 from whisper_fleet.scheduler.intake.decoding.permits import Permit, free_permits
+from whisper_fleet.scheduler.intake.places.places import Places
 from whisper_fleet.scheduler.services import Services
 from whisper_fleet.shared import names
 from whisper_fleet.shared.audio.spool import Spool
@@ -48,13 +49,13 @@ def test_without_a_free_decoder_only_the_first_segment_waits_until_there_is_one(
         assert take_in(fleet, CLIP, "short")
         assert [segment.index for segment in ledger.plans("j")] == [0]
         assert not ledger.job("short").is_open
-        assert resume_parked(fleet) == 0
+        assert resume_parked(fleet, Places(fleet)) == 0
         assert take_in(fleet, long_file), "a message that comes too early parks it again"
         assert [segment.index for segment in ledger.plans("j")] == [0]
         ledger.finish(ledger.running("j", 0), result(), 4.0)
-    assert resume_parked(fleet) == 1
+    assert resume_parked(fleet, Places(fleet)) == 1
     assert transcribe_messages(redis) == 1
-    assert resume_parked(fleet) == 0
+    assert resume_parked(fleet, Places(fleet)) == 0
     assert take_in(fleet, long_file)
     check_plan(fleet, ledger, long_file)
 
@@ -69,10 +70,10 @@ def test_behind_enough_others_a_file_is_decoded_in_batches_when_it_is_its_turn(
     planned = [len(ledger.plans("j"))]
     while ledger.job("j").is_open:
         assert free_permits(fleet.settings) == 2
-        assert resume_parked(fleet) == 0
+        assert resume_parked(fleet, Places(fleet)) == 0
         for segment in range(ledger.job("j").segments_done, planned[-1]):
             ledger.finish(ledger.running("j", segment), result(), 4.0)
-        assert resume_parked(fleet) == 1
+        assert resume_parked(fleet, Places(fleet)) == 1
         assert take_in(fleet, long_file)
         planned.append(len(ledger.plans("j")))
     assert planned[:3] == [1, 4, 7]
@@ -138,6 +139,6 @@ def test_a_request_that_expires_is_not_sent_with_its_time_once_it_has_started(
         take_in(fleet, long_file)
     redis.hset(keys.job("j"), "expires", 10.0)
     ledger.finish(ledger.running("j", 0), result(), 4.0)
-    assert resume_parked(fleet) == 1
-    [message] = redis.lrange(f"{names.TRANSCRIBE_QUEUE}\x06\x163", 0, -1)
+    assert resume_parked(fleet, Places(fleet)) == 1
+    [message] = redis.lrange(names.RESUMED_QUEUE, 0, -1)
     assert b'"expires": null' in message
