@@ -104,10 +104,15 @@ def _settings() -> Iterator[str]:
     yield 'Environment variables. An empty variable has its default. A list is JSON, such as `["/data", "/media"]`.'
     yield "`whisper-fleet doctor` names variables with this prefix that are not a setting. The"
     yield "[settings file](../guide/settings.md) has the same settings without the prefix, in small letters."
+    yield "`whisper-fleet reload` makes changes of that file take effect, except where a setting needs a restart."
     documented = {field.name: field for field in describe(Settings)}
     for title, group in GROUPS.items():
         yield from ("", f"## {title}", "")
-        yield from _field_table([documented[name] for name in group.model_fields], _variable)
+        yield from _field_table([documented[name] for name in group.model_fields], _variable, _reload_mark)
+
+
+def _reload_mark(field: FieldDoc) -> str:
+    return "" if field.is_reloadable else " **Needs a restart.**"
 
 
 def _variable(name: str) -> str:
@@ -133,12 +138,14 @@ def _request() -> Iterator[str]:
     yield from _field_table(describe(WhisperOptions), str)
 
 
-def _field_table(fields: Iterable[FieldDoc], title: Callable[[str], str]) -> Iterator[str]:
+def _field_table(
+    fields: Iterable[FieldDoc], title: Callable[[str], str], mark: Callable[[FieldDoc], str] = lambda _: ""
+) -> Iterator[str]:
     yield "| name | type | default | range | unit | description |"
     yield "|---|---|---|---|---|---|"
     for one in fields:
         default = _code(one.default) if one.default else ""
-        yield _row(_code(title(one.name)), one.type, default, one.range, one.unit, one.description)
+        yield _row(_code(title(one.name)), one.type, default, one.range, one.unit, one.description + mark(one))
 
 
 def _formats() -> Iterator[str]:

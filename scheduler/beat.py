@@ -11,6 +11,7 @@ import logging
 from typing import Any
 
 from celery.beat import Scheduler, SchedulingError
+from celery.schedules import schedule
 from kombu.exceptions import OperationalError
 from redis import Redis
 from redis.exceptions import LockError, RedisError
@@ -21,6 +22,8 @@ from whisper_fleet.shared.broker.queues import queue_length
 from whisper_fleet.shared.connect import Outage, connect_fail_fast
 from whisper_fleet.shared.ledger import keys
 from whisper_fleet.shared.ledger.registry import GpuRegistry
+from whisper_fleet.shared.process.reload import reloader
+from whisper_fleet.shared.settings import Settings, load_settings
 
 _log = logging.getLogger(__name__)
 _Scheduler: Any = Scheduler  # its stubs lack apply_entry
@@ -34,6 +37,16 @@ _RENEWAL_SECONDS = _LEASE_SECONDS / 5
 #: Messages in a queue of ticks after which no more are sent to it. They cannot expire instead: whoever takes them would
 #: decide that by another clock, and a host that is minutes ahead would take none.
 _MOST_WAITING = 8
+
+
+def intervals(settings: Settings) -> dict[str, float]:
+    """Return the seconds between two ticks by their names in the schedule, which is in celeryconfig.py."""
+    return {
+        "autoscale": settings.autoscale_interval,
+        "dispatch": settings.dispatch_interval,
+        "recover": settings.recovery_interval,
+        "clean": settings.janitor_interval,
+    }
 
 
 class Lease:
@@ -74,6 +87,7 @@ class TickScheduler(_Scheduler):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self._redis = connect_fail_fast(self.app.conf.broker_url)
         self._lease = Lease(self._redis)
+        reloader.start()
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """Send what is due if this beat holds the lease; return the seconds to wait until the next call."""
@@ -82,7 +96,17 @@ class TickScheduler(_Scheduler):  # type: ignore[misc]
             is_ours = self._lease.hold()
         if not is_ours:
             return _RENEWAL_SECONDS
+        self._follow_intervals()
         return min(float(super().tick(*args, **kwargs)), _RENEWAL_SECONDS)
+
+    def _follow_intervals(self) -> None:
+        """Use the intervals that a reload changed, from the next tick on."""
+        new = intervals(load_settings())
+        changed = [entry for entry in self.schedule.values() if entry.schedule.seconds != new[entry.name]]
+        for entry in changed:
+            entry.schedule = schedule(new[entry.name])
+        if changed:
+            self._heap = None  # Celery orders it again
 
     def apply_entry(self, entry: Any, producer: Any = None) -> None:
         """Send a tick to every queue that it is for. One that Redis does not accept is not sent later.

@@ -54,7 +54,7 @@ class Services:
 def make_services(app: Celery, settings: Settings) -> Services:
     """Return the clients for these settings; they connect when they are first used."""
     redis = connect(settings.redis_url)
-    ledger = Ledger.from_settings(redis, settings)
+    ledger = Ledger(redis, settings)
     return Services(
         app=app,
         redis=redis,

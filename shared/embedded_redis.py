@@ -43,6 +43,14 @@ def local_settings() -> Settings:
     return with_embedded_redis(load_settings())
 
 
+def local_var_dir(settings: Settings) -> Path:
+    """Return the state directory of the fleet that runs on this machine, as `with_embedded_redis` finds it."""
+    if not address_file(settings).exists() and is_embedded(settings):
+        with contextlib.suppress(OSError):
+            return Path(note_file(settings).read_text())
+    return settings.var_dir.absolute()
+
+
 def _noted_address_file(settings: Settings) -> Path:
     return _address_below(Path(note_file(settings).read_text()))
 

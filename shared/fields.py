@@ -13,6 +13,8 @@ from pydantic.config import JsonDict
 #: For `Field(json_schema_extra=...)`: the unit of a number.
 SECONDS: JsonDict = {"unit": "s"}
 BYTES: JsonDict = {"unit": "bytes"}
+#: For the same argument of a setting: a reload changes it in a process that runs. So code reads it when it uses it.
+RELOAD: JsonDict = {"reload": True}
 
 
 def _expanded(path: Path) -> Path:
@@ -52,6 +54,7 @@ class FieldDoc:
     minimum: float | None = None  # of a number
     maximum: float | None = None
     is_whispers: bool = False  # an argument of whisper.transcribe()
+    is_reloadable: bool = False  # a setting that a reload changes; see shared/settings/reload.py
 
 
 def describe(model: type[BaseModel]) -> list[FieldDoc]:
@@ -72,6 +75,7 @@ def _described(name: str, schema: dict[str, Any]) -> FieldDoc:
         choices=next((choices for choices in map(_choices, kinds) if choices), ()),
         minimum=next((kind["minimum"] for kind in kinds if "minimum" in kind), None),
         maximum=next((kind["maximum"] for kind in kinds if "maximum" in kind), None),
+        is_reloadable=bool(schema.get("reload", False)),
     )
 
 

@@ -51,7 +51,7 @@ class AsyncFleetClient:
         settings = settings if redis_url is None else settings.model_copy(update={"redis_url": redis_url})
         self._client = FleetClient(settings)
         self._redis = connect_async(settings.redis_url)
-        self._ledger = AsyncLedgerReader(self._redis, retention=settings.job_retention)
+        self._ledger = AsyncLedgerReader(self._redis, retention=lambda: settings.job_retention)
         self._results = ResultFormat(settings.redis_url)
         self._publications = Publications(self._redis)
 

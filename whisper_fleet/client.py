@@ -64,7 +64,7 @@ class FleetClient:
         self._app.conf.update(task_send_sent_event=True, broker_connection_retry_on_startup=True)
         self._results = ResultFormat(url)
         self._redis = connect(url)
-        self._ledger = Ledger.from_settings(self._redis, self._settings)
+        self._ledger = Ledger(self._redis, self._settings)
         self._actions = JobActions(self._ledger, self._app)
         self._records = JobRecords(self._redis, self._ledger)
         self._registry = GpuRegistry(self._redis)

@@ -6,6 +6,7 @@ answers. A child that cannot be started is tried again; nothing is raised.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import subprocess
@@ -73,6 +74,14 @@ class ChildProcess:
         except psutil.Error:
             return None
         return times.user + times.system if times is not None else None
+
+    def send(self, line: bytes) -> None:
+        """Write a line to the child's standard input; one that has ended reads none."""
+        child = self._child
+        if child is not None and child.stdin is not None:
+            with contextlib.suppress(OSError, ValueError):  # it has ended, or its input is closed
+                child.stdin.write(line)
+                child.stdin.flush()
 
     def kill(self) -> None:
         """End a child that no longer answers; it is restarted."""

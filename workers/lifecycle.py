@@ -8,6 +8,7 @@ import torch
 from celery import bootsteps, signals
 
 from whisper_fleet.shared import names
+from whisper_fleet.shared.process.reload import reloader
 from whisper_fleet.shared.settings import load_settings
 from whisper_fleet.workers.node.node import Node, current_node, set_current_node
 
@@ -23,6 +24,7 @@ class NodeStep(bootsteps.StartStopStep):
         torch.set_num_threads(1)
         node = Node(worker.app, load_settings(), worker.hostname, worker.pool)
         set_current_node(node)
+        reloader.also(node.transcriber.reload)
         signals.task_revoked.connect(_on_revoked, weak=False)
         return node
 

@@ -98,7 +98,7 @@ def fleet(directory: Path, *, has_node: bool, **settings: object) -> Iterator[Fl
         while has_node and not any(gpu.ready for gpu in GpuRegistry(redis).gpus(time.time(), 5.0)):
             time.sleep(0.1)
         client = stack.enter_context(FleetClient(known))
-        yield Fleet(client, Ledger(redis, max_attempts=3, retention=3600.0), known, has_node)
+        yield Fleet(client, Ledger(redis, Settings(max_attempts=3, job_retention=3600.0)), known, has_node)
 
 
 def first(running: Fleet, file: Path, *, to_end: bool) -> None:

@@ -54,7 +54,7 @@ def main() -> None:
         workers = node_and_scheduler("benchmarks.support.stand_in_app", options.slots, schedulers=1)
         stack.enter_context(nodes(url, workers, Path(directory), **own))
         redis = connect(url)
-        node, ledger = _node_process(_await_node(redis)), Ledger(redis, max_attempts=3, retention=3600.0)
+        node, ledger = _node_process(_await_node(redis)), Ledger(redis, Settings(max_attempts=3, job_retention=3600.0))
         segments = options.slots * options.waves
         job = _plan(ledger, settings, segments, options.seconds)
         wake_dispatcher(Celery(broker=url, backend=url, set_as_current=False), redis)

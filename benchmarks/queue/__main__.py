@@ -27,6 +27,7 @@ from whisper_fleet.shared.connect import connect
 from whisper_fleet.shared.ledger.ledger import Ledger
 from whisper_fleet.shared.ledger.registry import GpuRegistry
 from whisper_fleet.shared.ledger.wakeup import wake_dispatcher
+from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.wire import GpuStatus, JobPlan, SegmentPlan, TranscribeRequest
 
 _GPU_NAME = names.GpuName(HOST, 0)
@@ -81,7 +82,7 @@ def _bare(app: Celery, redis: Redis, tasks: int) -> float:
 
 def _through_the_fleet(app: Celery, redis: Redis, segments: int) -> float:
     """Return the seconds from the plan of one long job to its last segment's result in the ledger."""
-    ledger = Ledger(redis, max_attempts=3, retention=3600.0)
+    ledger = Ledger(redis, Settings(max_attempts=3, job_retention=3600.0))
     job = str(uuid.uuid4())
     request = TranscribeRequest(file_path="/nowhere.wav", model_name="tiny")
     plans = [SegmentPlan(index=i, start=i * 300.0, end=(i + 1) * 300.0) for i in range(segments)]

@@ -97,7 +97,8 @@ def _time_deciding(words: str, taken: list[int], lanes: list[Lane], wanted: int)
 def _readings(redis: Redis, gpus: int) -> None:
     """Measure what a look reads in addition to the lanes."""
     ids = _join(redis, gpus)
-    nodes, reader, ledger = GpuRegistry(redis), GpuRegistry(redis), Ledger(redis, max_attempts=3, retention=3600.0)
+    nodes, reader = GpuRegistry(redis), GpuRegistry(redis)
+    ledger = Ledger(redis, Settings(max_attempts=3, job_retention=3600.0))
     print(f"reading the registry of {gpus} GPUs, first time: {_median_ms(lambda: GpuRegistry(redis).all(), 20):.2f} ms")
     spent = []
     for _ in range(50):

@@ -32,7 +32,7 @@ def _context() -> NodeContext:
     """The part of a node that an attempt needs when there is neither engine nor audio."""
     settings = load_settings()
     redis = connect(settings.redis_url)
-    ledger = Ledger.from_settings(redis, settings)
+    ledger = Ledger(redis, settings)
     client = LedgerClient(redis=redis, ledger=ledger, actions=_NoAssembly(ledger, app))
     connections = Connections(app=app, retrying=client, fail_fast=client)
     return NodeContext(str(names.GpuName(settings.host, 0)), settings, connections, lambda _: True)

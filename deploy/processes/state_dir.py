@@ -16,7 +16,7 @@ from whisper_fleet.shared.errors import SetupError
 from whisper_fleet.shared.settings import Settings
 
 #: All that a fleet puts into `run`; other files there are not ours (VAR_DIR may be /var).
-_RUN_FILES = ("supervisord.*", "redis.*", "engine-*.sock", "decoder-*")
+_RUN_FILES = ("supervisord.*", "redis.*", "engine-*.sock", "decoder-*", "process-*")
 
 
 class StateDir:

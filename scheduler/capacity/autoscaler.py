@@ -17,7 +17,9 @@ from whisper_fleet.scheduler.capacity.nvml import GpuReading
 from whisper_fleet.scheduler.capacity.policies import SlotPolicy, policy_of
 from whisper_fleet.scheduler.capacity.pools import Pools, Resize
 from whisper_fleet.scheduler.capacity.resizing import Change, decide
+from whisper_fleet.scheduler.capacity.slots import SlotLimits
 from whisper_fleet.shared import names
+from whisper_fleet.shared.errors import BadSetting
 from whisper_fleet.shared.ledger import keys
 from whisper_fleet.shared.ledger.registry import GpuRegistry
 from whisper_fleet.shared.settings import Settings
@@ -74,18 +76,30 @@ class Autoscaler:
         self._app = app
         self._redis = redis
         self._settings = settings
+        self._made_for = _basis_of(settings)
         self._policy = policy or policy_of(settings)
         self._read = read
         self._pools = Pools(app, redis)
 
     def tick(self, now: float) -> list[SlotDecision]:
         """Read every GPU of this host, resize the pools that differ, and publish one decision per GPU."""
+        self._follow_policy()
         plans = self._plans(now)
         resizes = {plan.node: resize for plan in plans if (resize := plan.resize) is not None}
         outcomes = self._pools.resize(resizes)
         decisions = [plan.decision(*outcomes.get(plan.node, ("none", plan.change.why)), now) for plan in plans]
         self._publish(decisions)
         return decisions
+
+    def _follow_policy(self) -> None:
+        """Make the policy again after a reload has changed its settings; one that cannot be made changes nothing."""
+        if _basis_of(self._settings) == self._made_for:
+            return
+        self._made_for = _basis_of(self._settings)
+        try:
+            self._policy = policy_of(self._settings)
+        except BadSetting as error:
+            _log.error("the slot policy stays as it is: %s", error)
 
     def _plans(self, now: float) -> list[_Plan]:
         devices = self._read(self._settings)
@@ -146,6 +160,11 @@ class Autoscaler:
 
     def _id(self, gpu: GpuReading) -> str:
         return str(names.GpuName(self._settings.host, gpu.index))
+
+
+def _basis_of(settings: Settings) -> tuple[str, SlotLimits]:
+    """Return the settings of which a policy keeps values."""
+    return settings.slot_policy, SlotLimits.of(settings)
 
 
 def _wanted_since(oldest: float, written: bytes | None) -> int | None:

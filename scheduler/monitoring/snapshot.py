@@ -62,9 +62,9 @@ class SnapshotReader:
 
     def __init__(self, redis: Redis, settings: Settings) -> None:
         self._redis = redis
-        self._heartbeat_timeout = settings.heartbeat_timeout
+        self._settings = settings
         self._fleet = GpuRegistry(redis)
-        self._ledger = Ledger.from_settings(redis, settings)
+        self._ledger = Ledger(redis, settings)
 
     def read(self, now: float | None = None) -> FleetSnapshot:
         """Return a snapshot at `now` (None: now); it takes half a dozen round trips whatever the size of the fleet."""
@@ -111,7 +111,7 @@ class SnapshotReader:
         return [
             GpuSnapshot(
                 status=status,
-                is_up=status.ready and now - status.heartbeat <= self._heartbeat_timeout,
+                is_up=status.ready and now - status.heartbeat <= self._settings.heartbeat_timeout,
                 taken=taken,
                 wanted=wanted,
             )

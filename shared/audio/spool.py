@@ -25,7 +25,7 @@ class Spool:
 
     def __init__(self, settings: Settings) -> None:
         self.directory = settings.spool.absolute()
-        self._limit_bytes = settings.spool_limit_bytes
+        self._settings = settings
 
     def room(self, used: int | None = None) -> int:
         """Return the bytes that may still be written; 0 if it is full or cannot be used. `used`: the bytes in it."""
@@ -34,7 +34,7 @@ class Spool:
             free = shutil.disk_usage(self.directory).free - KEEP_FREE_BYTES
         except OSError:
             return 0
-        return max(0, min(self._limit_bytes - (self.used() if used is None else used), free))
+        return max(0, min(self._settings.spool_limit_bytes - (self.used() if used is None else used), free))
 
     @contextlib.contextmanager
     def incoming(self) -> Iterator[IO[bytes]]:

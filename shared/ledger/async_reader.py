@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 from redis.asyncio import Redis
@@ -15,7 +16,7 @@ from whisper_fleet.shared.ledger.scripts import text
 class AsyncLedgerReader:
     """Reads jobs from Redis without blocking an event loop; Redis errors pass through as they are."""
 
-    def __init__(self, redis: Redis, *, retention: float) -> None:
+    def __init__(self, redis: Redis, *, retention: Callable[[], float]) -> None:
         self._redis = redis
         self._retention = retention
 
@@ -38,4 +39,4 @@ class AsyncLedgerReader:
 
     def not_found(self, job: str) -> JobNotFound:
         """Return the error for a job that is unknown, or that has expired."""
-        return JobNotFound(job=job, days=self._retention / 86400)
+        return JobNotFound(job=job, days=self._retention() / 86400)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any, Self, cast
+from typing import Any, cast
 
 from redis import Redis
 
@@ -64,15 +64,9 @@ class Ledger:
     repeated with the same `now`. A call about a job that is not known, or no longer, raises JobNotFound.
     """
 
-    @classmethod
-    def from_settings(cls, redis: Redis, settings: Settings) -> Self:
-        """Return the ledger in this Redis, with the limits of these settings."""
-        return cls(redis, max_attempts=settings.max_attempts, retention=settings.job_retention)
-
-    def __init__(self, redis: Redis, *, max_attempts: int, retention: float) -> None:
+    def __init__(self, redis: Redis, limits: Settings) -> None:
         self._redis = redis
-        self._max_attempts = max_attempts
-        self._retention = retention
+        self._limits = limits  # max_attempts and job_retention, which a reload may change
         self.now = FleetClock(redis).now  # what every transition takes as `now`: a host's own clock may be wrong
 
     # --- intake ---
@@ -102,8 +96,9 @@ class Ledger:
         Return False if the job is not at this step, or another process has a valid claim. Raises PlanningFailed or
         AssemblyFailed if as many processes died with the job as a segment has attempts.
         """
-        if (answer := run(self._redis, "begin", job, step, process, now, until, self._max_attempts)) == _CLAIMS_LOST:
-            raise _FAILED_STEPS[step](job=job, processes=self._max_attempts)
+        answer = run(self._redis, "begin", job, step, process, now, until, most := self._limits.max_attempts)
+        if answer == _CLAIMS_LOST:
+            raise _FAILED_STEPS[step](job=job, processes=most)
         return self._known(job, answer)
 
     def plan(
@@ -191,8 +186,8 @@ class Ledger:
 
         Return the job's state if this call settled it. `webhook` is added with it: see webhooks.deliveries.job_webhook.
         """
-        keep = int(min(KEEP_RESULTS, self._retention))
-        state = run(self._redis, "settle", job, now, int(self._retention), keep, *webhook)
+        keep = int(min(KEEP_RESULTS, self._limits.job_retention))
+        state = run(self._redis, "settle", job, now, int(self._limits.job_retention), keep, *webhook)
         return JobState(text(state)) if state else None
 
     # --- recovery ---
@@ -282,7 +277,7 @@ class Ledger:
         return [text(word), *answer] if name == "release" else answer
 
     def _release(self, message: SegmentMessage, reason: str, now: float, *, counts: bool) -> str:
-        segment, job, most = message.segment, message.job, self._max_attempts
+        segment, job, most = message.segment, message.job, self._limits.max_attempts
         error = SegmentFailed(segment=segment, job=job, attempts=most, reason=reason)
         ends = (now + STEP_GRACE, type(error).__name__, str(error))
         return str(self._step("release", message, now, int(counts), most, reason, *ends)[0])
@@ -297,4 +292,4 @@ class Ledger:
 
     def not_found(self, job: str) -> JobNotFound:
         """Return the error for a job that is not known, or no longer."""
-        return JobNotFound(job=job, days=self._retention / 86400)
+        return JobNotFound(job=job, days=self._limits.job_retention / 86400)

@@ -1,7 +1,7 @@
-"""The only reader of the environment: each process calls `load_settings()` once and passes the values on.
+"""The only reader of the environment: each process calls `load_settings()` once and passes the object on.
 
 A setting is a field of one of the groups beside this module. Its value comes from the variable WHISPER_FLEET_<NAME>,
-else from the settings file, else it is the default.
+else from the settings file, else it is the default. A reload changes values of the object (reload.py).
 """
 
 from __future__ import annotations
@@ -84,6 +84,11 @@ class Settings(Machine, Intervals, Http, Slots, Limits, Jobs, Places):
 @lru_cache(maxsize=1)
 def load_settings() -> Settings:
     """Return the settings of this process, read once; BadSetting names what is wrong and where it is set."""
+    return read_settings()
+
+
+def read_settings() -> Settings:
+    """Read the environment and the settings file now; BadSetting names what is wrong and where it is set."""
     try:
         return Settings()
     except ValidationError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from pydantic_settings import BaseSettings
 
-from whisper_fleet.shared.fields import BYTES, ExpandedPath
+from whisper_fleet.shared.fields import BYTES, RELOAD, ExpandedPath
 
 
 class Http(BaseSettings):
@@ -24,16 +24,18 @@ class Http(BaseSettings):
     http_max_upload_bytes: int = Field(
         default=4 * 2**30,
         ge=1,
-        json_schema_extra=BYTES,
+        json_schema_extra=BYTES | RELOAD,
         description="Maximum size of an upload; WHISPER_FLEET_MAX_FILE_BYTES holds for it, too.",
     )
     http_model_aliases: dict[str, str] = Field(
         default={},
+        json_schema_extra=RELOAD,
         description='Models by other names that HTTP clients may use, as JSON such as {"whisper-1": "large-v2"};'
         " whisper-1 is the default model unless it is named here.",
     )
     http_stream: bool = Field(
         default=True,
+        json_schema_extra=RELOAD,
         description="Stream text to HTTP clients that ask for it; false: ignore stream=true, as OpenAI does for"
         " whisper-1.",
     )
@@ -44,6 +46,7 @@ class Http(BaseSettings):
     )
     upload_urls: tuple[str, ...] = Field(
         default=(),
+        json_schema_extra=RELOAD,
         description="HTTP servers of the fleet, such as http://10.0.0.5:8000, from which this host fetches uploads"
         " that its own upload directory lacks.",
     )

@@ -5,34 +5,37 @@ from __future__ import annotations
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings
 
-from whisper_fleet.shared.fields import SECONDS
+from whisper_fleet.shared.fields import RELOAD, SECONDS
 
 
 class Intervals(BaseSettings):
     """How often a fleet looks after itself, and how long it waits."""
 
     autoscale_interval: float = Field(
-        default=5.0, gt=0, json_schema_extra=SECONDS, description="Interval at which slots follow the free memory."
+        default=5.0,
+        gt=0,
+        json_schema_extra=SECONDS | RELOAD,
+        description="Interval at which slots follow the free memory.",
     )
     dispatch_interval: float = Field(
         default=2.0,
         gt=0,
-        json_schema_extra=SECONDS,
+        json_schema_extra=SECONDS | RELOAD,
         description="Maximum interval between two looks for segments to hand out; events cause more.",
     )
     ageing: float = Field(
         default=60.0,
         gt=0,
-        json_schema_extra=SECONDS,
+        json_schema_extra=SECONDS | RELOAD,
         description="A waiting job that is handed no slot for this long rises by one priority.",
     )
     recovery_interval: float = Field(
-        default=2.0, gt=0, json_schema_extra=SECONDS, description="Interval at which lost work is looked for."
+        default=2.0, gt=0, json_schema_extra=SECONDS | RELOAD, description="Interval at which lost work is looked for."
     )
     janitor_interval: float = Field(
         default=600.0,
         gt=0,
-        json_schema_extra=SECONDS,
+        json_schema_extra=SECONDS | RELOAD,
         description="Interval at which leftovers of the spool and the ledger are removed.",
     )
     heartbeat_interval: float = Field(
@@ -41,19 +44,19 @@ class Intervals(BaseSettings):
     heartbeat_timeout: float = Field(
         default=10.0,
         gt=0,
-        json_schema_extra=SECONDS,
+        json_schema_extra=SECONDS | RELOAD,
         description="A GPU without a heartbeat for this long is down; longer than the heartbeat interval.",
     )
     lease: float = Field(
         default=120.0,
         gt=0,
-        json_schema_extra=SECONDS,
+        json_schema_extra=SECONDS | RELOAD,
         description="A running segment that shows no progress for this long is given to another slot.",
     )
     assign_timeout: float = Field(
         default=10.0,
         gt=0,
-        json_schema_extra=SECONDS,
+        json_schema_extra=SECONDS | RELOAD,
         description="An assigned segment that has not started after this time is assigned again.",
     )
     drain_timeout: float = Field(

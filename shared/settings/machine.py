@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings
 
+from whisper_fleet.shared.fields import RELOAD
 from whisper_fleet.shared.names import Role
 
 
@@ -34,5 +35,5 @@ class Machine(BaseSettings):
         default="auto", description="What a node computes on; auto: a GPU where NVIDIA's driver runs."
     )
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(str.upper)] = Field(
-        default="INFO", description="Minimum level of what is logged."
+        default="INFO", json_schema_extra=RELOAD, description="Minimum level of what is logged."
     )

@@ -48,9 +48,8 @@ class FleetProcesses:
         self.redis = Redis.from_url(redis_url)
         self.app = Celery("client", broker=redis_url, backend=redis_url, set_as_current=False)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._programs = programs.by_name(
-            self.settings, gpus=[0], cores=1, ports=Ports(flower=self.settings.flower_port or 0)
-        )
+        ports = Ports(flower=self.settings.flower_port or 0, http=self.settings.http_port)
+        self._programs = programs.by_name(self.settings, gpus=[0], cores=1, ports=ports)
 
     def start(self, *names: str) -> None:
         """Start these processes; returns when the GPU node, if it is among them, takes work."""
@@ -58,7 +57,11 @@ class FleetProcesses:
             program = self._programs[name]
             with self.log(name).open("ab") as out:
                 self.processes[name] = subprocess.Popen(
-                    program.command, env={**self.environment, **program.environment}, stdout=out, stderr=out
+                    program.command,
+                    env={**self.environment, **program.environment},
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=out,
                 )
         if "gpu0" in names:
             wait_until(self.is_ready, timeout=180.0)

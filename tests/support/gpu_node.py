@@ -48,7 +48,7 @@ class GpuNodeHarness:
 
     def __post_init__(self) -> None:
         self.app = Celery("client", broker=self.redis_url, backend=self.redis_url, set_as_current=False)
-        self.ledger = Ledger(self.redis, max_attempts=3, retention=3600.0)
+        self.ledger = Ledger(self.redis, Settings(max_attempts=3, job_retention=3600.0))
         self.log = self.directory / "node.log"
 
     def start(self, slots: int = 1, **settings: object) -> subprocess.Popen[bytes]:

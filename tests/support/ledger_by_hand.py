@@ -8,6 +8,7 @@ from typing import Any
 from redis import Redis
 
 from whisper_fleet.shared.ledger.ledger import Ledger
+from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.wire import Assignment, JobPlan, SegmentMessage, SegmentPlan, SegmentResult, TranscribeRequest
 
 GPU = "host.0"
@@ -30,7 +31,7 @@ class LedgerByHand(Ledger):
     """The real ledger, with shortcuts that take several steps at once."""
 
     def __init__(self, redis: Redis, *, max_attempts: int = 3) -> None:
-        super().__init__(redis, max_attempts=max_attempts, retention=86400.0)
+        super().__init__(redis, Settings(max_attempts=max_attempts, job_retention=86400.0))
         self.redis = redis
         self._tokens = itertools.count()
 

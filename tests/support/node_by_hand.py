@@ -39,7 +39,7 @@ def node_by_hand(fleet: FleetProcesses) -> Iterator[None]:
 
 
 def _serve(fleet: FleetProcesses, over: threading.Event) -> None:
-    ledger = Ledger.from_settings(fleet.redis, fleet.settings)
+    ledger = Ledger(fleet.redis, fleet.settings)
     actions = JobActions(ledger, fleet.app)
     with fleet.app.connection_for_read() as connection, connection.SimpleQueue(f"gpu.{GPU}") as queue:
         while not over.is_set():

@@ -48,6 +48,7 @@ _COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "fetch": ("machine.fetch", ("gpu",)),
     "up": ("machine.up", ("server",)),
     "serve": ("machine.serve", ("server",)),
+    "reload": ("machine.reload", ("server",)),
     "health": ("machine.health", ("server",)),
     "run": ("machine.up", ("server", "gpu")),
     "completion": ("completion", ()),

@@ -11,6 +11,7 @@ from whisper_fleet.http.app import create_app
 from whisper_fleet.http.connections import Connection
 from whisper_fleet.shared.display.log_records import configure_log_records
 from whisper_fleet.shared.embedded_redis import local_settings
+from whisper_fleet.shared.process.reload import reloader
 from whisper_fleet.shared.settings import Settings
 
 DEFAULT_PORT = 8000
@@ -28,6 +29,7 @@ def main() -> None:
     configure_log_records()
     logging.basicConfig(level=settings.log_level, format="[%(asctime)s: %(levelname)s] %(message)s")
     port = int(sys.argv[1]) if len(sys.argv) > 1 else settings.http_port or DEFAULT_PORT
+    reloader.start(settings)
     uvicorn.Server(server_config(settings, port)).run()
 
 

@@ -11,9 +11,14 @@ from pathlib import Path
 import torch
 
 from whisper_fleet.shared.display.log_records import configure_log_records
-from whisper_fleet.shared.settings import load_settings
+from whisper_fleet.shared.errors import FleetError
+from whisper_fleet.shared.settings import Settings, load_settings
+from whisper_fleet.shared.settings.reload import reload_settings
+from whisper_fleet.workers.feeder.messages import RELOAD
 from whisper_fleet.workers.feeder.server import FeederServer
 from whisper_fleet.workers.whisper import spectrogram
+
+_log = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -29,9 +34,18 @@ def main() -> None:
     torch.set_num_threads(1)  # one per slot for spectrograms; the other cores are the engine's
     spectrogram.limit_cores(arguments.cores)
     FeederServer(settings, arguments.socket, arguments.engine).start()
-    while sys.stdin.buffer.read(4096):
-        pass
+    for line in sys.stdin.buffer:  # until the node closes it
+        if line == RELOAD:
+            _reload(settings)
     os._exit(0)  # the threads of segments must not hold the process; the node has ended their attempts
+
+
+def _reload(settings: Settings) -> None:
+    try:
+        reload_settings(settings)
+    except FleetError as error:  # the file has changed again since the node read it
+        _log.error("the settings stay as they are: %s", error)
+    logging.getLogger().setLevel(settings.log_level)
 
 
 if __name__ == "__main__":

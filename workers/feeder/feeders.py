@@ -22,6 +22,7 @@ from whisper_fleet.shared.errors import FeederDied, FleetError
 from whisper_fleet.shared.wire import SegmentResult, SegmentWork
 from whisper_fleet.workers.child_process import ChildProcess
 from whisper_fleet.workers.feeder.messages import (
+    RELOAD,
     Begin,
     Continue,
     Detected,
@@ -122,6 +123,13 @@ class Feeders:
                 feeder = Feeder(number, self._engine, max(2, self._cores // count))
                 feeder.process.start()
                 self._feeders.append(feeder)
+
+    def reload(self) -> None:
+        """Have the feeders read the settings file again."""
+        with self._lock:
+            feeders = list(self._feeders)
+        for feeder in feeders:
+            feeder.process.send(RELOAD)
 
     def stop(self) -> None:
         """End all feeders; the pool has drained before."""

@@ -12,6 +12,9 @@ from pydantic import Field, TypeAdapter
 
 from whisper_fleet.shared.wire import SegmentResult, SegmentWork, Wire
 
+#: A line on a feeder's standard input, on which it reads the settings file again.
+RELOAD = b"reload\n"
+
 
 class Begin(Wire):
     """Transcribe a segment."""

@@ -41,8 +41,8 @@ _WAITING = Outage("segments", log)
 class AttemptContext(Protocol):
     """What an attempt needs of its node; see NodeContext."""
 
-    #: Seconds to wait for an engine that is down before the segment goes to another GPU.
-    engine_patience: float
+    @property
+    def engine_patience(self) -> float: ...
 
     def wait_for_engine(self, timeout: float) -> bool: ...
 

@@ -53,5 +53,5 @@ def connections_to(app: Celery, settings: Settings) -> Connections:
 
 
 def _client(redis: Redis, app: Celery, settings: Settings) -> LedgerClient:
-    ledger = Ledger.from_settings(redis, settings)
+    ledger = Ledger(redis, settings)
     return LedgerClient(redis=redis, ledger=ledger, actions=JobActions(ledger, app))

@@ -30,14 +30,18 @@ class NodeContext:
         self, gpu: str, settings: Settings, connections: Connections, wait_for_engine: Callable[[float], bool]
     ) -> None:
         self._wait_for_engine = wait_for_engine
-        self.engine_patience = settings.assign_timeout
         self._gpu = gpu
         self._host = settings.host
-        self._lease = settings.lease
+        self._settings = settings
         self._connections = connections
         self._ledger = connections.retrying.ledger
         self._actions = connections.retrying.actions
         self._report_again_at = 0.0  # monotonic clock; later than now while Redis does not accept reports
+
+    @property
+    def engine_patience(self) -> float:
+        """The seconds to wait for an engine that is down before the segment goes to another GPU."""
+        return self._settings.assign_timeout
 
     def wait_for_engine(self, timeout: float) -> bool:
         """Wait at most `timeout` seconds; return whether the engine answers."""
@@ -49,7 +53,7 @@ class NodeContext:
 
     def start(self, message: SegmentMessage) -> SegmentWork:
         """Start the segment in the ledger; raises StaleAttempt, JobCancelled or JobNotFound."""
-        return self._ledger.start(message, self._gpu, self._lease, self._ledger.now())
+        return self._ledger.start(message, self._gpu, self._settings.lease, self._ledger.now())
 
     def report(self, message: SegmentMessage, seconds_done: float, text: str | None) -> bool:
         """Renew the lease, store the text so far if it is new, and show progress.
@@ -61,7 +65,7 @@ class NodeContext:
             return False
         with _PROGRESS.ignored():
             ledger = self._connections.fail_fast.ledger
-            progress = ledger.progress(message, seconds_done, self._lease, ledger.now(), text=text)
+            progress = ledger.progress(message, seconds_done, self._settings.lease, ledger.now(), text=text)
             self._show(message.job, progress)
             return True
         self._report_again_at = time.monotonic() + _PAUSE

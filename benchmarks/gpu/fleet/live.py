@@ -71,7 +71,7 @@ class LiveFleet:
             self.redis: Redis = connect(url)
             self.app = Celery("benchmark", broker=url, backend=url, set_as_current=False)
             self.registry = GpuRegistry(self.redis)
-            self.ledger = Ledger(self.redis, max_attempts=self.settings.max_attempts, retention=3600.0)
+            self.ledger = Ledger(self.redis, Settings(max_attempts=self.settings.max_attempts, job_retention=3600.0))
         except BaseException:
             self.stop()
             raise

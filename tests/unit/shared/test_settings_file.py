@@ -85,7 +85,7 @@ def test_show_names_the_source_of_each_value_and_hides_the_password(
     file.write_text('redis_url = "redis://me:secret@db:6379/0"\n')
     monkeypatch.setenv("WHISPER_FLEET_LEASE", "60")
     shown = CliRunner().invoke(config, ["show"]).stdout
-    assert f'redis_url = "redis://me:***@db:6379/0"   ({file})' in shown
+    assert f'redis_url = "redis://me:***@db:6379/0"   ({file}; needs a restart)' in shown
     assert "lease = 60.0   (WHISPER_FLEET_LEASE)" in shown
     assert "max_attempts = 3   (default)" in shown
     assert "secret" not in shown

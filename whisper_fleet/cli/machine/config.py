@@ -14,6 +14,7 @@ from whisper_fleet.shared.display.text import printable
 from whisper_fleet.shared.fields import describe
 from whisper_fleet.shared.settings import GROUPS, PREFIX, Settings, is_set_by_variable, load_settings, unknown_names
 from whisper_fleet.shared.settings.file import read_settings_file, settings_file, usual_places
+from whisper_fleet.shared.settings.reload import reloadable_settings
 
 _SECRETS = frozenset({"redis_url"})  # that may hold a password
 
@@ -37,17 +38,22 @@ def check() -> None:
 
 
 @config.command()
-@click.option("--json", "as_json", is_flag=True, help="As JSON: name, value and source of each setting.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON: name, value, source and reloadable.")
 def show(as_json: bool) -> None:
-    """Show every setting with its value and where it comes from; passwords are hidden."""
-    rows = list(_rows(load_settings()))
+    """Show every setting with its value, where it comes from, and whether a change needs a restart.
+
+    Passwords are hidden. What needs no restart is changed by `whisper-fleet reload`.
+    """
+    rows, reloadable = list(_rows(load_settings())), reloadable_settings()
     if as_json:
-        print(json.dumps([{"name": name, "value": value, "source": source} for name, value, source in rows]))
+        shown = ("name", "value", "source", "reloadable")
+        print(json.dumps([dict(zip(shown, (*row, row[0] in reloadable), strict=True)) for row in rows]))
         return
     console = results_console()
     for name, value, source in rows:
         style = "dim" if source == "default" else ""
-        console.print(Text(printable(f"{name} = {json.dumps(value)}   ({source})"), style), soft_wrap=True)
+        note = "" if name in reloadable else "; needs a restart"
+        console.print(Text(printable(f"{name} = {json.dumps(value)}   ({source}{note})"), style), soft_wrap=True)
 
 
 @config.command()

@@ -28,6 +28,8 @@ from whisper_fleet.shared.display.text import printable
 from whisper_fleet.shared.errors import SetupError
 from whisper_fleet.shared.ledger.registry import GpuRegistry
 from whisper_fleet.shared.names import Role
+from whisper_fleet.shared.process.record import request_reload
+from whisper_fleet.shared.process.reload import has_terminal
 from whisper_fleet.shared.settings import Settings, load_settings
 from whisper_fleet.shared.wire import GpuStatus
 
@@ -104,7 +106,15 @@ def up(model: str, roles: tuple[Role, ...] | None) -> None:
         console.print(f"Logs     {supervisor.state.logs}", soft_wrap=True)
         console.print("Submit   whisper-fleet submit FILE... --wait     (in another terminal)")
         console.print("Stop     Ctrl-C")
-        signal.pause()
+        _pass_on_reloads(supervisor)
+        while True:
+            signal.pause()
+
+
+def _pass_on_reloads(supervisor: Supervisor) -> None:
+    """Send a SIGHUP on to the processes from now on, unless it means that the terminal was closed."""
+    if not has_terminal():
+        signal.signal(signal.SIGHUP, lambda *_: request_reload(supervisor.state.run))
 
 
 def _print_http(console: Console, url: str | None) -> None:

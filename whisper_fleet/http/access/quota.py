@@ -57,7 +57,7 @@ class Quota:
     def __init__(self, redis: Redis, settings: Settings, estimator: Estimator) -> None:
         self._redis = redis
         self._estimator = estimator
-        self._most_waiting = settings.max_waiting_jobs
+        self._settings = settings
 
     async def count_request(self, caller: Caller) -> None:
         """Count a request; raises ApiError 429 above the key's rate."""
@@ -76,11 +76,12 @@ class Quota:
 
     async def check(self, caller: Caller) -> None:
         """Raise ApiError 429 if the caller may not submit anything now, before it uploads something."""
+        most_waiting = self._settings.max_waiting_jobs
         waiting = await self._redis.hmget(
             keys.CLOCK, [f"waiting/{priority}/{caller.tenant}" for priority in _PRIORITIES]
         )
-        if sum(max(int(count), 0) for count in waiting if count is not None) >= self._most_waiting:
-            raise await self._busy(f"{self._most_waiting:,} of your jobs wait for GPUs, as many as the fleet keeps")
+        if sum(max(int(count), 0) for count in waiting if count is not None) >= most_waiting:
+            raise await self._busy(f"{most_waiting:,} of your jobs wait for GPUs, as many as the fleet keeps")
         hours = caller.limits.audio_hours_per_day
         if hours is not None and await self._audio_today(_name(caller)) >= hours * 3600:
             left = 86400 - time.time() % 86400

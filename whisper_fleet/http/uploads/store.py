@@ -46,7 +46,12 @@ class UploadStore:
     def __init__(self, settings: Settings, redis: Redis) -> None:
         self._uploads = Uploads(settings)
         self._redis = redis
-        self.limit = min(settings.http_max_upload_bytes, settings.max_file_bytes)
+        self._settings = settings
+
+    @property
+    def limit(self) -> int:
+        """The maximum size of an upload in bytes."""
+        return min(self._settings.http_max_upload_bytes, self._settings.max_file_bytes)
 
     def find(self, upload: str) -> Path | None:
         """Return the path of an upload that is on this server's disk; None for any other name."""

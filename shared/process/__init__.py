@@ -1,0 +1,1 @@
+"""What every process of a fleet has in common beside its work: its name, its reload, its health."""
