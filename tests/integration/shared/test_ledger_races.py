@@ -116,8 +116,9 @@ def test_recovery_and_a_slot_that_reports_late_never_both_have_a_segment(redis: 
     assert own.loads(["host.0"]) == [0]
 
 
-def test_a_job_whose_text_is_complete_has_one_end(ledger: LedgerByHand) -> None:
+def test_a_job_whose_text_is_complete_has_one_end(redis: Redis) -> None:
     """Its client may have the transcript already, so that it must not become a cancelled job afterwards."""
+    ledger = LedgerByHand(redis)
     ledger.finish(ledger.running(ledger.planned("j")), result(), 4.0)
     assert not ledger.cancel("j", 5.0)
     assert ledger.settle("j", 6.0) is JobState.DONE
