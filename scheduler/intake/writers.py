@@ -109,7 +109,11 @@ def target_of(request: TranscribeRequest, roots: tuple[Path, ...] = ()) -> Targe
 
 def stem_of(file: str) -> str:
     """Return the name of the outputs of an input, without their endings."""
-    return Path(urlsplit(file).path if is_url(file) else file).stem or "transcript"
+    path = file
+    if is_url(file):
+        with contextlib.suppress(ValueError):  # such as http://[, which is refused when it is to be fetched
+            path = urlsplit(file).path
+    return Path(path).stem or "transcript"
 
 
 def layout_of(request: TranscribeRequest) -> SubtitleLayout:

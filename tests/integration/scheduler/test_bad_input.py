@@ -63,6 +63,7 @@ def test_every_kind_of_bad_input_is_refused_at_once(intake: FleetProcesses, tmp_
         ({"file_path": CLIP, "langauge": "en"}, errors.UnknownOption, "did you mean 'language'"),
         ({"file_path": "relative.wav"}, errors.BadOption, "absolute path"),
         ({"file_path": "https://example.org/a.mp3"}, errors.UrlNotAllowed, "may not be fetched"),
+        ({"file_path": "http://[", "output_path": tmp_path}, errors.UrlNotAllowed, "may not be fetched"),
         ({}, errors.BadOption, "file_path"),
     ]
     jobs = [intake.submit(**asked) for asked, _, _ in cases]
