@@ -49,6 +49,7 @@ _COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "up": ("machine.up", ("server",)),
     "serve": ("machine.serve", ("server",)),
     "reload": ("machine.reload", ("server",)),
+    "bundle": ("machine.bundle", ()),
     "health": ("machine.health", ("server",)),
     "run": ("machine.up", ("server", "gpu")),
     "completion": ("completion", ()),

@@ -59,6 +59,11 @@ def show(as_json: bool) -> None:
 @config.command()
 def default() -> None:
     """Print a settings file with every setting, its default and its description."""
+    print(default_settings_file())
+
+
+def default_settings_file() -> str:
+    """Return a settings file in TOML with every setting as a comment: its description and its default."""
     fields = {field.name: field for field in describe(Settings)}
     lines = ["# Settings of Whisper Fleet. Remove the # before a line to change it; WHISPER_FLEET_<NAME> overrides it."]
     for title, group in GROUPS.items():
@@ -68,7 +73,7 @@ def default() -> None:
                 continue
             unit = f" [{fields[name].unit}]" if fields[name].unit else ""
             lines += [f"# {fields[name].description}{unit}", f"# {name} = {_toml(fields[name].default)}"]
-    print("\n".join(lines))
+    return "\n".join(lines)
 
 
 def _rows(settings: Settings) -> Iterator[tuple[str, object, str]]:
