@@ -25,6 +25,7 @@ FleetError
 │   ├── EngineRequestInvalid  whisper refused these options
 │   └── ModelUnavailable    the checkpoint is missing, truncated or not a Whisper model
 ├── PoolError               a pool cannot be resized like that
+├── ServerUnreachable, ServerRefused    a client of the HTTP server gets no answer, or is not let in
 ├── SetupError              this machine lacks something that it needs
 └── BadSetting              an environment variable has a value that cannot be used
 
@@ -252,6 +253,15 @@ class ModelUnavailable(EngineError):
 
 class PoolError(FleetError):
     """The pool has {slots} slots and cannot be made {change}: at least one must stay."""
+
+
+class ServerUnreachable(FleetError):
+    """The server at {server} cannot be reached or is busy ({reason}): start it, correct WHISPER_FLEET_SERVER, or try
+    again later."""
+
+
+class ServerRefused(FleetError):
+    """The server at {server} refuses with status {status}: {reason}"""
 
 
 class SetupError(FleetError):

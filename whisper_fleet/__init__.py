@@ -10,7 +10,8 @@ This is the public interface. Submit a file, follow it, and read its transcript:
             print(progress.stage, progress.seconds_done, progress.seconds_total)
         print(fleet.result(job).text)
 
-`AsyncFleetClient` has the same methods for asyncio. `whisper_fleet.errors` holds every error that they raise.
+`AsyncFleetClient` has the same methods for asyncio, and `HttpFleetClient` needs only the fleet's HTTP server.
+`whisper_fleet.errors` holds every error that they raise.
 Importing this package is cheap: it loads neither torch nor whisper, and each name only when it is first used.
 """
 
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from whisper_fleet.aio import AsyncFleetClient as AsyncFleetClient
     from whisper_fleet.client import FleetClient as FleetClient
+    from whisper_fleet.http_client.client import HttpFleetClient as HttpFleetClient
     from whisper_fleet.outcome import JobResult as JobResult
     from whisper_fleet.outcome import Outcome as Outcome
     from whisper_fleet.shared.errors import FleetError as FleetError
@@ -41,6 +43,7 @@ _EXPORTS = {
     "FleetClient": "whisper_fleet.client",
     "FleetError": "whisper_fleet.shared.errors",
     "GpuStatus": "whisper_fleet.shared.wire",
+    "HttpFleetClient": "whisper_fleet.http_client.client",
     "JobProgress": "whisper_fleet.shared.wire",
     "JobResult": "whisper_fleet.outcome",
     "JobState": "whisper_fleet.shared.wire",
@@ -56,6 +59,7 @@ __all__ = [
     "FleetClient",
     "FleetError",
     "GpuStatus",
+    "HttpFleetClient",
     "JobProgress",
     "JobResult",
     "JobState",

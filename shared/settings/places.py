@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings
 
 from whisper_fleet.shared.fields import ExpandedPath
@@ -19,6 +19,11 @@ class Places(BaseSettings):
         default="redis://127.0.0.1:6379/0",
         description="Redis of the fleet: broker, results and ledger; left out, `whisper-fleet up` starts its own.",
     )
+    server: str | None = Field(
+        default=None,
+        description="HTTP server, such as https://fleet.example.org, that commands about jobs use instead of Redis.",
+    )
+    key: SecretStr | None = Field(default=None, description="API key for WHISPER_FLEET_SERVER.")
     host: str = Field(
         default_factory=host_name,
         pattern=r"^[A-Za-z0-9_-]+$",

@@ -15,7 +15,7 @@ class ExitCode(IntEnum):
     USAGE = 2, "wrong usage: an unknown option or value"
     NOT_FINISHED = 3, "the job has not ended: ask again later"
     NOT_FOUND = 4, "there is no such job, or no longer"
-    UNREACHABLE = 5, "no fleet answers: it is not up, or its Redis is unreachable or refuses"
+    UNREACHABLE = 5, "no fleet answers: it is not up, or its Redis or HTTP server is unreachable or refuses"
     INTERRUPTED = 130, "Ctrl-C; jobs that were submitted continue, and their ids are printed"
 
     def __new__(cls, code: int, meaning: str) -> ExitCode:

@@ -20,7 +20,7 @@ from whisper_fleet.cli.extras import missing_extras, unavailable
 from whisper_fleet.shared.display.log_records import configure_log_records
 from whisper_fleet.shared.display.text import printable, printable_text
 from whisper_fleet.shared.embedded_redis import is_embedded, local_settings
-from whisper_fleet.shared.errors import FleetError, JobNotFinished, JobNotFound
+from whisper_fleet.shared.errors import FleetError, JobNotFinished, JobNotFound, ServerRefused, ServerUnreachable
 from whisper_fleet.shared.settings import load_settings
 from whisper_fleet.shared.settings.file import VARIABLE
 
@@ -78,6 +78,8 @@ class _Commands(click.Group):
 _CODES: dict[type[Exception], ExitCode] = {
     JobNotFinished: ExitCode.NOT_FINISHED,
     JobNotFound: ExitCode.NOT_FOUND,
+    ServerUnreachable: ExitCode.UNREACHABLE,
+    ServerRefused: ExitCode.UNREACHABLE,
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from whisper_fleet.cli.connection import connect
+from whisper_fleet.cli.connection import connect, server_options
 from whisper_fleet.cli.exit_codes import ExitCode
 from whisper_fleet.cli.terminal.json_lines import json_option, print_line
 from whisper_fleet.shared.display.text import printable
@@ -19,6 +19,7 @@ _EXIT_CODES = {JobNotFound: ExitCode.NOT_FOUND, JobNotFinished: ExitCode.NOT_FIN
 
 @click.command()
 @click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
+@server_options
 @json_option
 def cancel(jobs: tuple[str, ...], as_json: bool) -> None:
     """Stop JOB at its next window."""
@@ -32,6 +33,7 @@ def _cancelled(fields: Mapping[str, Any]) -> str:
 
 @click.command()
 @click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
+@server_options
 @json_option
 def retry(jobs: tuple[str, ...], as_json: bool) -> None:
     """Submit the request of JOB, which has ended, again as a new job, and print that job's id."""
@@ -41,6 +43,7 @@ def retry(jobs: tuple[str, ...], as_json: bool) -> None:
 
 @click.command()
 @click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
+@server_options
 @json_option
 def delete(jobs: tuple[str, ...], as_json: bool) -> None:
     """Delete the record and the transcript of JOB, which has ended, from the fleet; output files stay."""

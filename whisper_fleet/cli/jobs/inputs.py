@@ -18,6 +18,7 @@ from whisper_fleet.scheduler.intake.writers import target_of
 from whisper_fleet.shared.audio.containers import CONTAINERS
 from whisper_fleet.shared.audio.sources import is_url
 from whisper_fleet.shared.errors import FileMissing, NotAFile, RequestError
+from whisper_fleet.shared.files.buckets import is_bucket
 from whisper_fleet.shared.formats import FORMATS
 from whisper_fleet.shared.wire import TranscribeRequest
 
@@ -63,11 +64,17 @@ def read_list(source: str) -> list[str]:
         raise click.BadParameter(f"{source} is not a list of names in UTF-8", param_hint="--from-file") from None
 
 
-def output_of(item: Input, output_dir: Path | None, *, next_to_input: bool) -> str | None:
-    """Return the directory for an input's transcripts, or the file if `output_dir` names one; None for no files."""
+def output_of(item: Input, output_dir: str | None, *, next_to_input: bool) -> str | None:
+    """Return the place for an input's transcripts, or the file if `output_dir` names one; None for no files.
+
+    `output_dir` is a directory or a folder of a bucket; below it, the structure of the input's directory is kept.
+    """
     if next_to_input:
         return str(Path(item.file).parent)
-    return None if output_dir is None else str(output_dir.absolute() / item.folder)
+    if output_dir is None or not is_bucket(output_dir):
+        return None if output_dir is None else str(Path(output_dir).absolute() / item.folder)
+    below = item.folder.as_posix()
+    return output_dir if below == "." else f"{output_dir.rstrip('/')}/{below}"
 
 
 def has_output(item: Input, output_path: str, formats: Sequence[str]) -> bool:
@@ -75,7 +82,7 @@ def has_output(item: Input, output_path: str, formats: Sequence[str]) -> bool:
     request = TranscribeRequest(
         file_path=item.file, model_name="any", output_path=output_path, formats=tuple(formats) or FORMATS
     )
-    target = target_of(request)
+    target = None if is_bucket(output_path) else target_of(request)
     return target is not None and all((target.directory / f"{target.stem}.{form}").exists() for form in target.formats)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from whisper_fleet.cli.connection import Jobs, connect
+from whisper_fleet.cli.connection import Jobs, connect, server_options
 from whisper_fleet.cli.terminal.job_list import job_lines, list_lines
 from whisper_fleet.cli.terminal.json_lines import job_fields, json_option, print_line
 from whisper_fleet.cli.terminal.printing import results_console
@@ -41,6 +41,7 @@ class _Moment(click.ParamType[float]):
 
 @click.command()
 @click.argument("job", required=False)
+@server_options
 @json_option
 def status(job: str | None, as_json: bool) -> None:
     """Show how far JOB is; without JOB, list the running and the newest jobs."""
@@ -64,6 +65,7 @@ def _report_intake(jobs: Jobs) -> None:
 
 
 @click.command("list")
+@server_options
 @click.option(
     "--state",
     "states",

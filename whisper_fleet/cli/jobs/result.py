@@ -7,20 +7,19 @@ from pathlib import Path
 
 import click
 
-from whisper_fleet.cli.connection import connect
+from whisper_fleet.cli.connection import connect, server_options
 from whisper_fleet.cli.exit_codes import ExitCode
+from whisper_fleet.cli.jobs.writing import transcript_of, write_transcript
 from whisper_fleet.cli.terminal.printing import print_warnings, progress_console
-from whisper_fleet.outcome import JobResult
-from whisper_fleet.scheduler.intake.writers import layout_of, target_of
+from whisper_fleet.scheduler.intake.writers import layout_of
 from whisper_fleet.shared.display.text import printable, printable_json, printable_text
 from whisper_fleet.shared.errors import JobNotFinished
 from whisper_fleet.shared.formats import FORMATS, WRITERS
-from whisper_fleet.shared.transcript import Transcript
-from whisper_fleet.shared.wire import TranscribeRequest
 
 
 @click.command()
 @click.argument("job")
+@server_options
 @click.option("--json", "as_json", is_flag=True, help="Print the complete result as JSON.")
 @click.option(
     "--format",
@@ -44,23 +43,13 @@ def result(job: str, as_json: bool, output_dir: Path | None, formats: tuple[str,
     found = outcome.result
     print_warnings(found, progress_console())
     if output_dir is not None:
-        for file in _write(record.request, found, output_dir, formats):
+        changes = {"output_path": str(output_dir.absolute()), "formats": formats or record.request.formats}
+        for file in write_transcript(record.request.model_copy(update=changes), found):
             click.echo(printable(file))
     elif as_json:
         click.echo(printable_json(outcome.data))
     elif formats:
-        text = WRITERS[formats[0]](_transcript(found), layout_of(record.request))
+        text = WRITERS[formats[0]](transcript_of(found), layout_of(record.request))
         click.echo(printable_text(text), nl=not text.endswith("\n"))
     else:
         click.echo(printable_text(found.text.strip()))
-
-
-def _write(request: TranscribeRequest, result: JobResult, folder: Path, formats: tuple[str, ...]) -> list[str]:
-    """Write the transcript as the fleet would have; raises OutputNotWritable."""
-    changes = {"output_path": str(folder.absolute()), "formats": formats or request.formats}
-    target = target_of(request.model_copy(update=changes))
-    return target.write(_transcript(result)) if target else []
-
-
-def _transcript(result: JobResult) -> Transcript:
-    return Transcript.model_validate(result.model_dump(include=set(Transcript.model_fields)))

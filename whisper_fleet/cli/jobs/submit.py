@@ -10,16 +10,20 @@ from typing import Any
 
 import click
 
-from whisper_fleet.cli.connection import Connection, connect
+from whisper_fleet.cli.connection import Connection, chosen_server, connect, server_options
 from whisper_fleet.cli.exit_codes import ExitCode
 from whisper_fleet.cli.jobs.inputs import Input, expand, has_output, output_of, problem_with, read_list
 from whisper_fleet.cli.jobs.request_options import keywords, request_options
 from whisper_fleet.cli.jobs.waiting import continuing, wait_for
 from whisper_fleet.cli.jobs.watching import job_of, new_files
+from whisper_fleet.cli.jobs.writing import output_request, with_files
 from whisper_fleet.cli.terminal.json_lines import json_option, print_line
+from whisper_fleet.outcome import Outcome
 from whisper_fleet.shared.audio.sources import is_url
 from whisper_fleet.shared.display.text import printable
 from whisper_fleet.shared.embedded_redis import local_settings
+from whisper_fleet.shared.files.buckets import is_bucket
+from whisper_fleet.shared.wire import TranscribeRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,19 +31,29 @@ class _Order:
     """What the options ask for, for every input."""
 
     request: dict[str, Any]
-    output_dir: Path | None
+    output_dir: str | None
     next_to_input: bool
     skip_existing: bool
     no_check: bool
     as_json: bool
+    writes_here: bool  # the transcripts, because the fleet does not see this machine's directories
 
     def request_of(self, item: Input) -> dict[str, Any]:
-        output = output_of(item, self.output_dir, next_to_input=self.next_to_input)
-        return {**self.request, "file_path": item.file, "output_path": output}
+        if self.writes_here:
+            return {**self.request, "file_path": item.file, "output_path": None, "formats": None}
+        return {**self.request, "file_path": item.file, "output_path": self._output_of(item)}
+
+    def files_of(self, item: Input) -> TranscribeRequest | None:
+        """Return the request whose files this machine is to write when the job has ended; None for none."""
+        output = self._output_of(item) if self.writes_here else None
+        return None if output is None else output_request(item.file, output, self.request)
+
+    def _output_of(self, item: Input) -> str | None:
+        return output_of(item, self.output_dir, next_to_input=self.next_to_input)
 
     def is_done(self, item: Input) -> bool:
         """Return whether an input is to be skipped, because its transcripts are there."""
-        output = output_of(item, self.output_dir, next_to_input=self.next_to_input)
+        output = self._output_of(item)
         return self.skip_existing and output is not None and has_output(item, output, self.request["formats"] or ())
 
 
@@ -69,6 +83,7 @@ def _submit_options(command: Callable[..., None]) -> Callable[..., None]:
 
 @click.command()
 @click.argument("files", nargs=-1)
+@server_options
 @request_options
 @_submit_options
 @json_option
@@ -88,9 +103,12 @@ def submit(
 
     Paths are those that the fleet's machines see. If the fleet runs on this machine, a file that is missing here is an
     error, unless --no-check is given. With a fleet elsewhere it is a warning.
+
+    With --server, FILES are uploaded from this machine, which also writes the transcripts.
     """
     named = [*files, *(read_list(from_file) if from_file else [])]
     _check_usage(named, given, watch, next_to_input=next_to_input, skip_existing=skip_existing, wait=wait)
+    writes_here = _check_output(given["output_path"], next_to_input=next_to_input, wait=wait)
     order = _Order(
         request=keywords(given, options),
         output_dir=given["output_path"],
@@ -98,18 +116,36 @@ def submit(
         skip_existing=skip_existing,
         no_check=no_check,
         as_json=as_json,
+        writes_here=writes_here,
     )
     inputs = list(expand(named))
     with connect() as fleet:
         if not no_check:
             _check(inputs, fleet)
-        jobs = dict[str, str]()
+        jobs, outputs = dict[str, str](), dict[str, TranscribeRequest]()
         with continuing(jobs):
-            _submit_all(fleet, inputs, order, jobs, shows=not wait)
+            _submit_all(fleet, inputs, order, jobs, outputs, shows=not wait)
             if watch is not None:
                 _submit_new(fleet, watch, order)
-            code = wait_for(fleet.jobs, jobs, as_json=as_json) if wait else ExitCode.DONE
+            code = _wait(fleet, jobs, outputs, as_json=as_json) if wait else ExitCode.DONE
     sys.exit(code)
+
+
+def _wait(fleet: Connection, jobs: dict[str, str], outputs: dict[str, TranscribeRequest], *, as_json: bool) -> ExitCode:
+    def written(job: str, outcome: Outcome) -> Outcome:
+        return with_files(outputs[job], outcome) if job in outputs else outcome
+
+    return wait_for(fleet.jobs, jobs, as_json=as_json, written=written)
+
+
+def _check_output(output_dir: str | None, *, next_to_input: bool, wait: bool) -> bool:
+    """Return whether this machine writes the transcripts; raises UsageError if it would not be there to do so."""
+    if chosen_server() is None or (output_dir is not None and is_bucket(output_dir)):
+        return False
+    if (next_to_input or output_dir is not None) and not wait:
+        how = "add --wait, or use `whisper-fleet result JOB --output-dir DIR` later"
+        raise click.UsageError(f"with --server, this machine writes the transcripts when the jobs have ended: {how}")
+    return True
 
 
 def _check_usage(
@@ -138,9 +174,15 @@ def _check_usage(
 
 
 def _submit_all(
-    fleet: Connection, inputs: Iterable[Input], order: _Order, jobs: dict[str, str], *, shows: bool
+    fleet: Connection,
+    inputs: Iterable[Input],
+    order: _Order,
+    jobs: dict[str, str],
+    outputs: dict[str, TranscribeRequest],
+    *,
+    shows: bool,
 ) -> None:
-    """Submit inputs, and enter each job (id -> file) as soon as the fleet has it."""
+    """Submit inputs, and enter each job (id -> file, and what is to be written here) as soon as the fleet has it."""
     skipped = 0
     for item in inputs:
         if order.is_done(item):
@@ -148,6 +190,8 @@ def _submit_all(
             continue
         job = fleet.jobs.submit(**order.request_of(item))
         jobs[job] = item.file
+        if (output := order.files_of(item)) is not None:
+            outputs[job] = output
         if shows:
             _show(job, item, order)
     if skipped:

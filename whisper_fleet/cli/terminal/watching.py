@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
@@ -21,10 +21,17 @@ _BAR_CELLS = 16
 _NAME_SHARE = 1 / 3
 
 
-def watch(client: Jobs, jobs: Mapping[str, str], console: Console, deadline: float | None = None) -> dict[str, Outcome]:
+def watch(
+    client: Jobs,
+    jobs: Mapping[str, str],
+    console: Console,
+    deadline: float | None = None,
+    written: Callable[[str, Outcome], Outcome] = lambda _, outcome: outcome,
+) -> dict[str, Outcome]:
     """Show the progress of `jobs` (id -> name) until each has ended, and return how each ended, by id.
 
-    A job that has not ended at `deadline`, by the monotonic clock, is not in what is returned.
+    `written` is called for a job as soon as it has ended, and returns the outcome that counts. A job that has not ended
+    at `deadline`, by the monotonic clock, is not in what is returned.
     """
     columns = (
         TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
@@ -43,7 +50,7 @@ def watch(client: Jobs, jobs: Mapping[str, str], console: Console, deadline: flo
         while shown.keys() - outcomes.keys():
             for job in shown.keys() - outcomes.keys():
                 if (outcome := client.outcome(job)) is not None:
-                    outcomes[job] = outcome
+                    outcomes[job] = written(job, outcome)
                     _show_end(bars, shown[job], outcome)
                 else:
                     _show_progress(bars, shown[job], client.status(job))

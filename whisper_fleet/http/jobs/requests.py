@@ -22,6 +22,8 @@ from whisper_fleet.shared.settings import Settings
 
 #: The stored file that a job transcribes: of /v1/files or a resumable upload.
 FILE_ID = "file_id"
+#: Whether the stored file stays when the job has ended; true if left out.
+KEEP_FILE = "keep_file"
 #: The label that keeps the name that the client's file had.
 FILE_NAME_LABEL = "file_name"
 
@@ -88,5 +90,5 @@ def _check_place(name: str, place: Any, caller: Caller, settings: Settings) -> N
 
 def _check(keywords: Mapping[str, Any], settings: Settings) -> None:
     """Raise the RequestError of an option now, before anything is stored for the job."""
-    options = {name: value for name, value in keywords.items() if name != FILE_ID}
+    options = {name: value for name, value in keywords.items() if name not in (FILE_ID, KEEP_FILE)}
     parse_request({**options, "file_path": options.get("file_path", "/")}, FleetDefaults.of(settings))

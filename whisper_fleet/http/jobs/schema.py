@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from whisper_fleet.http.jobs.requests import FILE_ID
+from whisper_fleet.http.jobs.requests import FILE_ID, KEEP_FILE
 from whisper_fleet.shared.fields import FieldDoc
 from whisper_fleet.shared.request.parsing import describe_options
 
@@ -27,7 +27,10 @@ _OPTIONS: dict[str, Any] = {
     "model": {"type": "string", "description": "A model of `GET /v1/models`; `model_name` is the same."},
     **{field.name: _property(field) for field in describe_options()},
 }
-_STORED = {FILE_ID: {"type": "string", "description": "A file of `/v1/files`, or of a resumable upload."}}
+_STORED = {
+    FILE_ID: {"type": "string", "description": "A file of `/v1/files`, or of a resumable upload."},
+    KEEP_FILE: {"type": "boolean", "default": True, "description": "False: the stored file ends with the job."},
+}
 _FILE = {"file": {"type": "string", "format": "binary", "description": "The audio or video file."}}
 
 SUBMISSION: dict[str, Any] = {

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
 from whisper_fleet.http.jobs.requests import FILE_NAME_LABEL
 from whisper_fleet.shared.http.uploads import upload_of
 from whisper_fleet.shared.ledger.records import JobRecord
-from whisper_fleet.shared.wire import JobProgress, JobState, JobWarning
+from whisper_fleet.shared.wire import JobProgress, JobState, JobWarning, TranscribeRequest
+
+#: What a view shows under a name of its own, and the address of a webhook, which may hold a secret.
+_NOT_OPTIONS = {
+    "file_path",
+    "model_name",
+    "task",
+    "language",
+    "priority",
+    "tenant",
+    "labels",
+    "output_path",
+    "callback_url",
+}
 
 
 class JobErrorView(BaseModel):
@@ -50,6 +63,7 @@ class JobView(BaseModel):
     labels: dict[str, str]
     duration: float | None
     output_path: str | None
+    options: dict[str, Any]  # the other options that the client chose
     progress: ProgressView
     error: JobErrorView | None
     warnings: list[JobWarning]
@@ -92,7 +106,14 @@ def job_view(record: JobRecord, progress: JobProgress) -> JobView:
         labels=request.labels,
         duration=record.duration,
         output_path=request.output_path,
+        options=_options(request),
         progress=ProgressView(**progress.model_dump(exclude={"warnings"})),
         error=error,
         warnings=list(record.warnings),
     )
+
+
+def _options(request: TranscribeRequest) -> dict[str, Any]:
+    options = request.model_dump(mode="json", exclude_defaults=True, exclude=_NOT_OPTIONS)
+    whispers = options.pop("options", {})
+    return {**options, **whispers}

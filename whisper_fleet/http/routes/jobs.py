@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Request
@@ -12,13 +13,13 @@ from whisper_fleet.errors import JobNotFinished
 from whisper_fleet.http.access.callers import Caller, Reader, Submitter
 from whisper_fleet.http.errors import ApiError
 from whisper_fleet.http.events import EventStream
-from whisper_fleet.http.files.records import find_file
+from whisper_fleet.http.files.records import add_file, delete_file, find_file
 from whisper_fleet.http.jobs.deletion import delete_job
 from whisper_fleet.http.jobs.estimates import Estimate
 from whisper_fleet.http.jobs.events import job_events
 from whisper_fleet.http.jobs.idempotency import job_for_key
 from whisper_fleet.http.jobs.listing import JobFilter, Position, list_jobs, read_labels
-from whisper_fleet.http.jobs.requests import FILE_ID, FILE_NAME_LABEL, fields_as_values, job_keywords
+from whisper_fleet.http.jobs.requests import FILE_ID, FILE_NAME_LABEL, KEEP_FILE, fields_as_values, job_keywords
 from whisper_fleet.http.jobs.retrying import retry_job
 from whisper_fleet.http.jobs.schema import SUBMISSION
 from whisper_fleet.http.jobs.submission import submit_job
@@ -37,6 +38,8 @@ from whisper_fleet.shared.wire import JobState
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 _BODY_BYTES = 2**20
+#: Seconds for which a file that ends with its job can still be named.
+_REPEAT_SECONDS = 3600.0
 _MEDIA_TYPES = {"json": "application/json", "vtt": "text/vtt", "tsv": "text/tab-separated-values"}
 
 
@@ -66,15 +69,40 @@ async def _create_from_json(request: Request, services: HttpServices, caller: Ca
     if not isinstance(given, dict):
         raise ApiError(400, "the body is no JSON object")
     keywords = job_keywords(given, caller, services.settings)
-    if (file_id := keywords.pop(FILE_ID, None)) is not None:
-        file = await find_file(services.redis, str(file_id), caller)
-        keywords = {**keywords, "file_path": address_of(file.upload), "labels": _named(keywords, file.filename)}
+    file_id, keeps_file = keywords.pop(FILE_ID, None), keywords.pop(KEEP_FILE, True)
+    if file_id is not None:
+        return await _create_from_file(services, caller, key, keywords, str(file_id), keeps_file=keeps_file)
     if keywords.get("file_path") is None:
         reason = f"name the file: file_path is a URL or a path, {FILE_ID} a stored file; or send it as a form"
         raise ApiError(400, reason, param="file_path", code="missing_required_parameter")
     job = await job_for_key(services.redis, caller.tenant, key, keywords)
     await services.quota.start(caller, job)
     await submit_job(services, job, keywords)
+    return job
+
+
+async def _create_from_file(
+    services: HttpServices, caller: Caller, key: str | None, keywords: dict[str, Any], file_id: str, *, keeps_file: Any
+) -> str:
+    """Submit a stored file. The same bytes are the same request, also if they were uploaded again."""
+    if not isinstance(keeps_file, bool):
+        raise ApiError(400, f"{KEEP_FILE} must be true or false", param=KEEP_FILE)
+    if keywords.get("file_path") is not None:
+        raise ApiError(400, f"name one file: {FILE_ID} or file_path", param="file_path")
+    file = await find_file(services.redis, file_id, caller)
+    keywords["labels"] = _named(keywords, file.filename)
+    job = await job_for_key(services.redis, caller.tenant, key, {**keywords, "sha256": file.sha256})
+    await services.quota.start(caller, job)
+    is_jobs_file = await submit_job(services, job, {**keywords, "file_path": address_of(file.upload)})
+    if not keeps_file and not is_jobs_file:  # the job has another copy
+        await delete_file(services.redis, file)
+        await services.uploads.delete(file.upload)
+    elif not keeps_file:
+        await services.uploads.keep_for_job(file.upload, job)
+        # A client that lost the response submits again, and finds the file for an hour.
+        await add_file(
+            services.redis, file.model_copy(update={"expires": min(file.expires, time.time() + _REPEAT_SECONDS)})
+        )
     return job
 
 

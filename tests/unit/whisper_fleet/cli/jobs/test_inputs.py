@@ -59,7 +59,7 @@ def test_a_list_holds_one_name_per_line(talks: Path) -> None:
 def test_transcripts_go_where_the_user_wants_them_and_keep_the_structure_of_a_directory() -> None:
     item = Input(file="/in/monday/a.mp3", folder=Path("monday"))
     assert output_of(item, None, next_to_input=False) is None
-    assert output_of(item, Path("/out"), next_to_input=False) == "/out/monday"
+    assert output_of(item, "/out", next_to_input=False) == "/out/monday"
     assert output_of(item, None, next_to_input=True) == "/in/monday"
 
 
