@@ -48,7 +48,7 @@ def test_jobs_of_a_copy_are_there_after_a_restore_and_after_the_next_restart(tmp
     with server(before, "yes") as redis:
         LedgerByHand(redis).running(LedgerByHand(redis).planned("talk"))
         port = redis.connection_pool.connection_kwargs["port"]
-        copy = [command_line(), "-u", f"redis://127.0.0.1:{port}", "--rdb", str(after / "dump.rdb")]
+        copy = [str(command_line()), "-u", f"redis://127.0.0.1:{port}", "--rdb", str(after / "dump.rdb")]
         subprocess.run(copy, check=True, capture_output=True)
     with server(after, "no") as redis:
         assert LedgerByHand(redis).jobs() == ["talk"]
