@@ -14,8 +14,11 @@ from whisper_fleet.shared.ledger import keys
 from whisper_fleet.shared.ledger.scripts import text
 from whisper_fleet.shared.wire import JobState
 
-#: Seconds for which an upload that is being received is kept without a sign of life.
-RECEIVING_LEASE = 3600.0
+#: Seconds for which an upload that is being received is kept without a sign of life: longer than the server waits for
+#: the next byte and than it takes to hand a complete one to its job.
+RECEIVING_LEASE = 120.0
+#: Seconds after which the server renews that lease while the body flows.
+RENEWAL_SECONDS = 30.0
 
 
 def is_kept(redis: Redis, upload: str) -> bool:

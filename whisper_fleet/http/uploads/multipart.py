@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from whisper_fleet.http.errors import ApiError
 from whisper_fleet.http.uploads.body import body_of
 from whisper_fleet.http.uploads.store import Incoming, Upload, UploadStore
+from whisper_fleet.shared.http.upload_keepers import RENEWAL_SECONDS
 
 #: Bytes of one field, of all fields together, and of everything in a body that is not a file's content.
 _FIELD_BYTES, _FIELDS_BYTES, _OVERHEAD_BYTES = 2**16, 2**20, 2**21
@@ -111,6 +113,7 @@ class _Reader:
         self._file: Incoming | None = None
         self._open_file = AsyncExitStack()
         self._parts, self._field_bytes = 0, 0
+        self._renewed = time.monotonic()
 
     async def read(self, request: Request) -> None:
         """Read the body to its end."""
@@ -125,8 +128,19 @@ class _Reader:
                 for event in events.waiting:
                     await self._handle(event)
                 events.waiting.clear()
+                await self._renew()
             if not events.has_ended:
                 raise ApiError(400, "the form ends before its last boundary")
+            await self._renew(after=0.0)
+
+    async def _renew(self, after: float | None = None) -> None:
+        """Renew the leases of the uploads if that was so long ago: a slow body may take hours."""
+        if time.monotonic() - self._renewed < (RENEWAL_SECONDS if after is None else after):
+            return
+        receiving = [] if self._file is None else [self._file.upload]
+        for upload in (*receiving, *(upload.id for upload in self._form.files.values())):
+            await self._uploads.keep_receiving(upload)
+        self._renewed = time.monotonic()
 
     async def _handle(self, event: _Begin | bytes | None) -> None:
         if isinstance(event, _Begin):

@@ -62,7 +62,7 @@ class UploadStore:
     async def receiving(self, file_name: str) -> AsyncIterator[Incoming]:
         """Provide a file to write an upload to; it is deleted if the context ends with an error."""
         upload = new_id(file_name)
-        await self.keep_for(upload, RECEIVING_LEASE)
+        await self.keep_receiving(upload)
         await asyncio.to_thread(self._uploads.prepare)
         path = self._uploads.path(upload)
         file = await asyncio.to_thread(_created, path)
@@ -73,6 +73,10 @@ class UploadStore:
             await self.delete(upload)
             raise
         file.close()
+
+    async def keep_receiving(self, upload: str) -> None:
+        """Begin or renew the lease of an upload that is being received."""
+        await self.keep_for(upload, RECEIVING_LEASE)
 
     async def keep_for(self, upload: str, seconds: float) -> None:
         """Keep an upload for so long from now on, whether or not it was kept before."""
@@ -102,7 +106,8 @@ class Incoming:
     """An upload while it is written; memory holds one block of it."""
 
     def __init__(self, upload: str, file_name: str, file: BinaryIO, room: int, limit: int) -> None:
-        self._upload, self._file_name, self._file = upload, file_name, file
+        self.upload = upload
+        self._file_name, self._file = file_name, file
         self._room, self._limit = room, limit
         self._block = bytearray()
         self._size = 0
@@ -123,7 +128,7 @@ class Incoming:
     async def finish(self) -> Upload:
         """Write what is left and return the upload."""
         await self._flush()
-        return Upload(id=self._upload, file_name=self._file_name, size=self._size, sha256=self._sha256.hexdigest())
+        return Upload(id=self.upload, file_name=self._file_name, size=self._size, sha256=self._sha256.hexdigest())
 
     async def _flush(self) -> None:
         block, self._block = self._block, bytearray()

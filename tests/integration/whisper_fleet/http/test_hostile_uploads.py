@@ -14,11 +14,12 @@ from redis import Redis
 
 from tests.support.http_server import running_server
 from tests.support.waiting import wait_until
-from whisper_fleet.http.uploads import body
+from whisper_fleet.http.uploads import body, multipart
 from whisper_fleet.scheduler.services import make_services
 from whisper_fleet.scheduler.upkeep.janitor import Janitor
 from whisper_fleet.shared.audio.sources import opened, source_of
 from whisper_fleet.shared.errors import EmptyFile, UploadMissing
+from whisper_fleet.shared.http.upload_keepers import RECEIVING_LEASE
 from whisper_fleet.shared.http.uploads import Uploads, address_of, new_id
 from whisper_fleet.shared.ledger import keys
 from whisper_fleet.shared.settings import Settings
@@ -139,6 +140,30 @@ def test_a_client_that_disconnects_in_the_middle_leaves_nothing(url: str, settin
         connection.sendall(head.encode() + b"content-type: " + TYPE["content-type"].encode() + b"\r\n\r\n" + HEAD)
         wait_until(lambda: left(settings))
     wait_until(lambda: not left(settings))
+    assert redis.keys(keys.upload("*")) == []
+
+
+def test_the_lease_of_an_upload_is_renewed_while_its_body_flows(
+    url: str, settings: Settings, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A killed server's upload is kept for two minutes, and that of a slow client for as long as it takes."""
+    monkeypatch.setattr(multipart, "RENEWAL_SECONDS", 0.0)
+    left_seconds = list[int]()
+
+    def slow() -> Iterator[bytes]:
+        yield HEAD
+        for _ in range(3):
+            wait_until(lambda: redis.keys(keys.upload("*")))
+            [name] = redis.keys(keys.upload("*"))
+            assert 0 < redis.pttl(name) <= RECEIVING_LEASE * 1000
+            redis.pexpire(name, 20_000)
+            yield b"x" * 2**10
+            wait_until(lambda name=name: redis.pttl(name) > 20_000)  # type: ignore[misc]
+            left_seconds.append(redis.pttl(name))
+
+    httpx.post(url + PATH, content=slow(), headers=TYPE, timeout=60)  # it has no end
+    assert len(left_seconds) == 3
+    assert left(settings) == []
     assert redis.keys(keys.upload("*")) == []
 
 

@@ -26,7 +26,7 @@ from tests.support.fleet_processes import ALL, FleetProcesses, running_fleet
 from tests.support.redis_server import RedisServer, free_port
 from tests.support.waiting import wait_until
 from whisper_fleet import FleetClient, JobState
-from whisper_fleet.shared.ledger import keys
+from whisper_fleet.shared.http.upload_keepers import RECEIVING_LEASE
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1500)]
 
@@ -169,11 +169,8 @@ def test_every_upload_is_answered_once(tmp_path: Path, tiny_model: Path, uploads
 
 
 def check_uploads(fleet: FleetProcesses) -> None:
-    """Check that nothing stays on the disk once the leases of uploads that a killed server received have expired."""
-    for file in fleet.settings.uploads.iterdir():
-        if fleet.redis.get(keys.upload(file.name)) == b"":
-            fleet.redis.delete(keys.upload(file.name))
-    wait_until(lambda: not any(fleet.settings.uploads.iterdir()), 150)
+    """Check that nothing stays on the disk: leases of uploads that a killed server received expire in two minutes."""
+    wait_until(lambda: not any(fleet.settings.uploads.iterdir()), RECEIVING_LEASE + 120, interval=0.5)
 
 
 def check_jobs(fleet: FleetProcesses, uploads: int) -> None:
