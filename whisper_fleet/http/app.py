@@ -11,6 +11,7 @@ from fastapi import FastAPI
 import whisper_fleet
 from whisper_fleet.http.batches.clerk import advancing_batches
 from whisper_fleet.http.errors import ERROR_RESPONSES, add_error_handlers
+from whisper_fleet.http.openapi import describe
 from whisper_fleet.http.request_id import RequestIds
 from whisper_fleet.http.routes import ROUTERS
 from whisper_fleet.http.services import HttpServices, open_services
@@ -53,4 +54,5 @@ def create_app(settings: Settings) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router, responses=ERROR_RESPONSES)
     app.add_middleware(RequestIds)
+    describe(app)
     return app

@@ -85,15 +85,31 @@ _DESCRIPTIONS = {
     409: "It is in a state that does not allow this.",
     413: "The body, or its audio, is too large.",
     415: "The body has another type.",
+    431: "The headers are too large.",
     429: "Too many requests or jobs; see `Retry-After`.",
     500: "The server failed.",
     503: "The fleet cannot be reached; see `Retry-After`.",
 }
 
-#: What every route may answer with, for the OpenAPI description.
-ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
-    status: {"description": description, "model": ErrorBody} for status, description in _DESCRIPTIONS.items()
+#: What only some routes answer with.
+_RARE_DESCRIPTIONS = {
+    412: "`Tus-Resumable` is missing, or names a version that the server does not know.",
+    422: "The `Idempotency-Key` was used for another request.",
+    423: "Another request is writing this upload.",
 }
+
+
+def _documented(descriptions: Mapping[int, str]) -> dict[int | str, dict[str, Any]]:
+    return {status: {"description": text, "model": ErrorBody} for status, text in descriptions.items()}
+
+
+#: What every route may answer with, for the OpenAPI description.
+ERROR_RESPONSES = _documented(_DESCRIPTIONS)
+
+
+def rare_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the OpenAPI description of statuses that a route may answer with besides those of every route."""
+    return _documented({status: _RARE_DESCRIPTIONS[status] for status in statuses})
 
 
 class ApiError(Exception):

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from whisper_fleet.errors import JobNotFinished
 from whisper_fleet.http.access.callers import Caller, Reader, Submitter
-from whisper_fleet.http.errors import ApiError
+from whisper_fleet.http.errors import ApiError, rare_errors
 from whisper_fleet.http.events import EventStream
 from whisper_fleet.http.files.records import add_file, delete_file, find_file
 from whisper_fleet.http.jobs.deletion import delete_job
@@ -43,7 +43,7 @@ _REPEAT_SECONDS = 3600.0
 _MEDIA_TYPES = {"json": "application/json", "vtt": "text/vtt", "tsv": "text/tab-separated-values"}
 
 
-@router.post("", status_code=201, openapi_extra=SUBMISSION)
+@router.post("", status_code=201, openapi_extra=SUBMISSION, responses=rare_errors(422))
 async def create(
     request: Request,
     response: Response,

@@ -10,7 +10,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Request, Response
 
 from whisper_fleet.http.access.callers import Submitter
-from whisper_fleet.http.errors import ApiError
+from whisper_fleet.http.errors import ApiError, rare_errors
 from whisper_fleet.http.services import Services
 from whisper_fleet.http.uploads import resumable
 from whisper_fleet.http.uploads.body import body_of
@@ -32,7 +32,7 @@ async def options(services: Services, _: Submitter) -> Response:
     return Response(status_code=204, headers=_TUS | can)
 
 
-@router.post("", status_code=201, response_class=Response)
+@router.post("", status_code=201, response_class=Response, responses=rare_errors(412))
 async def create(
     services: Services,
     caller: Submitter,
@@ -67,6 +67,7 @@ async def head(upload_id: str, services: Services, caller: Submitter) -> Respons
     "/{upload_id}",
     status_code=204,
     response_class=Response,
+    responses=rare_errors(412, 423),
     openapi_extra={
         "requestBody": {"required": True, "content": {_PIECE: {"schema": {"type": "string", "format": "binary"}}}}
     },
