@@ -116,7 +116,7 @@ class Planner:
 
     def _read(self, job: str, request: TranscribeRequest) -> Ending:
         """Read a job's file if its tenant may have one more file read."""
-        if not self._places.take(job, request.tenant):
+        if not self._places.take_soon(job, request.tenant):
             return Ending.STOPPED if self._ledger.job(job).is_open else Ending.NOT_BEGUN
         try:
             ending = self._decoder(job, request).run()

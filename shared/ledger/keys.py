@@ -147,7 +147,7 @@ INTAKES = f"{PREFIX}:intakes"
 #: zset process of intake that reads a file, or `job/<job>` that is to be read next -> until when it has a place. Writer
 #: of this and the next three: scheduler/intake/places, by scripts.
 READING = f"{PREFIX}:reading"
-#: hash, for each of them, the tenant of the file.
+#: hash, for each of them, `<since when> <tenant>`.
 READING_TENANTS = f"{PREFIX}:reading_tenants"
 #: set of the tenants that have deferred jobs.
 DEFERRED_TENANTS = f"{PREFIX}:deferred_tenants"

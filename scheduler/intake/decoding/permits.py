@@ -28,7 +28,7 @@ def decoder_count(settings: Settings) -> int:
 
 def spare_processes(decoders: int) -> int:
     """Return how many processes intake has beside those that decode long files."""
-    return max(2, decoders // 4)
+    return max(3, decoders // 4)
 
 
 class Permit:

@@ -10,7 +10,7 @@ from typing import cast
 from redis import Redis
 
 from whisper_fleet.scheduler.intake.node.reports import intake_nodes
-from whisper_fleet.scheduler.intake.places.share import Share, full_tenants, next_tenant, places_of, share_of
+from whisper_fleet.scheduler.intake.places.share import Share, full_tenants, is_slow, next_tenant, places_of, share_of
 from whisper_fleet.scheduler.services import Services
 from whisper_fleet.shared.ledger import keys
 from whisper_fleet.shared.ledger.ledger import STEP_GRACE
@@ -20,15 +20,22 @@ from whisper_fleet.shared.ledger.scripts import run, text
 LEASE = 30.0
 #: Seconds for which the number of intake's processes is remembered.
 _REMEMBERED = 2.0
+#: Seconds to wait for a place at most, and between two tries.
+_PATIENCE, _PAUSE = 2.0, 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
     """What intake reads at one moment, and what is deferred."""
 
-    files: dict[str, int]  # by tenant
+    since: dict[str, tuple[float, ...]]  # by tenant, since when each of its files is being read
     deferred: dict[str, float]  # by tenant, the rank of its first job: its priority, then when it was accepted
     places: int  # of the fleet; 0: unknown
+
+    @property
+    def files(self) -> dict[str, int]:
+        """How many files of each tenant are being read."""
+        return {tenant: len(moments) for tenant, moments in self.since.items()}
 
     @property
     def free(self) -> int:
@@ -49,6 +56,17 @@ class Places:
         self._now = services.ledger.now
         self._services = services
         self._known: tuple[float, int] | None = None
+
+    def take_soon(self, job: str, tenant: str) -> bool:
+        """Take a place as `take` does, and wait for one while those of the tenant change quickly."""
+        deadline = time.monotonic() + _PATIENCE
+        while not self.take(job, tenant):
+            reading = self.look()
+            is_behind = tenant in reading.deferred
+            if is_behind or time.monotonic() >= deadline or is_slow(reading.since.get(tenant, ()), self._now()):
+                return False
+            time.sleep(_PAUSE)
+        return True
 
     def take(self, job: str, tenant: str) -> bool:
         """Take a place to read a job's file; False if the tenant has its share. Each call may be repeated."""
@@ -83,9 +101,11 @@ class Places:
     def look(self) -> Reading:
         """Return what is read and what is deferred now."""
         reading, deferred = cast("list[list[bytes]]", run(self._redis, "places", self._now()))
-        files = {text(tenant): int(count) for tenant, count in _pairs(reading)}
+        since: dict[str, tuple[float, ...]] = {}
+        for tenant, moment in _pairs(reading):
+            since[text(tenant)] = (*since.get(text(tenant), ()), float(moment))
         ranks = {text(tenant): float(rank) for tenant, rank in _pairs(deferred)}
-        return Reading(files=files, deferred=ranks, places=self._places())
+        return Reading(since=since, deferred=ranks, places=self._places())
 
     def _next_tenant(self, reading: Reading) -> str | None:
         return next_tenant(reading.files, reading.deferred, reading.places)

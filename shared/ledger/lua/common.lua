@@ -122,9 +122,19 @@ local function undefer(job, tenant)
 end
 
 -- A place is held by a process of intake that reads a file, or kept as `job/...` for a job that is to be read next.
-local function enter_place(holder, tenant, lease_end)
+local function enter_place(holder, tenant, now, lease_end)
   redis.call('ZADD', K.reading, lease_end, holder)
-  redis.call('HSET', K.reading_tenants, holder, tenant)
+  redis.call('HSET', K.reading_tenants, holder, now .. ' ' .. tenant)
+end
+
+-- Returns for each place since when it is held, and the tenant.
+local function held_places()
+  local held = {}
+  for i, place in ipairs(redis.call('HVALS', K.reading_tenants)) do
+    local since, tenant = string.match(place, '^(%S+) (.*)$')
+    held[i] = {since = tonumber(since), tenant = tenant}
+  end
+  return held
 end
 
 local function leave_place(holder)
@@ -140,9 +150,9 @@ end
 local function may_read(tenant, now, own, total, places)
   drop_places(now)
   local mine, all = 0, 0
-  for _, other in ipairs(redis.call('HVALS', K.reading_tenants)) do
+  for _, place in ipairs(held_places()) do
     all = all + 1
-    if other == tenant then mine = mine + 1 end
+    if place.tenant == tenant then mine = mine + 1 end
   end
   return all < tonumber(places) and (mine == 0 or (mine < tonumber(own) and all < tonumber(total)))
 end

@@ -11,7 +11,7 @@ while true do
   undefer(job, tenant)
   if redis.call('HGET', of_job(job), 'state') == 'accepted' then
     redis.call('ZADD', K.due, lease_end, job)
-    enter_place('job/' .. job, tenant, lease_end)
+    enter_place('job/' .. job, tenant, now, lease_end)
     return job
   end
 end

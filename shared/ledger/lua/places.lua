@@ -1,13 +1,10 @@
--- now -> {tenant, how many of its files are being read, ...}, {tenant, the rank of its first deferred job, ...}
+-- now -> {tenant, since when one of its files is being read, ...}, {tenant, the rank of its first deferred job, ...}
 -- Forgets places that ran out.
-local files, reading, deferred = {}, {}, {}
+local reading, deferred = {}, {}
 drop_places(ARGV[1])
-for _, tenant in ipairs(redis.call('HVALS', K.reading_tenants)) do
-  files[tenant] = (files[tenant] or 0) + 1
-end
-for tenant, count in pairs(files) do
-  reading[#reading + 1] = tenant
-  reading[#reading + 1] = count
+for _, place in ipairs(held_places()) do
+  reading[#reading + 1] = place.tenant
+  reading[#reading + 1] = exact(place.since)
 end
 for _, tenant in ipairs(redis.call('SMEMBERS', K.deferred_tenants)) do
   local first = redis.call('ZRANGE', K.deferred .. tenant, 0, 0, 'WITHSCORES')

@@ -4,5 +4,5 @@ local process, job, tenant, now, lease_end, own, total, places = unpack(ARGV)
 leave_place('job/' .. job)
 leave_place(process)
 if not may_read(tenant, now, own, total, places) then return 0 end
-enter_place(process, tenant, lease_end)
+enter_place(process, tenant, now, lease_end)
 return 1

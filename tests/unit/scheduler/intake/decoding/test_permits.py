@@ -64,6 +64,6 @@ def test_the_setting_replaces_the_number_of_cores(tmp_path: Path) -> None:
     assert decoder_count(settings(tmp_path, None)) == read_host().cores
 
 
-@pytest.mark.parametrize(("decoders", "spare"), [(1, 2), (2, 2), (8, 2), (16, 4), (64, 16)])
+@pytest.mark.parametrize(("decoders", "spare"), [(1, 3), (2, 3), (8, 3), (16, 4), (64, 16)])
 def test_some_processes_are_left_for_short_files(decoders: int, spare: int) -> None:
     assert spare_processes(decoders) == spare

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whisper_fleet.scheduler.intake.places.share import full_tenants, next_tenant, places_of, share_of
+from whisper_fleet.scheduler.intake.places.share import full_tenants, is_slow, next_tenant, places_of, share_of
 
 
 def may_begin(tenant: str, reading: Counter[str], deferred: list[str], places: int) -> bool:
@@ -84,3 +84,10 @@ def test_a_tenant_without_a_file_never_waits_for_one_that_has_many(arrivals: lis
             reading[tenant] += 1
         assert reading["a"] <= max(1, places - 1)
     assert reading["b"] >= 1 or "b" not in arrivals
+
+
+@pytest.mark.parametrize(
+    ("since", "slow"), [([], True), ([9.9], False), ([1.0, 9.9], False), ([1.0, 2.0], True), ([9.4], True)]
+)
+def test_clips_wait_for_each_other_and_nothing_waits_for_slow_files(since: list[float], slow: bool) -> None:
+    assert is_slow(since, now=10.0) is slow
