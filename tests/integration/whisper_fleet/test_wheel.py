@@ -21,7 +21,7 @@ pytestmark = pytest.mark.integration
 
 REPOSITORY = Path(__file__).parents[3]
 NOT_SOURCE = (".git", ".venv", "var", "build", "*.egg-info", "__pycache__", ".*_cache", ".hypothesis")
-PACKAGE_DATA = {".lua", ".cu", ".cuh", ".wav", ".tsv"}
+PACKAGE_DATA = {".lua", ".cu", ".cuh", ".wav", ".tsv", ".html", ".css", ".js", ".svg"}
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,15 @@ def _run(*arguments: str, cwd: Path, **environment: str) -> str:
 
 def source_files() -> Iterator[str]:
     """The files that belong into the package, by their names in it."""
-    for folder in ("whisper_fleet/cli", "whisper_fleet/samples", "shared", "scheduler", "workers", "deploy/processes"):
+    for folder in (
+        "whisper_fleet/cli",
+        "whisper_fleet/http",
+        "whisper_fleet/samples",
+        "shared",
+        "scheduler",
+        "workers",
+        "deploy/processes",
+    ):
         for file in (REPOSITORY / folder).rglob("*"):
             if file.suffix == ".py" or file.suffix in PACKAGE_DATA:
                 name = file.relative_to(REPOSITORY).as_posix()

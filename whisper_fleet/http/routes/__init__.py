@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from whisper_fleet.http.page import routes as page
 from whisper_fleet.http.routes import (
     audio,
     batches,
@@ -25,6 +26,7 @@ ROUTERS = (
     internal.router,
     jobs.router,
     models.router,
+    page.router,
     playback.router,
     uploads.router,
     usage.router,
