@@ -19,9 +19,11 @@ from redis.exceptions import LockError, RedisError
 from whisper_fleet.scheduler.hosts import live_hosts
 from whisper_fleet.shared import names
 from whisper_fleet.shared.broker.queues import queue_length
+from whisper_fleet.shared.broker.watchdog import signs
 from whisper_fleet.shared.connect import Outage, connect_fail_fast
 from whisper_fleet.shared.ledger import keys
 from whisper_fleet.shared.ledger.registry import GpuRegistry
+from whisper_fleet.shared.process.probes import start_probes_of_process
 from whisper_fleet.shared.process.reload import reloader
 from whisper_fleet.shared.settings import Settings, load_settings
 
@@ -89,8 +91,14 @@ class TickScheduler(_Scheduler):  # type: ignore[misc]
         self._lease = Lease(self._redis)
         reloader.start()
 
+    def setup_schedule(self) -> None:
+        """Read the schedule, of the scheduler that runs; Celery makes another one for its banner."""
+        super().setup_schedule()
+        start_probes_of_process()
+
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """Send what is due if this beat holds the lease; return the seconds to wait until the next call."""
+        signs.note()
         is_ours = False
         with _HOLDING.ignored():
             is_ours = self._lease.hold()

@@ -7,7 +7,7 @@ from celery import Celery
 from whisper_fleet.shared.broker.remote_control import LimitRemoteControlOfNode
 from whisper_fleet.shared.broker.watchdog import Watchdog
 from whisper_fleet.shared.display.log_records import configure_log_records
-from whisper_fleet.shared.process.steps import ReloadStep
+from whisper_fleet.shared.process.steps import ProbesStep, ReloadStep
 from whisper_fleet.workers.lifecycle import NodeStep
 
 
@@ -15,7 +15,7 @@ def make_app() -> Celery:
     """Return an app that reads celeryconfig.py, and with it the environment, when it first needs a value."""
     app = Celery("whisper_fleet", include=["whisper_fleet.workers.tasks"])
     app.config_from_object("whisper_fleet.celeryconfig")
-    app.steps["worker"].update((NodeStep, LimitRemoteControlOfNode, Watchdog, ReloadStep))
+    app.steps["worker"].update((NodeStep, LimitRemoteControlOfNode, Watchdog, ReloadStep, ProbesStep))
     return app
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from celery import Task
 
 from whisper_fleet.shared import names
+from whisper_fleet.shared.display.log_fields import log_fields
 from whisper_fleet.shared.wire import SegmentMessage
 from whisper_fleet.workers.app import app
 from whisper_fleet.workers.node.attempt import Attempt
@@ -29,7 +30,7 @@ def transcribe_segment(self: Task[Any, Any], /, job: str, segment: int, token: s
     node = current_node()
     message = SegmentMessage(job=job, segment=segment, token=token)
     attempt = Attempt(node.context, message, current_slot(), _Events(self))
-    with attempt.settled():
+    with log_fields(job=job, segment=segment), attempt.settled():
         work = attempt.start()
         attempt.finish(node.transcriber.transcribe(work, attempt.checkpoint, attempt.set_language, attempt.note_text))
         node.transcriber.discard_audio(work)

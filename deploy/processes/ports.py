@@ -9,9 +9,8 @@ from importlib.util import find_spec
 from whisper_fleet.deploy.processes.state_dir import free_port
 from whisper_fleet.shared.errors import SetupError
 from whisper_fleet.shared.names import Role
+from whisper_fleet.shared.process.health import USUAL_FLOWER, USUAL_HTTP
 from whisper_fleet.shared.settings import Settings
-
-USUAL_FLOWER, USUAL_HTTP = 5555, 8000
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -65,7 +65,7 @@ def by_name(settings: Settings, *, gpus: Sequence[int], cores: int, ports: Ports
 
 
 def _beat(settings: Settings) -> Program:
-    command = (*_CELERY, "-A", "whisper_fleet.scheduler.app", "beat", "--loglevel", settings.log_level)
+    command = (*_celery(settings), "-A", "whisper_fleet.scheduler.app", "beat", "--loglevel", settings.log_level)
     return Program(name="beat", command=command)
 
 
@@ -116,7 +116,9 @@ def _flower(settings: Settings, port: int) -> Program:
         f"--max_tasks={_SHOWN_TASKS}",
         f"--tasks_columns={_TASK_COLUMNS}",
     )
-    app, logging = "whisper_fleet.scheduler.monitoring.flower_app", f"--logging={settings.log_level.lower()}"
+    # Flower's own format is not JSON: without it, the fleet's app logs in its place.
+    level = "none" if settings.log_format == "json" else settings.log_level.lower()
+    app, logging = "whisper_fleet.scheduler.monitoring.flower_app", f"--logging={level}"
     command = (*_CELERY, "-A", app, "flower", *options, logging)
     return Program(name="flower", command=command, stop_seconds=5)
 
@@ -128,4 +130,9 @@ def _http(port: int) -> Program:
 
 def _worker(app: str, node: str, queues: str, settings: Settings) -> tuple[str, ...]:
     options = ("-n", node, "-Q", queues, "--without-gossip", "--loglevel", settings.log_level)
-    return (*_CELERY, "-A", app, "worker", *options)
+    return (*_celery(settings), "-A", app, "worker", *options)
+
+
+def _celery(settings: Settings) -> tuple[str, ...]:
+    """Return Celery's command; without its banner if every line of the log is a JSON object."""
+    return (*_CELERY, "--quiet") if settings.log_format == "json" else _CELERY

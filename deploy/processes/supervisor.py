@@ -73,6 +73,17 @@ class Supervisor:
         host = _host_of(self.settings.http_address, self.settings)
         return None if self._ports.http is None else f"http://{host}:{self._ports.http}"
 
+    @property
+    def probed_settings(self) -> Settings:
+        """The settings with the ports at which the servers of this machine do listen."""
+        ports = {"flower_port": self._ports.flower, "http_port": self._ports.http}
+        return self.settings.model_copy(update=ports)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether supervisord is kept running."""
+        return self._guard.is_alive()
+
     def start(self) -> None:
         """Write the configuration and start everything; returns at once."""
         self._configure()
@@ -130,6 +141,7 @@ class Supervisor:
         settings = {
             "WHISPER_FLEET_REDIS_URL": self.settings.redis_url,
             "WHISPER_FLEET_VAR_DIR": str(self.state.var),
+            "WHISPER_FLEET_HEALTH_PORT": "0",  # the machine has one port for all
         }
         return {**os.environ, **settings}
 

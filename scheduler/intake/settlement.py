@@ -7,6 +7,7 @@ import logging
 from whisper_fleet.scheduler.services import Services
 from whisper_fleet.shared.audio.sources.prefixes import is_below
 from whisper_fleet.shared.audio.spool import Spool
+from whisper_fleet.shared.display.log_fields import about_job
 from whisper_fleet.shared.display.text import file_name
 from whisper_fleet.shared.errors import JobNotFound
 from whisper_fleet.shared.ledger.records import JobRecord
@@ -27,7 +28,9 @@ def settle(fleet: Services, job: str) -> None:
     webhook = job_webhook(record, now) if _has_webhook(record, fleet.settings) else ()
     state = fleet.ledger.settle(job, now, webhook)
     if state is not None:
-        _log.info("job %s (%s) is %s", job, file_name(record.request.file_path), state)
+        _log.info(
+            "job %s (%s) is %s", job, file_name(record.request.file_path), state, extra=about_job(job, record.request)
+        )
 
 
 def _has_webhook(record: JobRecord, settings: Settings) -> bool:

@@ -21,6 +21,8 @@ from whisper_fleet.scheduler.intake.settlement import settle
 from whisper_fleet.scheduler.services import Services, services
 from whisper_fleet.shared import errors, names
 from whisper_fleet.shared.connect import Outage, is_outage
+from whisper_fleet.shared.display.log_fields import add_log_fields, log_fields, request_fields
+from whisper_fleet.shared.display.text import file_name
 from whisper_fleet.shared.errors import (
     BadOption,
     EngineRequestInvalid,
@@ -62,8 +64,10 @@ def transcribe(self: Task[Any, Any], *positional: Any, **keywords: Any) -> dict[
 
     Only for a job that had ended before is there something to return: its result.
     """
-    keywords = _keywords(positional, keywords, is_step=self.request.parent_id is not None)
-    return _WAITING.retried(partial(_take_in, self, keywords))
+    with log_fields(job=self.request.id):
+        keywords = _keywords(positional, keywords, is_step=self.request.parent_id is not None)
+        add_log_fields(file=file_name(str(keywords.get("file_path", ""))), tenant=str(keywords.get("tenant") or ""))
+        return _WAITING.retried(partial(_take_in, self, keywords))
 
 
 def _keywords(positional: tuple[Any, ...], given: dict[str, Any], *, is_step: bool) -> dict[str, Any]:
@@ -112,7 +116,8 @@ def _answered_again(fleet: Services, record: JobRecord, task: Task[Any, Any]) ->
 @app.task(bind=True, base=_ClientTask, name=names.ASSEMBLE)
 def assemble(self: Task[Any, Any]) -> dict[str, Any]:
     """Return the client's result, or raise the reason why there is none."""
-    return _WAITING.retried(partial(_end, self, str(self.request.id)))
+    with log_fields(job=self.request.id):
+        return _WAITING.retried(partial(_end, self, str(self.request.id)))
 
 
 def _end(task: Task[Any, Any], job: str) -> dict[str, Any]:
@@ -121,6 +126,7 @@ def _end(task: Task[Any, Any], job: str) -> dict[str, Any]:
     except JobNotFound:
         _log.warning("nothing to assemble: no job %s", job)
         raise Ignore from None
+    add_log_fields(**request_fields(record.request))
     if record.state is JobState.ASSEMBLING:
         return _assembled(services(), record)
     if record.state is JobState.FAILED:

@@ -14,6 +14,7 @@ from whisper_fleet.scheduler.app import app as fleet_app
 from whisper_fleet.scheduler.monitoring.metrics import FleetMetrics
 from whisper_fleet.scheduler.monitoring.snapshot import FleetSnapshot, SnapshotReader
 from whisper_fleet.shared.connect import connect_fail_fast
+from whisper_fleet.shared.display.json_log import log_to_stderr
 from whisper_fleet.shared.process.reload import reloader
 from whisper_fleet.shared.settings import load_settings
 
@@ -46,3 +47,5 @@ def _reader() -> SnapshotReader:
 
 app = make_flower_app()
 reloader.start()
+if load_settings().log_format == "json":
+    log_to_stderr(load_settings(), load_settings().log_level, "")

@@ -11,6 +11,7 @@ from whisper_fleet.scheduler.services import Services
 from whisper_fleet.scheduler.upkeep.liveness import Liveness
 from whisper_fleet.shared import names
 from whisper_fleet.shared.broker.queues import queue_length
+from whisper_fleet.shared.display.log_fields import about_job, log_fields
 from whisper_fleet.shared.errors import JobNotFound
 from whisper_fleet.shared.ledger.records import shown
 from whisper_fleet.shared.wire import JobState, SegmentMessage
@@ -46,7 +47,8 @@ class Recovery:
     def _return(self, message: SegmentMessage, reason: str, now: float, was_running: bool) -> bool:
         is_returned = self._services.actions.return_lost(message, reason, now, was_running=was_running)
         if is_returned:
-            _log.warning("segment %d of job %s waits again: %s", message.segment, self._shown(message.job), reason)
+            with log_fields(job=message.job, segment=message.segment):
+                _log.warning("segment %d of job %s waits again: %s", message.segment, self._shown(message.job), reason)
         return is_returned
 
     def _release_held(self, now: float) -> int:
@@ -76,7 +78,8 @@ class Recovery:
         except ValidationError as error:  # written by another version: it must not block the jobs behind it
             _log.warning("the record of job %s cannot be read: %s", job, error)
             return False
-        _log.warning("the message or the planner of job %s was lost: it is sent again", shown(record))
+        extra = about_job(job, record.request)
+        _log.warning("the message or the planner of job %s was lost: it is sent again", shown(record), extra=extra)
         self._services.actions.publish_transcribe(record)
         return True
 

@@ -21,6 +21,7 @@ from whisper_fleet.scheduler.services import Services
 from whisper_fleet.scheduler.webhooks.attempts import outcome_of
 from whisper_fleet.scheduler.webhooks.sending import CALL_SECONDS, send
 from whisper_fleet.shared.connect import UNREACHABLE
+from whisper_fleet.shared.display.log_fields import log_fields
 from whisper_fleet.shared.display.text import printable
 from whisper_fleet.shared.errors import JobNotFound
 from whisper_fleet.shared.ledger import keys
@@ -73,7 +74,8 @@ class Courier:
 
     def _call(self, fleet: Services, delivery: Delivery) -> None:
         try:
-            deliver(fleet, delivery)
+            with log_fields(webhook=delivery.event.id, tenant=delivery.owner, **_subject(delivery.event)):
+                deliver(fleet, delivery)
         except (*UNREACHABLE, RedisError) as error:
             _log.warning("webhook %s is sent again, its outcome could not be recorded: %s", delivery.event.id, error)
         except Exception:
@@ -93,6 +95,11 @@ class Courier:
                 _log.exception("the courier of webhooks failed in an unforeseen way")
                 pause = _RETRY_SECONDS
             self._stopped.wait(pause)
+
+
+def _subject(event: Event) -> dict[str, object]:
+    """Return the job that an event is about, if it is about one."""
+    return {"job": event.data["id"]} if event.type.startswith("job.") else {}
 
 
 def deliver(fleet: Services, delivery: Delivery) -> None:

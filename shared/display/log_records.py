@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
+from celery import signals
 from celery.app.trace import LOG_IGNORED, LOG_RECEIVED, LOG_SUCCESS
 
 from whisper_fleet.shared import names
+from whisper_fleet.shared.display.json_log import use_json_in_celery, use_json_in_worker
+from whisper_fleet.shared.display.log_fields import current_log_fields
 from whisper_fleet.shared.display.text import printable, printable_text
 
 #: Celery's lines about a task's course; those about a failure are kept.
@@ -17,17 +21,25 @@ _LOGGERS = ("celery.worker.strategy", "celery.app.trace", "celery.beat")
 def configure_log_records() -> None:
     """Make every message of this process printable, and drop Celery's lines about the course of the fleet's tasks.
 
-    Ticks run all the time, a result is the client's, and the fleet's own lines about jobs name their files.
+    Ticks run all the time, a result is the client's, and the fleet's own lines about jobs name their files. Celery's
+    processes log in the form that the settings choose.
     """
     logging.setLogRecordFactory(PrintableRecord)
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(is_worth_logging)
+    for signal in (signals.after_setup_logger, signals.after_setup_task_logger):
+        signal.connect(use_json_in_celery, weak=False)
+    signals.celeryd_init.connect(use_json_in_worker, weak=False)
 
 
 class PrintableRecord(logging.LogRecord):
     """A record whose message and traceback cannot control a terminal, whichever handler and format prints them."""
 
     _exc_text: str | None = None
+
+    def __init__(self, *args: Any, **keywords: Any) -> None:
+        super().__init__(*args, **keywords)
+        self.context_fields = current_log_fields()
 
     def getMessage(self) -> str:  # noqa: N802  # logging's name
         """Return the message as one line."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from itertools import pairwise
@@ -25,3 +26,9 @@ def program_name(command: Sequence[str] | None = None) -> str:
     if nodes:
         return nodes[0].partition("@")[0]
     return next((argument for argument in arguments if argument in _COMMANDS), _CELERY)
+
+
+def split_index(name: str) -> tuple[str, int]:
+    """Return the program and the GPU's index in a name such as gpu3."""
+    match = re.fullmatch(r"gpu(\d+)", name)
+    return ("gpu", int(match[1])) if match else (name, 0)

@@ -7,6 +7,7 @@ from typing import Any
 
 from celery import bootsteps, signals
 
+from whisper_fleet.shared.process.probes import Probes, start_probes_of_process
 from whisper_fleet.shared.process.reload import reloader
 
 
@@ -21,6 +22,25 @@ class ReloadStep(bootsteps.StartStopStep):
     def start(self, parent: Any) -> None:
         """Take over SIGHUP, after Celery has."""
         reloader.start()
+
+
+class ProbesStep(bootsteps.StartStopStep):
+    """Answers health checks from the start of the worker to its end."""
+
+    requires = ("celery.worker.components:Pool",)  # its children must not inherit the socket
+
+    def __init__(self, parent: Any, **options: Any) -> None:
+        super().__init__(parent, **options)
+        self._probes: Probes | None = None
+
+    def start(self, parent: Any) -> None:
+        """Begin to answer."""
+        self._probes = start_probes_of_process()
+
+    def stop(self, parent: Any) -> None:
+        """Answer no more: a worker that stops is not ready."""
+        if self._probes is not None:
+            self._probes.stop()
 
 
 def _ignore_hangups(**_: Any) -> None:

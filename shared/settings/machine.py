@@ -34,6 +34,17 @@ class Machine(BaseSettings):
     device: Literal["auto", "cuda", "cpu"] = Field(
         default="auto", description="What a node computes on; auto: a GPU where NVIDIA's driver runs."
     )
+    health_address: str = Field(default="127.0.0.1", description="Address of the port for health checks.")
+    health_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="Port at which beat, scheduler, host, intake or a GPU node answers /livez and /readyz, and"
+        " `whisper-fleet up` for all of its processes; left out or 0: none.",
+    )
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="Form of log lines; json: one object per line, see docs/guide/operating.md."
+    )
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(str.upper)] = Field(
         default="INFO", json_schema_extra=RELOAD, description="Minimum level of what is logged."
     )

@@ -10,11 +10,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from celery import Celery
 from redis import Redis
 
 from tests.support.fleet_processes import FleetProcesses
+from tests.support.redis_server import RedisServer, free_port
 from tests.support.waiting import wait_until
 from whisper_fleet.scheduler.beat import Lease, TickScheduler
 from whisper_fleet.scheduler.hosts import live_hosts, report_host
@@ -132,3 +134,31 @@ def test_a_host_that_reports_no_more_drops_out(redis: Redis) -> None:
     assert live_hosts(redis) == {"a", "b"}
     redis.zadd(keys.HOSTS, {"a": time.time() - 60})
     assert live_hosts(redis) == {"b"}
+
+
+@pytest.mark.parametrize("program", ["beat", "scheduler"])
+def test_a_program_answers_probes_and_lives_without_redis(
+    program: str, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    port = free_port()
+    host = FleetProcesses(redis_server.url, tmp_path, tmp_path, health_port=port)
+    try:
+        host.start(program)
+        wait_until(lambda: status(port, "/readyz") == 200)
+        assert status(port, "/livez") == 200
+        assert status(port, "/other") == 404
+        redis_server.kill()
+        wait_until(lambda: status(port, "/readyz") == 503)
+        assert status(port, "/livez") == 200
+        redis_server.start()
+        wait_until(lambda: status(port, "/readyz") == 200)
+    finally:
+        host.stop()
+
+
+def status(port: int, page: str) -> int:
+    """Return the status of a page of the probes; 0 if nobody answers."""
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}{page}", timeout=20).status_code
+    except httpx.HTTPError:
+        return 0

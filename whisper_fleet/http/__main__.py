@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 
 import uvicorn
 
 from whisper_fleet.http.app import create_app
 from whisper_fleet.http.connections import Connection
+from whisper_fleet.shared.display.json_log import log_to_stderr
 from whisper_fleet.shared.display.log_records import configure_log_records
 from whisper_fleet.shared.embedded_redis import local_settings
 from whisper_fleet.shared.process.reload import reloader
@@ -27,7 +27,7 @@ def main() -> None:
     """Serve until SIGTERM."""
     settings = local_settings()
     configure_log_records()
-    logging.basicConfig(level=settings.log_level, format="[%(asctime)s: %(levelname)s] %(message)s")
+    log_to_stderr(settings, settings.log_level, "[%(asctime)s: %(levelname)s] %(message)s")
     port = int(sys.argv[1]) if len(sys.argv) > 1 else settings.http_port or DEFAULT_PORT
     reloader.start(settings)
     uvicorn.Server(server_config(settings, port)).run()

@@ -10,6 +10,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from whisper_fleet.http.errors import ApiError, api_error
+from whisper_fleet.shared.display.log_fields import add_log_fields
 
 _log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ class RequestIds:
             return
         name = f"req_{uuid.uuid4().hex}"
         request_id.set(name)
+        add_log_fields(request=name)
         has_begun = False
         has_body = _has_body(scope)
 

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
+from whisper_fleet.shared.display.json_log import log_to_stderr
 from whisper_fleet.shared.display.log_records import configure_log_records
 from whisper_fleet.shared.models import CrossAttention
+from whisper_fleet.shared.settings import load_settings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status."""
     arguments = _parser().parse_args(argv)
     configure_log_records()
-    log_format = "%(asctime)s %(levelname)s %(message)s"
-    logging.basicConfig(level=arguments.log_level, stream=sys.stderr, format=log_format)
+    log_to_stderr(load_settings(), arguments.log_level, "%(asctime)s %(levelname)s %(message)s")
     return int(arguments.run(arguments))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from whisper_fleet.shared.display.json_log import log_to_stderr
 from whisper_fleet.shared.display.log_records import configure_log_records
 from whisper_fleet.shared.errors import FleetError
 from whisper_fleet.shared.settings import Settings, load_settings
@@ -30,7 +31,7 @@ def main() -> None:
     arguments = parser.parse_args()
     settings = load_settings()
     configure_log_records()
-    logging.basicConfig(level=settings.log_level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+    log_to_stderr(settings, settings.log_level, "%(asctime)s %(levelname)s %(message)s")
     torch.set_num_threads(1)  # one per slot for spectrograms; the other cores are the engine's
     spectrogram.limit_cores(arguments.cores)
     FeederServer(settings, arguments.socket, arguments.engine).start()

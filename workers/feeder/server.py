@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from whisper_fleet.shared.display.log_fields import log_fields, request_fields
 from whisper_fleet.shared.errors import FleetError
 from whisper_fleet.shared.names import GpuName
 from whisper_fleet.shared.settings import Settings
@@ -69,7 +70,8 @@ class FeederServer:
 
     def _answer(self, connection: Connection, begin: Begin) -> None:
         try:
-            answer: Done | Failed = Done(result=self._transcribe(NodeLink(connection), begin))
+            with log_fields(segment=begin.work.plan.index, **request_fields(begin.work.request)):
+                answer: Done | Failed = Done(result=self._transcribe(NodeLink(connection), begin))
         except NodeClosed:
             raise
         except Exception as error:

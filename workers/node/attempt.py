@@ -10,6 +10,7 @@ from functools import partial
 from typing import Protocol
 
 from whisper_fleet.shared.connect import Outage
+from whisper_fleet.shared.display.log_fields import add_log_fields, request_fields
 from whisper_fleet.shared.display.text import file_name
 from whisper_fleet.shared.errors import (
     AttemptError,
@@ -80,6 +81,7 @@ class Attempt:
         self._await_engine()
         work = _WAITING.retried(partial(self._context.start, self._message), self._wait)
         self._name = f"{self._message} ({file_name(work.request.file_path)})"
+        add_log_fields(**request_fields(work.request))
         log.info("%s starts, attempt %d", self._name, work.attempt)
         return work
 

@@ -16,6 +16,7 @@ from celery.worker import state as worker_state
 from whisper_fleet.scheduler.intake.settlement import settle
 from whisper_fleet.scheduler.services import services
 from whisper_fleet.shared import names
+from whisper_fleet.shared.display.log_fields import about_job
 from whisper_fleet.shared.errors import JobNotFound
 from whisper_fleet.shared.ledger.records import shown
 
@@ -40,7 +41,8 @@ def cancel(job: str) -> None:
     """Cancel a job of the ledger, and have its client notified; ids that are not jobs are ignored."""
     with contextlib.suppress(JobNotFound):
         if services().actions.cancel(job, services().ledger.now()):
-            _log.info("job %s was revoked by its client", shown(services().ledger.job(job)))
+            record = services().ledger.job(job)
+            _log.info("job %s was revoked by its client", shown(record), extra=about_job(job, record.request))
 
 
 def on_task_revoked(request: Any = None, sender: Any = None, **_: Any) -> None:

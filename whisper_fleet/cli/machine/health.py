@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 import sys
-import urllib.request
-from collections.abc import Callable
-from typing import Any
 
 import click
-from redis import Redis
-from redis.exceptions import RedisError
 
 from whisper_fleet.cli.machine.serve import PROGRAMS
 from whisper_fleet.cli.terminal.printing import Finding, print_findings
-from whisper_fleet.deploy.processes.ports import USUAL_FLOWER, USUAL_HTTP
-from whisper_fleet.scheduler.app import make_app
-from whisper_fleet.shared import names
-from whisper_fleet.shared.connect import connect_fail_fast
 from whisper_fleet.shared.embedded_redis import local_settings
-from whisper_fleet.shared.ledger import keys
-from whisper_fleet.shared.ledger.registry import GpuRegistry
-from whisper_fleet.shared.settings import Settings
-
-_SECONDS = 3.0
+from whisper_fleet.shared.process.health import problem_of
 
 
 @click.command()
@@ -30,79 +17,7 @@ _SECONDS = 3.0
 @click.option("--index", type=click.IntRange(min=0), default=0, show_default=True, help="Which GPU, for gpu.")
 def health(program: str, index: int) -> None:
     """Check one PROGRAM of this machine: exit code 0 if it works, 1 with the reason if not."""
-    settings = local_settings()
-    problem = problem_of(program, settings, index)
+    problem = problem_of(program, local_settings(), index)
     print_findings([Finding("bad", problem) if problem else Finding("good", f"{program} works")])
     if problem:
         sys.exit(1)
-
-
-def problem_of(program: str, settings: Settings, index: int = 0) -> str | None:
-    """Return why a program of this machine does not work, or None if it does; a Redis error is such a reason."""
-    try:
-        with connect_fail_fast(settings.redis_url) as redis:
-            redis.ping()
-            return _CHECKS[program](redis, settings, index)
-    except RedisError as error:
-        return f"Redis at {settings.redis_url.rsplit('@', 1)[-1]} does not answer: {error}"
-
-
-def _redis(redis: Redis, settings: Settings, index: int) -> str | None:
-    return None  # it has answered
-
-
-def _beat(redis: Redis, settings: Settings, index: int) -> str | None:
-    """Check that some beat of the fleet sends the ticks: those that wait for the lease are as healthy."""
-    return None if redis.exists(keys.BEAT_LEASE) else "no beat of the fleet sends ticks"
-
-
-def _gpu(redis: Redis, settings: Settings, index: int) -> str | None:
-    gpu = names.GpuName(settings.host, index)
-    registry = GpuRegistry(redis)
-    alive = registry.gpus(registry.now(), settings.heartbeat_timeout)
-    status = next((status for status in alive if status.id == str(gpu)), None)
-    if status is None:
-        return f"GPU {gpu} sends no heartbeat"
-    return None if status.ready else f"GPU {gpu} takes no segments: its engine does not answer yet, or its node stops"
-
-
-def _node(name_of: Callable[[str], str]) -> Callable[[Redis, Settings, int], str | None]:
-    """Return the check of a Celery node: it must answer a ping through the broker."""
-
-    def check(redis: Redis, settings: Settings, index: int) -> str | None:
-        node = name_of(settings.host)
-        app: Any = make_app()
-        app.conf.broker_url = settings.redis_url
-        replies = app.control.inspect(destination=[node], timeout=_SECONDS).ping()
-        return None if replies else f"{node} does not answer a ping within {_SECONDS:.0f} s"
-
-    return check
-
-
-def _http_server(redis: Redis, settings: Settings, index: int) -> str | None:
-    return _no_response("the HTTP server", f"http://127.0.0.1:{settings.http_port or USUAL_HTTP}/health")
-
-
-def _flower(redis: Redis, settings: Settings, index: int) -> str | None:
-    return _no_response("Flower", f"http://127.0.0.1:{settings.flower_port or USUAL_FLOWER}/healthcheck")
-
-
-def _no_response(name: str, url: str) -> str | None:
-    """Return why a server does not answer with success at `url`; None if it does."""
-    try:
-        with urllib.request.urlopen(url, timeout=_SECONDS):  # noqa: S310  # always http
-            return None
-    except OSError as error:  # URLError is one
-        return f"{name} does not answer at {url}: {error}"
-
-
-_CHECKS: dict[str, Callable[[Redis, Settings, int], str | None]] = {
-    "redis": _redis,
-    "beat": _beat,
-    "scheduler": _node(names.scheduler_node),
-    "host": _node(names.host_node),
-    "intake": _node(names.intake_node),
-    "gpu": _gpu,
-    "http": _http_server,
-    "flower": _flower,
-}

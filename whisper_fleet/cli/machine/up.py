@@ -17,7 +17,6 @@ from whisper_fleet.cli.connection import connect_client
 from whisper_fleet.cli.extras import missing_extras
 from whisper_fleet.cli.jobs.waiting import wait_for
 from whisper_fleet.cli.machine.doctor import redis_findings
-from whisper_fleet.cli.machine.health import problem_of
 from whisper_fleet.cli.terminal.printing import print_findings, progress_console, results_console
 from whisper_fleet.deploy.processes.state_dir import StateDir
 from whisper_fleet.deploy.processes.supervisor import Supervisor, running_fleet
@@ -28,6 +27,9 @@ from whisper_fleet.shared.display.text import printable
 from whisper_fleet.shared.errors import SetupError
 from whisper_fleet.shared.ledger.registry import GpuRegistry
 from whisper_fleet.shared.names import Role
+from whisper_fleet.shared.process.health import problem_of
+from whisper_fleet.shared.process.probes import start_probes
+from whisper_fleet.shared.process.program import split_index
 from whisper_fleet.shared.process.record import request_reload
 from whisper_fleet.shared.process.reload import has_terminal
 from whisper_fleet.shared.settings import Settings, load_settings
@@ -107,8 +109,16 @@ def up(model: str, roles: tuple[Role, ...] | None) -> None:
         console.print("Submit   whisper-fleet submit FILE... --wait     (in another terminal)")
         console.print("Stop     Ctrl-C")
         _pass_on_reloads(supervisor)
+        start_probes(supervisor.settings, lambda: supervisor.is_running, lambda: _first_problem(supervisor))
         while True:
             signal.pause()
+
+
+def _first_problem(supervisor: Supervisor) -> str | None:
+    """Return why a program of this machine does not work; None if all do."""
+    programs = map(split_index, supervisor.programs)
+    problems = (problem_of(program, supervisor.probed_settings, index) for program, index in programs)
+    return next(filter(None, problems), None)
 
 
 def _pass_on_reloads(supervisor: Supervisor) -> None:
@@ -157,7 +167,7 @@ def _wait_until_ready(supervisor: Supervisor) -> list[GpuStatus]:
 
 def _wait_for_program(program: str, supervisor: Supervisor) -> None:
     deadline = time.monotonic() + _READY_SECONDS
-    while (problem := problem_of(program, supervisor.settings)) is not None:
+    while (problem := problem_of(program, supervisor.probed_settings)) is not None:
         if time.monotonic() > deadline:
             raise SetupError(f"{problem}: {_end_of_log(supervisor.state.logs / f'{program}.log')}.")
         time.sleep(_POLL_SECONDS)

@@ -1,4 +1,4 @@
-"""`GET /health`, without a key: whether this server reaches the fleet's Redis."""
+"""Health checks, without a key: `/readyz` (also `/health`): this server reaches Redis; `/livez`: it answers."""
 
 from __future__ import annotations
 
@@ -22,6 +22,13 @@ class Health(BaseModel):
     status: str
 
 
+@router.get("/livez")
+async def livez() -> Health:
+    """Answer 200: the server answers, whether or not it reaches Redis."""
+    return Health(status="ok")
+
+
+@router.get("/readyz")
 @router.get("/health")
 async def health(services: Services) -> Health:
     """Answer 200 if the fleet's Redis answers, else 503."""

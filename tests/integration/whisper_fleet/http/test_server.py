@@ -50,7 +50,8 @@ def error_of(response: httpx.Response) -> tuple[int, str]:
 
 def test_health_and_models_are_served_to_this_machine(http: httpx.Client, settings: Settings) -> None:
     (settings.models / "tiny.pt").touch()
-    assert http.get("/health").json() == {"status": "ok"}
+    for page in ("/health", "/livez", "/readyz"):
+        assert http.get(page).json() == {"status": "ok"}
     models = http.get("/v1/models").json()
     assert [model["id"] for model in models["data"]] == ["whisper-1", "base", "tiny"]
     assert http.get("/v1/models/tiny").json() == models["data"][2]
@@ -112,4 +113,4 @@ def test_every_route_has_a_caller_but_the_public_ones() -> None:
         calls = [getattr(each.call, "__qualname__", "") for each in route.dependant.dependencies]
         if not any(call.startswith("requires.") for call in calls):
             public.add(route.path)
-    assert public == {"/health", "/internal/uploads/{upload}"}
+    assert public == {"/health", "/livez", "/readyz", "/internal/uploads/{upload}"}
