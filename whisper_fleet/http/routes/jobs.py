@@ -24,6 +24,7 @@ from whisper_fleet.http.jobs.retrying import retry_job
 from whisper_fleet.http.jobs.schema import SUBMISSION
 from whisper_fleet.http.jobs.submission import submit_job
 from whisper_fleet.http.jobs.views import DeletedJob, JobList, JobView, job_view
+from whisper_fleet.http.jobs.visibility import visible_job
 from whisper_fleet.http.services import HttpServices, Services
 from whisper_fleet.http.uploads.body import body_of
 from whisper_fleet.http.uploads.multipart import received_form
@@ -165,7 +166,7 @@ async def estimated(
 @router.get("/{job}")
 async def get(job: str, services: Services, caller: Reader) -> JobView:
     """Return a job with its progress and its estimated time."""
-    return await _view(services, await _record(services, job, caller))
+    return await _view(services, await visible_job(services, job, caller))
 
 
 @router.get("/{job}/transcript", response_class=Response)
@@ -173,7 +174,7 @@ async def transcript(
     job: str, services: Services, caller: Reader, format: Literal["json", "txt", "srt", "vtt", "tsv"] = "json"
 ) -> Response:
     """Return the transcript of a job that is done, in one of the fleet's formats."""
-    record = await _record(services, job, caller)
+    record = await visible_job(services, job, caller)
     outcome = await services.fleet.outcome(job)
     if outcome is None:
         if record.state in (JobState.FAILED, JobState.CANCELLED):  # its client is about to be answered
@@ -199,14 +200,14 @@ async def events(
     job: str, services: Services, caller: Reader, last_event_id: Annotated[str | None, Header(max_length=100)] = None
 ) -> Response:
     """Send progress and text as server-sent events until the job has ended; `Last-Event-ID` resumes."""
-    await _record(services, job, caller)
+    await visible_job(services, job, caller)
     return EventStream(job_events(services, job, last_event_id))
 
 
 @router.post("/{job}/cancel")
 async def cancel(job: str, services: Services, caller: Submitter) -> JobView:
     """Stop a job at its next window; a job that has ended stays as it is."""
-    await _record(services, job, caller)
+    await visible_job(services, job, caller)
     await services.fleet.cancel(job)
     return await _view(services, await services.fleet.record(job))
 
@@ -214,7 +215,7 @@ async def cancel(job: str, services: Services, caller: Submitter) -> JobView:
 @router.post("/{job}/retry", status_code=201)
 async def retry(job: str, response: Response, services: Services, caller: Submitter) -> JobView:
     """Submit the request of a job that has ended again, and return the new job."""
-    new = await retry_job(services, caller, await _record(services, job, caller))
+    new = await retry_job(services, caller, await visible_job(services, job, caller))
     response.headers["location"] = f"/v1/jobs/{new}"
     return await _view(services, await services.fleet.record(new))
 
@@ -222,16 +223,8 @@ async def retry(job: str, response: Response, services: Services, caller: Submit
 @router.delete("/{job}")
 async def delete(job: str, services: Services, caller: Submitter) -> DeletedJob:
     """Cancel a job if it runs, and delete its record, its transcript and its upload."""
-    await delete_job(services, await _record(services, job, caller))
+    await delete_job(services, await visible_job(services, job, caller))
     return DeletedJob(id=job)
-
-
-async def _record(services: HttpServices, job: str, caller: Caller) -> JobRecord:
-    """Return a job that the caller may see; another tenant's is not found, as if it did not exist."""
-    record = await services.fleet.record(job)
-    if not caller.may_see(record.request.tenant):
-        raise ApiError(404, f"No job {job}: check the id.")
-    return record
 
 
 async def _view(services: HttpServices, record: JobRecord) -> JobView:

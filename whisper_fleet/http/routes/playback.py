@@ -9,13 +9,13 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse
 from pydantic import BaseModel
 
-from whisper_fleet.http.access.callers import Caller, Reader, is_local, reader
+from whisper_fleet.http.access.callers import Reader, is_local, reader
 from whisper_fleet.http.errors import ApiError
+from whisper_fleet.http.jobs.visibility import visible_job
 from whisper_fleet.http.playback import tickets
 from whisper_fleet.http.playback.audio import AUDIO_HEADERS, audio_path, media_type
 from whisper_fleet.http.playback.tickets import TICKET_SECONDS, Ticket
 from whisper_fleet.http.services import HttpServices, Services
-from whisper_fleet.shared.ledger.records import JobRecord
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -32,7 +32,7 @@ class AudioLink(BaseModel):
 @router.post("/{job}/audio/link", status_code=201)
 async def link(job: str, services: Services, caller: Reader) -> AudioLink:
     """Return an address for a media element, which cannot send an API key; 404 if the server lacks the audio."""
-    audio_path(services.uploads, await _record_for(services, job, caller))
+    audio_path(services.uploads, await visible_job(services, job, caller))
     token = await tickets.issue(services.redis, Ticket(job=job, key=caller.key))
     return AudioLink(url=f"/v1/jobs/{job}/audio?ticket={token}", expires_at=time.time() + TICKET_SECONDS)
 
@@ -46,7 +46,7 @@ async def audio(
 ) -> FileResponse:
     """Send the audio that was uploaded for a job; `Range` is supported."""
     if ticket is None:
-        record = await _record_for(services, job, await reader(request, services))
+        record = await visible_job(services, job, await reader(request, services))
     else:
         await _check_ticket(request, services, job, ticket)
         record = await services.fleet.record(job)
@@ -59,10 +59,3 @@ async def _check_ticket(request: Request, services: HttpServices, job: str, toke
     ticket = await tickets.find(services.redis, token)
     if ticket is None or ticket.job != job or (ticket.key is None and not is_local(request)):
         raise ApiError(403, "this ticket is not valid, or no longer: get another link", code="invalid_ticket")
-
-
-async def _record_for(services: HttpServices, job: str, caller: Caller) -> JobRecord:
-    record = await services.fleet.record(job)
-    if not caller.may_see(record.request.tenant):
-        raise ApiError(404, f"No job {job}: check the id.")
-    return record

@@ -20,8 +20,12 @@ PATIENCE_SECONDS, SLOWEST = 60.0, 256.0
 async def body_of(request: Request, limit: int) -> AsyncIterator[bytes]:
     """Yield the body in pieces as they come; raises ApiError 413 above `limit` bytes, 408 for a client that stalls.
 
-    A body that declares its length is refused before the first byte.
+    A body that declares its length is refused before the first byte, and one that is compressed with 415: what it
+    would become is not known before it fills the disk.
     """
+    coding = request.headers.get("content-encoding", "identity").strip().lower()
+    if coding not in ("", "identity"):
+        raise ApiError(415, f"the body is encoded as {coding[:100]}: send it as it is, without Content-Encoding")
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
         raise ApiError(413, f"the body has {int(declared):,} bytes; at most {limit:,} are accepted")

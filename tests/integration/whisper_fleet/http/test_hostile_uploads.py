@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import socket
 import time
 from collections.abc import Iterator
@@ -14,6 +16,8 @@ from redis import Redis
 
 from tests.support.http_server import running_server
 from tests.support.waiting import wait_until
+from whisper_fleet.http import connections
+from whisper_fleet.http.app import create_app
 from whisper_fleet.http.uploads import body, multipart
 from whisper_fleet.scheduler.services import make_services
 from whisper_fleet.scheduler.upkeep.janitor import Janitor
@@ -28,6 +32,8 @@ pytestmark = pytest.mark.integration
 
 LIMIT = 10**6
 PATH = "/v1/audio/transcriptions"
+#: Every route that receives a form.
+PATHS = (PATH, "/v1/audio/translations", "/v1/files", "/v1/jobs")
 BOUNDARY = "b" * 32
 HEAD = (
     f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper-1\r\n'
@@ -58,16 +64,33 @@ def code_of(response: httpx.Response) -> tuple[int, str]:
     return response.status_code, response.json()["error"]["code"]
 
 
-def test_a_body_that_declares_too_many_bytes_is_refused_before_it_comes(url: str, settings: Settings) -> None:
+def test_every_route_that_receives_a_form_is_attacked() -> None:
+    schema = create_app(Settings()).openapi()
+    forms = {
+        path
+        for path, operations in schema["paths"].items()
+        for operation in operations.values()
+        if "multipart/form-data" in operation.get("requestBody", {}).get("content", {})
+    }
+    assert forms == set(PATHS)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_body_that_declares_too_many_bytes_is_refused_before_it_comes(
+    url: str, settings: Settings, path: str
+) -> None:
     host = httpx.URL(url)
     with socket.create_connection((host.host, host.port or 0), timeout=20) as connection:
-        head = f"POST {PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {10 * 2**30}\r\n"
+        head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {10 * 2**30}\r\n"
         connection.sendall(head.encode() + b"content-type: " + TYPE["content-type"].encode() + b"\r\n\r\n")
         assert connection.recv(65536).startswith(b"HTTP/1.1 413 ")
     assert left(settings) == []
 
 
-def test_a_body_of_unknown_length_is_refused_at_the_limit(url: str, settings: Settings) -> None:
+@pytest.mark.parametrize("path", PATHS)
+def test_a_body_of_unknown_length_is_refused_at_the_limit(
+    url: str, settings: Settings, redis: Redis, path: str
+) -> None:
     sent = 0
 
     def endless() -> Iterator[bytes]:
@@ -77,15 +100,59 @@ def test_a_body_of_unknown_length_is_refused_at_the_limit(url: str, settings: Se
             sent += 2**16
             yield bytes(2**16)
 
-    response = httpx.post(url + PATH, content=endless(), headers=TYPE, timeout=60)
+    response = httpx.post(url + path, content=endless(), headers=TYPE, timeout=60)
     assert code_of(response) == (413, "file_too_large")
     assert sent < 2**28
     assert left(settings) == []
+    assert redis.keys(keys.upload("*")) == []
 
 
+def test_a_resumable_upload_that_declares_or_sends_too_much_is_refused(
+    url: str, settings: Settings, redis: Redis
+) -> None:
+    tus = {"tus-resumable": "1.0.0", "upload-length": str(10 * 2**30)}
+    assert code_of(httpx.post(url + "/v1/uploads", headers=tus)) == (413, "file_too_large")
+    assert (left(settings), redis.keys(keys.resumable("*"))) == ([], [])
+    address = httpx.post(url + "/v1/uploads", headers={**tus, "upload-length": "10"}).headers["location"]
+    piece = {**tus, "upload-offset": "0", "content-type": "application/offset+octet-stream"}
+    host = httpx.URL(url)
+    with socket.create_connection((host.host, host.port or 0), timeout=20) as connection:
+        lines = "".join(f"{name}: {value}\r\n" for name, value in piece.items())
+        lines += f"host: localhost\r\ncontent-length: {2**40}\r\n"
+        connection.sendall(f"PATCH {address} HTTP/1.1\r\n{lines}\r\n".encode())
+        assert connection.recv(65536).startswith(b"HTTP/1.1 413 ")
+    assert [file.stat().st_size for file in left(settings)] == [0]
+    assert httpx.delete(url + address, headers=tus).status_code == 204
+    assert (left(settings), redis.keys(keys.resumable("*")), redis.keys(keys.upload("*"))) == ([], [], [])
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("coding", ["gzip", "br, gzip", "x" * 1000])
+def test_a_compressed_body_is_refused_unread(url: str, settings: Settings, path: str, coding: str) -> None:
+    bomb = gzip.compress(HEAD + bytes(2**24))
+    response = httpx.post(url + path, content=bomb, headers={**TYPE, "content-encoding": coding}, timeout=60)
+    assert code_of(response) == (415, "unsupported_media_type")
+    assert left(settings) == []
+
+
+def test_headers_that_do_not_end_are_given_up(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "_HEADER_SECONDS", 0.5)
+    host = httpx.URL(url)
+    with socket.create_connection((host.host, host.port or 0), timeout=20) as connection:
+        connection.sendall(f"POST {PATH} HTTP/1.1\r\nhost: localhost\r\n".encode())
+        with contextlib.suppress(OSError):
+            for _ in range(1000):  # a byte now and then does not help
+                connection.sendall(b"x")
+                time.sleep(0.05)
+        with contextlib.suppress(ConnectionError):
+            assert connection.recv(65536) == b""
+    assert httpx.get(url + "/health").status_code == 200
+
+
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("dripping", [False, True])
 def test_a_client_that_stalls_is_given_up(
-    url: str, settings: Settings, monkeypatch: pytest.MonkeyPatch, dripping: bool
+    url: str, settings: Settings, monkeypatch: pytest.MonkeyPatch, dripping: bool, path: str
 ) -> None:
     monkeypatch.setattr(body, "SILENCE_SECONDS", 5.0 if dripping else 0.3)
     monkeypatch.setattr(body, "PATIENCE_SECONDS", 0.3)
@@ -97,7 +164,7 @@ def test_a_client_that_stalls_is_given_up(
             time.sleep(0.1 if dripping else 2.0)
             yield b"x"
 
-    response = httpx.post(url + PATH, content=slow(), headers=TYPE, timeout=60)
+    response = httpx.post(url + path, content=slow(), headers=TYPE, timeout=60)
     assert code_of(response) == (408, "timeout")
     assert left(settings) == []
 
