@@ -24,11 +24,15 @@ from whisper_fleet.shared import binaries
 from whisper_fleet.shared.embedded_redis import is_embedded, local_settings
 from whisper_fleet.shared.errors import FleetError
 from whisper_fleet.shared.files.checkpoints import dims_in
+from whisper_fleet.shared.ledger import keys
 from whisper_fleet.shared.ledger.registry import GpuRegistry
 from whisper_fleet.shared.models import MODELS, canonical
 from whisper_fleet.shared.settings import Settings, unknown_names
 from whisper_fleet.shared.units import readable_bytes
 from whisper_fleet.shared.wire import GpuStatus
+
+#: Ticks of the autoscaler after which a GPU node has had a decision.
+_FIRST_DECISION_TICKS = 5
 
 
 @click.command()
@@ -142,6 +146,22 @@ def _device(gpu: GpuReading, devices: Devices, status: GpuStatus | None, setting
     return Finding("good" if count.slots else "bad", f"{name}: {count.reason}{live}")
 
 
+def pool_findings(settings: Settings) -> Iterator[Finding]:
+    """Check that a process of this host resizes the pools of its GPU nodes; nothing while no node is up."""
+    try:
+        with Redis.from_url(settings.redis_url, socket_connect_timeout=2.0, socket_timeout=2.0) as redis:
+            registry = GpuRegistry(redis)
+            now = registry.now()
+            ours = [gpu for gpu in registry.gpus(now, settings.heartbeat_timeout) if gpu.host == settings.host]
+            old = [gpu for gpu in ours if now - gpu.started > _FIRST_DECISION_TICKS * settings.autoscale_interval]
+            alone = [gpu.id for gpu in old if not redis.exists(keys.slot_decision(gpu.id))]
+    except RedisError:
+        return
+    if alone:
+        fix = "start `whisper-fleet serve host` here, or a scheduler, and see to it that a beat is up in the fleet"
+        yield Finding("bad", f"nothing resizes the pool of {', '.join(alone)}, which keeps its first slots: {fix}")
+
+
 def _statuses(settings: Settings) -> dict[int, GpuStatus]:
     """Return what this host's nodes report, by GPU index; nothing while no fleet is up."""
     try:
@@ -178,5 +198,6 @@ _CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     redis_findings,
     _ffmpeg,
     device_findings,
+    pool_findings,
     _models,
 )
