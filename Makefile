@@ -16,6 +16,7 @@ PYTEST ?=
 ROWS ?=
 SLOW ?=
 CHAOS_TABLE ?= var/chaos.md
+ATTACK_TABLE ?= var/attack.md
 MINUTES ?= 30
 
 .PHONY: help
@@ -50,7 +51,7 @@ soak: $(INSTALLED) ## Half an hour at full load with a fault per minute: MINUTES
 
 .PHONY: attack
 attack: $(INSTALLED) ## Send a live fleet everything that a hostile or broken client can send (an hour; ATTACK_SHARE=25: minutes)
-	$(BIN)/pytest -s tests/attack
+	ATTACK_TABLE="$(ATTACK_TABLE)" $(BIN)/pytest -s tests/attack
 
 .PHONY: lint
 lint: $(INSTALLED) ## Style and types

@@ -42,23 +42,10 @@ class Verdict:
     untyped: dict[str, str] = field(default_factory=dict)  # id -> error
     seconds: float = 0.0
 
-    def line(self) -> str:
-        """Return the verdict as a row of the table."""
-        failed = sum(self.failed.values())
-        return (
-            f"{self.name:34} {self.cases:7} {self.succeeded:7} {failed:7} {self.revoked:7}"
-            f" {len(self.unanswered):10} {len(self.untyped):7} {self.seconds:7.0f}"
-        )
-
     def check(self) -> None:
         """Fail if a job has no answer, or an error that does not say what is wrong with the request."""
         assert not self.unanswered, f"no answer: {self.unanswered[:5]} and others, {len(self.unanswered)} in all"
         assert not self.untyped, dict(list(self.untyped.items())[:5])
-
-
-HEADER = (
-    f"{'attack':34} {'cases':>7} {'done':>7} {'refused':>7} {'revoked':>7} {'unanswered':>10} {'untyped':>7} {'s':>7}"
-)
 
 
 def await_answers(redis: Redis, verdict: Verdict, jobs: Collection[str], patience: float = PATIENCE) -> None:

@@ -10,13 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.attack.judge import HEADER, Verdict, await_answers, dead_processes, engine_of, tracebacks
+from tests.attack.judge import Verdict, await_answers, dead_processes, engine_of, tracebacks
 from tests.attack.media import small_files
+from tests.attack.report import report
 from tests.attack.site import Site, running_site
 from tests.conftest import SPEECH
 from tests.support.fleet_processes import ALL, FleetProcesses, running_fleet
 from tests.support.process_figures import FigureLog
 from tests.support.redis_server import RedisServer
+from whisper_fleet.shared.host import read_host
 
 CLIP = SPEECH / "sense_and_sensibility-0880.wav"
 #: Options with which a transcription by random weights ends soon.
@@ -74,10 +76,7 @@ class Target:
 
     def report(self) -> str:
         """Return the tables of the attacks, and of what the processes held."""
-        rows = [HEADER, *(verdict.line() for verdict in self.verdicts)]
-        errors = sum((verdict.failed for verdict in self.verdicts), Counter[str]())
-        kinds = ", ".join(f"{kind} {count}" for kind, count in errors.most_common())
-        return "\n".join([*rows, "", f"errors: {kinds}", "", *self.figures.lines(self.warm)])
+        return report(self.verdicts, self.figures, self.warm, read_host().cores)
 
     @property
     def warm(self) -> int:
