@@ -30,7 +30,7 @@ PROGRAMS = {
 ALL_PROGRAMS = {**PROGRAMS, "feeder": r"workers\.feeder", "http": r"-m whisper_fleet\.http"}
 
 
-def _as_in_a_terminal() -> None:
+def as_in_a_terminal() -> None:
     """Restore default signals: a shell that started the tests with `&` or nohup leaves them ignored."""
     for name in (signal.SIGINT, signal.SIGHUP):
         signal.signal(name, signal.SIG_DFL)
@@ -57,7 +57,7 @@ class FleetCommand:
                 env=self.environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                preexec_fn=_as_in_a_terminal,
+                preexec_fn=as_in_a_terminal,
             )
 
     def output(self) -> str:

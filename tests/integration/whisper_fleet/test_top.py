@@ -17,7 +17,7 @@ from contextlib import contextmanager
 import pytest
 from redis import Redis
 
-from tests.support.fleet_command import COMMAND
+from tests.support.fleet_command import COMMAND, as_in_a_terminal
 from tests.support.gpu_status import gpu_status
 from tests.support.ledger_by_hand import LedgerByHand, request
 from tests.support.waiting import wait_until
@@ -40,7 +40,12 @@ class Terminal:
         for name in ("COLUMNS", "LINES", "NO_COLOR"):
             environment.pop(name, None)
         self.process = subprocess.Popen(
-            [COMMAND, "top", "--interval", "0.2"], stdin=slave, stdout=slave, stderr=slave, env=environment
+            [COMMAND, "top", "--interval", "0.2"],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            env=environment,
+            preexec_fn=as_in_a_terminal,
         )
         self.written = ""
 

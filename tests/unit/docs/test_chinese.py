@@ -18,17 +18,10 @@ DOCS, CHINESE = REPOSITORY / "docs", REPOSITORY / "docs" / "zh"
 ENGLISH_ONLY = {
     "batches.md",
     "celery.md",
-    "command-line.md",
-    "deploying.md",
     "extending.md",
     "jobs-api.md",
-    "long-files.md",
-    "models.md",
     "output-formats.md",
-    "priorities.md",
     "python-client.md",
-    "settings.md",
-    "sound.md",
     "webhooks.md",
 }
 
