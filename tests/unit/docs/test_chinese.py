@@ -16,13 +16,7 @@ DOCS, CHINESE = REPOSITORY / "docs", REPOSITORY / "docs" / "zh"
 
 #: Guide pages without a counterpart yet; a page that is translated is removed here.
 ENGLISH_ONLY = {
-    "batches.md",
-    "celery.md",
-    "extending.md",
     "jobs-api.md",
-    "output-formats.md",
-    "python-client.md",
-    "webhooks.md",
 }
 
 
