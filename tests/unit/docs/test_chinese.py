@@ -15,9 +15,7 @@ REPOSITORY = Path(__file__).parents[3]
 DOCS, CHINESE = REPOSITORY / "docs", REPOSITORY / "docs" / "zh"
 
 #: Guide pages without a counterpart yet; a page that is translated is removed here.
-ENGLISH_ONLY = {
-    "jobs-api.md",
-}
+ENGLISH_ONLY: set[str] = set()
 
 
 def counterparts() -> dict[Path, Path]:
