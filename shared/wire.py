@@ -90,6 +90,8 @@ class SegmentWork(Wire):
     plan: SegmentPlan
     attempt: int  # 1 is the first
     language: str | None = None  # that was detected for the job; None: it was not, or the request names one
+    trace: str | None = None  # the traceparent of the job
+    waits_since: float | None = None  # when the job was planned, or else accepted; Unix seconds
 
     @property
     def finds_language(self) -> bool:

@@ -20,7 +20,7 @@ from whisper_fleet.errors import JobExists, JobNotFinished
 from whisper_fleet.job_records import JobRecords
 from whisper_fleet.outcome import JobResult, Outcome, ResultFormat
 from whisper_fleet.scheduler.upkeep.acceptance import reported_stall
-from whisper_fleet.shared import names
+from whisper_fleet.shared import names, tracing
 from whisper_fleet.shared.connect import UNREACHABLE, connect, is_outage
 from whisper_fleet.shared.embedded_redis import local_settings
 from whisper_fleet.shared.ledger.actions import JobActions
@@ -91,10 +91,11 @@ class FleetClient:
         """
         job = job or str(uuid.uuid4())
         parsed = parse_request(request, self._defaults())
-        if self._ledger.accept(job, parsed, self._ledger.now()):
-            self._publish(job, parsed)
-        else:
-            self._repeat(self._ledger.job(job), parsed)
+        with tracing.span("submit", kind="producer", job=job, tenant=parsed.tenant) as trace:
+            if self._ledger.accept(job, parsed, self._ledger.now(), trace=trace):
+                self._publish(job, parsed, trace)
+            else:
+                self._repeat(self._ledger.job(job), parsed)
         return job
 
     def status(self, job: str) -> JobProgress:
@@ -247,7 +248,7 @@ class FleetClient:
         if known.state is JobState.DONE and request.output_path is not None:
             self._publish(known.job, request)
 
-    def _publish(self, job: str, request: TranscribeRequest) -> None:
+    def _publish(self, job: str, request: TranscribeRequest, trace: str | None = None) -> None:
         """Send a job to intake; an error is only logged, because recovery sends what the ledger has recorded."""
         try:
             self._app.send_task(
@@ -257,6 +258,7 @@ class FleetClient:
                 task_id=job,
                 queue=names.TRANSCRIBE_QUEUE,
                 priority=request.priority,
+                headers=tracing.headers_for(trace),
             )
         except Exception as error:
             if not is_outage(error):

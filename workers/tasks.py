@@ -9,6 +9,7 @@ from celery import Task
 
 from whisper_fleet.shared import names
 from whisper_fleet.shared.display.log_fields import log_fields
+from whisper_fleet.shared.tracing.attempts import traced
 from whisper_fleet.shared.wire import SegmentMessage
 from whisper_fleet.workers.app import app
 from whisper_fleet.workers.node.attempt import Attempt
@@ -32,7 +33,10 @@ def transcribe_segment(self: Task[Any, Any], /, job: str, segment: int, token: s
     attempt = Attempt(node.context, message, current_slot(), _Events(self))
     with log_fields(job=job, segment=segment), attempt.settled():
         work = attempt.start()
-        attempt.finish(node.transcriber.transcribe(work, attempt.checkpoint, attempt.set_language, attempt.note_text))
+        with traced(message, work, node.gpu) as trace:
+            result = node.transcriber.transcribe(work, attempt.checkpoint, attempt.set_language, attempt.note_text)
+            trace.note(result)
+            attempt.finish(result)
         node.transcriber.discard_audio(work)
     return attempt.result
 

@@ -18,6 +18,7 @@ from whisper_fleet.scheduler.intake.assembly import merge, result_of
 from whisper_fleet.scheduler.intake.outputs import output_place
 from whisper_fleet.scheduler.intake.postprocess import JobContext, post_process
 from whisper_fleet.scheduler.services import Services
+from whisper_fleet.shared import tracing
 from whisper_fleet.shared.errors import FleetError, OutputNotWritable
 from whisper_fleet.shared.ledger.records import JobRecord
 from whisper_fleet.shared.settings import Settings
@@ -67,7 +68,8 @@ def write_files(request: TranscribeRequest, transcript: Transcript, settings: Se
         return []
     failures: list[OutputNotWritable] = []
     try:
-        files = target.write(transcript, failures)
+        with tracing.span("write files"):
+            files = target.write(transcript, failures)
     except FleetError as error:
         files, failures = [], []
         errors.append(str(error))

@@ -16,6 +16,7 @@ from whisper_fleet.scheduler.intake.outputs import output_place
 from whisper_fleet.scheduler.intake.places.places import Places
 from whisper_fleet.scheduler.intake.receipt import NOTHING_ELSE, Receipt
 from whisper_fleet.scheduler.services import Services
+from whisper_fleet.shared import tracing
 from whisper_fleet.shared.audio.spool import Spool
 from whisper_fleet.shared.connect import Outage, is_outage
 from whisper_fleet.shared.display.text import file_name
@@ -66,9 +67,10 @@ class Planner:
 
     def enter(self, job: str, keywords: Mapping[str, Any], receipt: Receipt) -> TranscribeRequest:
         """Enter a job in the ledger and return its request; raises its RequestError, or JobExists."""
-        request = self._parse(keywords, receipt)
+        request, trace = self._parse(keywords, receipt), tracing.current_header() or receipt.trace
+        now, continuation = self._ledger.now(), receipt.continuation
         carried = {"not_before": receipt.not_before, "expires": receipt.expires}
-        if not self._ledger.accept(job, request, self._ledger.now(), continuation=receipt.continuation, **carried):
+        if not self._ledger.accept(job, request, now, continuation=continuation, trace=trace, **carried):
             self.check_same(self._ledger.job(job), keywords, receipt)
         return request
 
@@ -119,7 +121,8 @@ class Planner:
         if not self._places.take_soon(job, request.tenant):
             return Ending.STOPPED if self._ledger.job(job).is_open else Ending.NOT_BEGUN
         try:
-            ending = self._decoder(job, request).run()
+            with tracing.span("decode", job=job):
+                ending = self._decoder(job, request).run()
         except Exception:  # and not SystemExit: a process that ends must not wait for Redis, and its place runs out
             self._places.give_back()
             raise

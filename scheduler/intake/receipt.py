@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from whisper_fleet.shared import tracing
 from whisper_fleet.shared.ledger.continuation import Continuation
 
 
@@ -16,6 +17,7 @@ class Receipt:
     continuation: Continuation | None = None
     not_before: float | None = None  # countdown or eta
     expires: float | None = None
+    trace: str | None = None  # the traceparent in its headers
     priority: int | None = None  # Celery's; None: left out, or 0, which Celery does not tell apart
 
     @classmethod
@@ -25,12 +27,19 @@ class Receipt:
             continuation=Continuation.of(request),
             not_before=_moment(request.eta),
             expires=_moment(request.expires),
+            trace=_trace(request),
             priority=_priority(request.delivery_info or {}),
         )
 
 
 #: The receipt of a message that carries nothing beside the request.
 NOTHING_ELSE = Receipt()
+
+
+def _trace(request: Any) -> str | None:
+    """Return the trace context that the client's program has put among the headers of the message."""
+    headers = request.headers if isinstance(request.headers, dict) else {}
+    return tracing.valid_header(getattr(request, "traceparent", None) or headers.get("traceparent"))
 
 
 def _moment(written: str | datetime | None) -> float | None:

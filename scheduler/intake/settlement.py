@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from whisper_fleet.scheduler.services import Services
+from whisper_fleet.shared import tracing
 from whisper_fleet.shared.audio.sources.prefixes import is_below
 from whisper_fleet.shared.audio.spool import Spool
 from whisper_fleet.shared.display.log_fields import about_job
@@ -26,7 +27,8 @@ def settle(fleet: Services, job: str) -> None:
         return
     now = fleet.ledger.now()
     webhook = job_webhook(record, now) if _has_webhook(record, fleet.settings) else ()
-    state = fleet.ledger.settle(job, now, webhook)
+    with tracing.span("answer", record.trace, job=job, state=record.state):
+        state = fleet.ledger.settle(job, now, webhook)
     if state is not None:
         _log.info(
             "job %s (%s) is %s", job, file_name(record.request.file_path), state, extra=about_job(job, record.request)

@@ -19,7 +19,7 @@ from whisper_fleet.scheduler.intake.planning import Planner
 from whisper_fleet.scheduler.intake.receipt import Receipt
 from whisper_fleet.scheduler.intake.settlement import settle
 from whisper_fleet.scheduler.services import Services, services
-from whisper_fleet.shared import errors, names
+from whisper_fleet.shared import errors, names, tracing
 from whisper_fleet.shared.connect import Outage, is_outage
 from whisper_fleet.shared.display.log_fields import add_log_fields, log_fields, request_fields
 from whisper_fleet.shared.display.text import file_name
@@ -88,8 +88,9 @@ def _take_in(task: Task[Any, Any], keywords: dict[str, Any]) -> dict[str, Any]:
             _planner().check_same(known, keywords, receipt)
             if known.state.is_final:
                 return _answered_again(fleet, known, task)
-        if _planner().take_in(job, keywords, receipt):
-            fleet.wake_dispatcher()
+        with tracing.span("receive", receipt.trace or (known.trace if known else None), "consumer", job=job):
+            if _planner().take_in(job, keywords, receipt):
+                fleet.wake_dispatcher()
     except JobExists as error:  # the result under this id is the first job's
         _log.warning("%s", error)
         task.backend.mark_as_failure(job, error, request=task.request, store_result=False)
@@ -143,7 +144,8 @@ def _assembled(fleet: Services, record: JobRecord) -> dict[str, Any]:
         with claimed(fleet, record.job, JobState.ASSEMBLING) as is_ours:
             if not is_ours:
                 raise Ignore
-            return assembled(fleet, record)
+            with tracing.span("assemble", record.trace, job=record.job, segments=record.segments_total):
+                return assembled(fleet, record)
     except Ignore:
         raise
     except Exception as error:

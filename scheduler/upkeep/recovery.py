@@ -14,6 +14,7 @@ from whisper_fleet.shared.broker.queues import queue_length
 from whisper_fleet.shared.display.log_fields import about_job, log_fields
 from whisper_fleet.shared.errors import JobNotFound
 from whisper_fleet.shared.ledger.records import shown
+from whisper_fleet.shared.tracing.lost import traced_loss
 from whisper_fleet.shared.wire import JobState, SegmentMessage
 
 _log = logging.getLogger(__name__)
@@ -45,7 +46,8 @@ class Recovery:
         return recovered
 
     def _return(self, message: SegmentMessage, reason: str, now: float, was_running: bool) -> bool:
-        is_returned = self._services.actions.return_lost(message, reason, now, was_running=was_running)
+        with traced_loss(self._services.redis, message, reason, now):
+            is_returned = self._services.actions.return_lost(message, reason, now, was_running=was_running)
         if is_returned:
             with log_fields(job=message.job, segment=message.segment):
                 _log.warning("segment %d of job %s waits again: %s", message.segment, self._shown(message.job), reason)

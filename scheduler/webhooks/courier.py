@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 from whisper_fleet.scheduler.services import Services
 from whisper_fleet.scheduler.webhooks.attempts import outcome_of
 from whisper_fleet.scheduler.webhooks.sending import CALL_SECONDS, send
+from whisper_fleet.shared import tracing
 from whisper_fleet.shared.connect import UNREACHABLE
 from whisper_fleet.shared.display.log_fields import log_fields
 from whisper_fleet.shared.display.text import printable
@@ -74,7 +75,9 @@ class Courier:
 
     def _call(self, fleet: Services, delivery: Delivery) -> None:
         try:
-            with log_fields(webhook=delivery.event.id, tenant=delivery.owner, **_subject(delivery.event)):
+            event = delivery.event
+            traced = tracing.span("webhook", _trace_of(fleet, event), "client", url=delivery.url)
+            with log_fields(webhook=event.id, tenant=delivery.owner, **_subject(event)), traced:
                 deliver(fleet, delivery)
         except (*UNREACHABLE, RedisError) as error:
             _log.warning("webhook %s is sent again, its outcome could not be recorded: %s", delivery.event.id, error)
@@ -95,6 +98,14 @@ class Courier:
                 _log.exception("the courier of webhooks failed in an unforeseen way")
                 pause = _RETRY_SECONDS
             self._stopped.wait(pause)
+
+
+def _trace_of(fleet: Services, event: Event) -> str | None:
+    """Return the trace of the job that an event is about; None if nobody traces, or it is about none."""
+    if not tracing.is_on() or not event.type.startswith("job."):
+        return None
+    trace = cast("bytes | None", fleet.redis.hget(keys.job(str(event.data["id"])), "trace"))
+    return None if trace is None else text(trace)
 
 
 def _subject(event: Event) -> dict[str, object]:

@@ -15,7 +15,7 @@ from celery import Celery
 from pydantic import ValidationError
 from redis.exceptions import RedisError
 
-from whisper_fleet.shared import names
+from whisper_fleet.shared import names, tracing
 from whisper_fleet.shared.connect import UNREACHABLE
 from whisper_fleet.shared.display.text import file_name
 from whisper_fleet.shared.errors import JobCancelled, JobNotFound, StaleAttempt
@@ -97,7 +97,11 @@ class JobActions:
 
         `is_its_turn`: intake put the job off and has chosen it now, so it does not wait behind newer requests.
         """
-        options = {**self._send_options(record.job), "priority": 0 if is_its_turn else record.request.priority}
+        options = {
+            "headers": tracing.headers_for(record.trace),
+            **self._send_options(record.job),
+            "priority": 0 if is_its_turn else record.request.priority,
+        }
         queue = names.RESUMED_QUEUE if is_its_turn else names.TRANSCRIBE_QUEUE
         expires = None if record.started else record.expires
         for option, moment in (("eta", record.not_before), ("expires", expires)):

@@ -78,13 +78,13 @@ class Continuation:
 
 
 def fields_of_entry(
-    continuation: Continuation | None, not_before: float | None, expires: float | None
+    continuation: Continuation | None, not_before: float | None, expires: float | None, trace: str | None
 ) -> list[str | float]:
     """Return the arguments of the script `accept` behind `due`: the continuation, then names and values of fields."""
     fields: list[str | float] = ["" if continuation is None else continuation.to_json()]
-    for name, moment in (("not_before", not_before), ("expires", expires)):
-        if moment is not None:
-            fields += [name, moment]
+    for name, value in (("not_before", not_before), ("expires", expires), ("trace", trace)):
+        if value is not None:
+            fields += [name, value]
     if continuation is not None and continuation.ignores_result:
         fields += ["ignore_result", 1]
     return fields

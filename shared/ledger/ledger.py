@@ -80,6 +80,7 @@ class Ledger:
         continuation: Continuation | None = None,
         not_before: float | None = None,
         expires: float | None = None,
+        trace: str | None = None,
     ) -> bool:
         """Enter a job; return False if it is already known.
 
@@ -87,7 +88,7 @@ class Ledger:
         that has no continuation yet gets this one.
         """
         due = max(now, not_before or now) + STEP_GRACE
-        fields = fields_of_entry(continuation, not_before, expires)
+        fields = fields_of_entry(continuation, not_before, expires, trace)
         return bool(run(self._redis, "accept", job, request.to_json(), now, due, *fields))
 
     def begin(self, job: str, step: JobState, process: str, until: float, now: float) -> bool:
@@ -138,9 +139,10 @@ class Ledger:
 
     def start(self, message: SegmentMessage, gpu: str, lease: float, now: float) -> SegmentWork:
         """Start a segment, which must report progress every `lease` seconds; raises StaleAttempt or JobCancelled."""
-        request_json, plan_json, attempt, language = self._step("start", message, gpu, now, now + lease)
+        request_json, plan_json, attempt, *texts = self._step("start", message, gpu, now, now + lease)
         request, plan = TranscribeRequest.from_json(request_json), SegmentPlan.from_json(plan_json)
-        return SegmentWork(request=request, plan=plan, attempt=int(attempt), language=text(language) or None)
+        known = dict(zip(("language", "trace", "waits_since"), (text(one) or None for one in texts), strict=True))
+        return SegmentWork.model_validate({"request": request, "plan": plan, "attempt": int(attempt), **known})
 
     def set_language(self, message: SegmentMessage, language: str, probability: float, now: float) -> str:
         """Store the language that a segment detected, and return the job's: the first one stored counts.

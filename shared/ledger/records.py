@@ -56,6 +56,7 @@ class JobRecord:
     not_before: float | None = None  # it is planned no sooner
     expires: float | None = None  # it is cancelled if no segment has started by then
     warnings: tuple[JobWarning, ...] = ()
+    trace: str | None = None  # the traceparent of its submit
     is_open: bool = False  # segments are still being added to its plan, so their number is unknown
 
     def progress(self, now: float) -> JobProgress:
@@ -180,6 +181,7 @@ def job_record(job: str, fields: dict[str, str]) -> JobRecord:
         not_before=_float(fields.get("not_before")),
         expires=_float(fields.get("expires")),
         warnings=_warnings(fields.get("warnings")),
+        trace=fields.get("trace"),
         is_open="open" in fields,
     )
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from celery import bootsteps, signals
 
+from whisper_fleet.shared import tracing
 from whisper_fleet.shared.process.probes import Probes, start_probes_of_process
 from whisper_fleet.shared.process.reload import reloader
 
@@ -18,6 +19,7 @@ class ReloadStep(bootsteps.StartStopStep):
         super().__init__(parent, **options)
         signals.worker_process_init.connect(_ignore_hangups, weak=False)
         signals.task_prerun.connect(_follow, weak=False)
+        signals.worker_process_shutdown.connect(_send_spans, weak=False)
 
     def start(self, parent: Any) -> None:
         """Take over SIGHUP, after Celery has."""
@@ -46,6 +48,10 @@ class ProbesStep(bootsteps.StartStopStep):
 def _ignore_hangups(**_: Any) -> None:
     """Let a child of the pool survive a SIGHUP that goes to the whole process group."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def _send_spans(**_: Any) -> None:
+    tracing.flush()
 
 
 def _follow(**_: Any) -> None:

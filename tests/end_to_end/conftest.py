@@ -9,18 +9,25 @@ import pytest
 
 from tests.support.fleet_command import FleetCommand
 from tests.support.fleet_processes import ALL, FleetProcesses, running_fleet
+from tests.support.guarded_redis import guarded_redis
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
+from whisper_fleet.deploy.redis.users import FLEET
 
 
 @pytest.fixture(scope="session")
 def fleet(tmp_path_factory: pytest.TempPathFactory, base_model: Path) -> Iterator[FleetProcesses]:
+    """A fleet on a Redis with TLS, as a user that has the fleet's rights and no others."""
     directory = tmp_path_factory.mktemp("fleet")
     server = RedisServer(directory)
     try:
         server.start()
-        with running_fleet(ALL, server.url, directory, base_model.parent) as running:
+        with (
+            guarded_redis(server, directory) as redis,
+            running_fleet(ALL, redis.urls[FLEET.name], directory, base_model.parent) as running,
+        ):
             yield running
+            assert redis.denials() == []
     finally:
         server.kill()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import urllib.request
@@ -15,18 +16,17 @@ from typing import Any, cast
 import pytest
 from celery import Celery
 from redis import Redis
-from redis.exceptions import NoPermissionError
+from redis.exceptions import AuthenticationError, NoPermissionError
 
 from tests.conftest import SPEECH
 from tests.support.fleet_processes import ALL, FleetProcesses
+from tests.support.guarded_redis import guarded_redis
 from tests.support.redis_server import RedisServer, free_port
 from tests.support.service import run_workflows, service_worker
-from tests.support.tls_proxy import make_certificate, tls_proxy
 from tests.support.waiting import wait_until
 from whisper_fleet.cli.machine.doctor import redis_findings
-from whisper_fleet.cli.machine.redis_acl import has_rights_to_read
 from whisper_fleet.deploy.redis.rights import missing_rights
-from whisper_fleet.deploy.redis.users import CHORDS, CLIENT, FLEET, METRICS, USERS, RedisUser
+from whisper_fleet.deploy.redis.users import CHORDS, CLIENT, FLEET, METRICS
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -75,16 +75,9 @@ class GuardedFleet:
 
 @contextmanager
 def guarded(server: RedisServer, directory: Path, model: Path) -> Iterator[GuardedFleet]:
-    admin = Redis.from_url(server.url)
-    version: dict[str, Any] = cast("Any", admin.info("server"))
-    has_read_rights = has_rights_to_read(version["redis_version"])
-    for user in USERS:
-        cast("Any", admin).execute_command("ACL", "SETUSER", *_rights(user, has_read_rights))
-    certificate, key = make_certificate(directory)
     with ExitStack() as stack:
-        port = stack.enter_context(tls_proxy(server.port, certificate, key))
-        query = f"ssl_cert_reqs=required&ssl_ca_certs={certificate}"
-        urls = {user.name: f"rediss://{user.name}:of%20{user.name}@127.0.0.1:{port}/0?{query}" for user in USERS}
+        redis = stack.enter_context(guarded_redis(server, directory))
+        urls, admin = redis.urls, redis.admin
         settings = {"default_precision": "float32", "default_model": str(model)}
         processes = FleetProcesses(urls[FLEET.name], directory, model.parent, **settings)
         stack.callback(processes.stop)
@@ -94,11 +87,7 @@ def guarded(server: RedisServer, directory: Path, model: Path) -> Iterator[Guard
         processes.redis = admin
         processes.start(*ALL)
         flower = stack.enter_context(_flower(urls[METRICS.name], directory))
-        yield GuardedFleet(processes, admin, server.url, urls, flower, client, model, has_read_rights)
-
-
-def _rights(user: RedisUser, has_read_rights: bool) -> list[str]:
-    return user.line(f"of {user.name}", queues=["celery"], has_read_rights=has_read_rights).split()[1:]
+        yield GuardedFleet(processes, admin, server.url, urls, flower, client, model, redis.has_read_rights)
 
 
 @contextmanager
@@ -201,3 +190,34 @@ def test_doctor_names_a_right_that_is_missing(fleet: GuardedFleet) -> None:
     with Redis.from_url(fleet.urls[CLIENT.name]) as redis:
         assert missing_rights(redis, FLEET)
         assert missing_rights(redis, CLIENT) == []
+
+
+def test_a_right_that_is_removed_is_named_and_work_goes_on_when_it_is_back(fleet: GuardedFleet) -> None:
+    command = cast("Any", fleet.admin).execute_command
+    command("ACL", "SETUSER", FLEET.name, "-hmget")
+    try:
+        job = fleet.submit(file_path=CLIP, temperature=0.0, sample_len=4)
+        logs = [fleet.processes.log(name) for name in ALL]
+        named = re.compile(r"permissions to run.*hmget", re.IGNORECASE)
+        wait_until(lambda: any(named.search(log.read_text()) for log in logs), interval=0.2)
+    finally:
+        command("ACL", "SETUSER", FLEET.name, "+hmget")
+    assert job.get(timeout=90)["segments"] is not None
+
+
+def test_a_password_is_replaced_while_the_fleet_works(fleet: GuardedFleet) -> None:
+    command, processes = cast("Any", fleet.admin).execute_command, fleet.processes
+    old = fleet.urls[FLEET.name]
+    command("ACL", "SETUSER", FLEET.name, ">the new one")
+    processes.environment["WHISPER_FLEET_REDIS_URL"] = old.replace("of%20fleet@", "the%20new%20one@")
+    for name in ALL:
+        job = fleet.submit(file_path=CLIP, temperature=0.0, sample_len=4)
+        processes.processes[name].terminate()
+        processes.processes[name].wait(60)
+        processes.start(name)
+        assert job.get(timeout=90)["segments"] is not None
+    command("ACL", "SETUSER", FLEET.name, "<of fleet")
+    with Redis.from_url(old) as refused, pytest.raises(AuthenticationError):
+        refused.ping()
+    command("CLIENT", "KILL", "USER", FLEET.name)  # so that every process must log in again
+    assert fleet.submit(file_path=CLIP, temperature=0.0, sample_len=4).get(timeout=90)["segments"] is not None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import uuid
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from whisper_fleet.http.errors import ApiError, api_error
+from whisper_fleet.shared import tracing
 from whisper_fleet.shared.display.log_fields import add_log_fields
 
 _log = logging.getLogger(__name__)
@@ -51,7 +53,8 @@ class RequestIds:
             await send(message)
 
         try:
-            await self._app(scope, receive_noted, send_with_id)
+            with _traced(scope, name):
+                await self._app(scope, receive_noted, send_with_id)
         except Exception as error:
             answer = api_error(error)
             if answer.status == 500 and not isinstance(error, ApiError):
@@ -59,6 +62,17 @@ class RequestIds:
             if has_begun:  # nothing can be taken back: the connection ends in the middle
                 raise
             await answer(scope, receive, send_with_id)
+
+
+def _traced(scope: Scope, name: str) -> AbstractContextManager[object]:
+    """Trace a request as part of the trace that its client sent; probes are not traced."""
+    path = str(scope["path"])
+    if not path.startswith("/v1/"):
+        return nullcontext()
+    values = [value for header, value in scope["headers"] if header == b"traceparent"]
+    parent = tracing.valid_header(values[0].decode("latin-1")) if values else None
+    resource = "/".join(path.split("/")[:3])  # without ids, of which there is no end
+    return tracing.span(f"{scope['method']} {resource}", parent, "server", request=name)
 
 
 def _has_body(scope: Scope) -> bool:

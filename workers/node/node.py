@@ -14,6 +14,7 @@ from whisper_fleet.shared.host import read_host
 from whisper_fleet.shared.ledger.registry import GpuRegistry
 from whisper_fleet.shared.names import GpuName
 from whisper_fleet.shared.settings import Settings
+from whisper_fleet.shared.tracing.lost import traced_loss
 from whisper_fleet.workers.feeder.count import feeders_for
 from whisper_fleet.workers.feeder.feeders import Feeders
 from whisper_fleet.workers.node.admission import Admission
@@ -48,7 +49,7 @@ class Node:
     def __init__(self, app: Celery, settings: Settings, name: str, pool: Pool) -> None:
         gpu = GpuName(settings.host, settings.gpu_index)
         identity = NodeIdentity(name=name, gpu=gpu, device=device_of(settings), started=time.time())
-        self._gpu = str(gpu)
+        self.gpu = str(gpu)
         self._pool = pool
         self.connections = connections_to(app, settings)
         self.engine = _engine_process(settings, identity, self._on_change)
@@ -57,8 +58,8 @@ class Node:
         )
         self._heartbeat = Heartbeat(identity, pool.slots, self.engine, self._monitor, self.connections, settings)
         #: What attempts need of the node.
-        self.context = NodeContext(self._gpu, settings, self.connections, self.engine.wait_ready)
-        local = Transcriber(gpu=self._gpu, settings=settings, engine=self.engine.client, admission=Admission())
+        self.context = NodeContext(self.gpu, settings, self.connections, self.engine.wait_ready)
+        local = Transcriber(gpu=self.gpu, settings=settings, engine=self.engine.client, admission=Admission())
         self._settings, self._cores = settings, read_host().cores
         #: Transcribes segments, in feeders if there are slots enough for them.
         self.transcriber = Feeders(local, engine_socket(settings), self._cores, _SILENCE * settings.engine_timeout)
@@ -91,10 +92,12 @@ class Node:
         placed here again, and wait until this node is up.
         """
         client = self.connections.fail_fast
-        GpuRegistry(client.redis).leave(self._gpu)
-        for message, was_running in client.ledger.overdue(self._gpu, math.inf):
+        GpuRegistry(client.redis).leave(self.gpu)
+        for message, was_running in client.ledger.overdue(self.gpu, math.inf):
             log.warning("found %s, left behind", message)
-            client.actions.return_lost(message, "its node died", client.ledger.now(), was_running=was_running)
+            now = client.ledger.now()
+            with traced_loss(client.redis, message, "its node died", now):
+                client.actions.return_lost(message, "its node died", now, was_running=was_running)
 
     def _on_resize(self) -> None:
         self._start_feeders()

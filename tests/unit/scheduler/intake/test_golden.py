@@ -67,6 +67,8 @@ def test_a_result_and_its_files_are_the_same_bytes(case: Path, tmp_path: Path, m
         started=NOW - 12.5,
         language_probability=job.get("language_probability"),
         not_before=None,
+        trace=None,
+        segments_total=1,
     )
     result = tasks._assembled(SimpleNamespace(ledger=ledger, settings=Settings()), record)  # type: ignore[arg-type]
     written = {f"output{Path(file).suffix}": Path(file).read_bytes() for file in result["output_files"]}
@@ -85,6 +87,8 @@ def test_a_result_has_its_warnings_without_what_is_not_known() -> None:
         started=NOW,
         language_probability=None,
         not_before=None,
+        trace=None,
+        segments_total=1,
     )
     transcript = Transcript(text="", segments=(), language="en")
     result = json.loads(dumps(result_of(record, transcript, [], [], NOW)))  # type: ignore[arg-type]
