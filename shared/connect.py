@@ -106,7 +106,9 @@ class Outage:
             is_first = self._since is None
             self._since = time.monotonic() if self._since is None else self._since
         if is_first:
-            self._log.warning("%s: Redis is unreachable or refuses, trying again (%s)", self._activity, error)
+            # Redis 6 does not say which command a script may not run.
+            hint = "; `whisper-fleet doctor` names the right that is missing" if is_forbidden(error) else ""
+            self._log.warning("%s: Redis is unreachable or refuses, trying again (%s%s)", self._activity, error, hint)
 
     def ended(self) -> None:
         """Note that Redis accepted a command."""

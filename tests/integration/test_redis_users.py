@@ -194,14 +194,14 @@ def test_doctor_names_a_right_that_is_missing(fleet: GuardedFleet) -> None:
 
 def test_a_right_that_is_removed_is_named_and_work_goes_on_when_it_is_back(fleet: GuardedFleet) -> None:
     command = cast("Any", fleet.admin).execute_command
-    command("ACL", "SETUSER", FLEET.name, "-hmget")
+    command("ACL", "SETUSER", FLEET.name, "-lpush")
     try:
         job = fleet.submit(file_path=CLIP, temperature=0.0, sample_len=4)
         logs = [fleet.processes.log(name) for name in ALL]
-        named = re.compile(r"permissions to run.*hmget", re.IGNORECASE)
+        named = re.compile(r"permissions to run the 'lpush' command.*`whisper-fleet doctor`")
         wait_until(lambda: any(named.search(log.read_text()) for log in logs), interval=0.2)
     finally:
-        command("ACL", "SETUSER", FLEET.name, "+hmget")
+        command("ACL", "SETUSER", FLEET.name, "+lpush")
     assert job.get(timeout=90)["segments"] is not None
 
 

@@ -18,8 +18,12 @@ HEAVY = ("torch", "whisper", "numpy", "numba", "psutil", "flower", "rich")
 
 
 def loaded_by(code: str) -> list[str]:
-    """Return which of the heavy modules a program loads."""
-    code = f"{code}\nimport sys\nprint(*[name for name in {HEAVY!r} if name in sys.modules])"
+    """Return which of the heavy modules a program loads in a light installation.
+
+    That one lacks OpenTelemetry. redis-py imports it where it is installed, and with it psutil.
+    """
+    light = "import sys\nsys.modules['opentelemetry'] = None"
+    code = f"{light}\n{code}\nprint(*[name for name in {HEAVY!r} if name in sys.modules])"
     printed = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True).stdout
     return printed.split()
 
