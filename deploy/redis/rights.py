@@ -13,7 +13,9 @@ from whisper_fleet.shared.connect import is_forbidden
 #: Arguments with which a command is accepted for a transaction, by the command's name.
 _ARGUMENTS: dict[str, str] = {
     **dict.fromkeys(("ping", "info", "time"), ""),
-    **dict.fromkeys(("get", "mget", "del", "exists", "incr", "rpop", "llen", "hgetall", "zcard", "smembers"), "KEY"),
+    **dict.fromkeys(
+        ("get", "mget", "del", "exists", "incr", "rpop", "llen", "hgetall", "hlen", "hvals", "zcard", "smembers"), "KEY"
+    ),
     **dict.fromkeys(("set", "lpush", "rpush", "sadd", "srem", "zrem", "zscore", "hget", "hmget", "hexists"), "KEY 1"),
     **dict.fromkeys(("expire", "pexpire", "hdel", "sismember"), "KEY 1"),
     **dict.fromkeys(("setex", "hset", "hsetnx", "hincrby", "hincrbyfloat", "zadd", "zincrby"), "KEY 1 1"),

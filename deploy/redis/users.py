@@ -68,7 +68,7 @@ FLEET = RedisUser(
         "publish",
         *("eval", "evalsha", "script|load", "script|exists", "time"),
         *("get", "mget", "set", "setex", "del", "exists", "expire", "pexpire", "incr"),
-        *("hget", "hmget", "hgetall", "hexists", "hset", "hsetnx", "hdel", "hincrby", "hincrbyfloat"),
+        *("hget", "hmget", "hgetall", "hexists", "hlen", "hvals", "hset", "hsetnx", "hdel", "hincrby", "hincrbyfloat"),
         *("zadd", "zrem", "zrange", "zrangebyscore", "zrevrange", "zcard", "zscore", "zincrby", "zremrangebyscore"),
         *("sadd", "srem", "smembers"),
         *("lpush", "rpush", "rpop", "blmove", "llen"),

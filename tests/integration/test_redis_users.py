@@ -34,6 +34,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 _RARE = {
     "auth",
     "select",
+    "hlen",
     "info",
     "eval",
     "unsubscribe",
