@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import html
-import os
 import re
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -15,6 +13,7 @@ import pytest
 from celery import Celery
 from redis import Redis
 
+from tests.support.browser import chromium_path
 from tests.support.fleet_command import FleetCommand
 from tests.support.waiting import wait_until
 from whisper_fleet.shared import names
@@ -41,11 +40,7 @@ QUIET = [
 @pytest.fixture(scope="module")
 def chromium() -> str:
     """The browser; skipped where there is none, but not in CI."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if found is None and not os.environ.get("CI"):
-        pytest.skip("needs chromium: apt-get install chromium")
-    assert found, "CI needs chromium"
-    return found
+    return chromium_path()
 
 
 @pytest.fixture

@@ -6,8 +6,10 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 #: The names under which systems install it. A snap, such as Ubuntu's chromium-browser, comes last: it has its own /tmp.
@@ -59,6 +61,17 @@ def opened_page(browser: Browser, url: str, **options: object) -> Iterator[Page]
         assert problems == []
     finally:
         context.close()
+
+
+def serious_findings(page: Page) -> list[str]:
+    """Return what axe finds serious or critical on the page as it is now."""
+    results: dict[str, Any] = Axe().run(page).response
+    return [
+        f"{finding['id']}: {node['html']} {node['failureSummary']}"
+        for finding in results["violations"]
+        if finding["impact"] in ("serious", "critical")
+        for node in finding["nodes"]
+    ]
 
 
 def _is_policy(text: str) -> bool:

@@ -14,7 +14,7 @@ from redis import Redis
 
 from tests.integration.whisper_fleet.http.conftest import ServedFleet
 from tests.integration.whisper_fleet.http.page.conftest import CLIP, drop_files, shorten_jobs
-from tests.support.browser import opened_page
+from tests.support.browser import opened_page, serious_findings
 from whisper_fleet.shared.display.text import printable, printable_text
 from whisper_fleet.shared.http import keys as http_keys
 from whisper_fleet.shared.http.api_keys import KeyLimits, KeyStore, Scope, new_key
@@ -45,6 +45,7 @@ def test_a_key_is_asked_for_and_is_in_no_address(browser: Browser, served: Serve
         shorten_jobs(page)
         page.goto(served.url)
         expect(page.locator("#key-dialog")).to_be_visible()
+        assert serious_findings(page) == []
         page.locator("#key-input").fill("wf_wrong")
         page.locator("#key-save").click()
         expect(page.locator("#key-problem")).not_to_be_empty()
@@ -135,7 +136,7 @@ def test_the_theme_and_the_language_are_remembered(browser: Browser, served: Ser
         assert page.evaluate("document.documentElement.dataset.theme") == "dark"
         assert page.evaluate("getComputedStyle(document.documentElement).backgroundColor") != light
         expect(page.locator("html")).to_have_attribute("lang", "zh-Hans")
-        expect(page.locator("#nav-jobs")).to_have_text("转录")
+        expect(page.locator("#nav-jobs")).to_have_text("转写")
 
 
 def test_the_page_fits_a_phone(browser: Browser, served: ServedFleet) -> None:

@@ -89,6 +89,7 @@ async function process(entry) {
       entry.reason = error;
       entry.isOffline = error.status === 0;
       set(entry, "failed");
+      if (error.retryAfter) setTimeout(() => entry.state === "failed" && resume(entry), 1000 * error.retryAfter);
     }
   }
   startNext();

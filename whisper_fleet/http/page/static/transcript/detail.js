@@ -1,6 +1,6 @@
 // The right column: one job from its progress to its text. It follows the job by events until its end.
 
-import { call } from "../api/client.js";
+import { call, pause } from "../api/client.js";
 import { serverEvents } from "../api/events.js";
 import { jobOf, hasEnded, putJob, refreshJob, store } from "../jobs/store.js";
 import { announce } from "../shell/announce.js";
@@ -9,12 +9,15 @@ import { byId, el, setText } from "../text/dom.js";
 import { percent } from "../text/format.js";
 import { onLanguage, t } from "../text/i18n.js";
 import { printableText } from "../text/printable.js";
-import { nameOf, shareOf } from "../jobs/naming.js";
+import { nameOf, shareOf, stateOf } from "../jobs/naming.js";
 import { blankPanel, headOf, noticesOf, statusOf } from "./panels.js";
 import { Find } from "./find.js";
 import { Player } from "./player.js";
 import { Reader } from "./reader.js";
 
+const SETTLING = 200; // milliseconds
+const PHONE = "(max-width: 51.99rem)";
+const TITLE = document.title;
 let open = null; // what is shown now: {id, stop, parts...}
 let onProblem = () => undefined;
 
@@ -37,8 +40,9 @@ async function show(id) {
   close();
   const place = byId("detail");
   byId("view-jobs").dataset.open = String(id !== null);
-  open = { id, stop: new AbortController(), wasDone: false };
+  open = { id, stop: new AbortController() };
   const mine = open;
+  document.title = TITLE;
   if (id === null) {
     place.replaceChildren(blankPanel("detail.blank", "detail.blank.hint"));
     return;
@@ -48,7 +52,10 @@ async function show(id) {
     const job = jobOf(id) ?? (await refreshJob(id));
     if (mine !== open) return;
     build(job);
-    if (matchMedia("(max-width: 51.99rem)").matches) window.scrollTo(0, 0);
+    if (matchMedia(PHONE).matches) {
+      window.scrollTo(0, 0);
+      place.focus({ preventScroll: true }); // the list, which had the focus, is hidden
+    }
     await follow(mine, job);
   } catch (error) {
     if (mine !== open || mine.stop.signal.aborted) return;
@@ -84,10 +91,11 @@ function build(job) {
 function update() {
   const job = jobOf(open.id);
   if (!job || !open.head) return;
-  const stamp = JSON.stringify([job.state, job.duration, job.language, job.ended_at, job.file_name]);
+  const stamp = JSON.stringify([stateOf(job).text, job.duration, job.language, job.ended_at, job.file_name]);
   if (open.stamp !== stamp) {
     open.stamp = stamp;
     open.head.replaceChildren(...headOf(job, onProblem));
+    document.title = `${nameOf(job)} – ${TITLE}`;
   }
   if (hasEnded(job)) open.status.replaceChildren();
   else statusOf(open.status, job);
@@ -100,11 +108,14 @@ function update() {
 }
 
 async function follow(mine, job) {
-  const player = addPlayer(mine, job);
+  addPlayer(mine, job).catch((error) => mine === open && onProblem(error));
   if (!hasEnded(job)) await followEvents(mine);
-  const ended = hasEnded(job) ? job : await refreshJob(mine.id);
+  let ended = job;
+  while (mine === open && !hasEnded(ended)) {
+    await pause(SETTLING, mine.stop.signal); // the last event comes a moment before the record says so
+    ended = await refreshJob(mine.id);
+  }
   if (mine === open && ended.state === "done") await showTranscript(mine, ended);
-  await player;
 }
 
 async function followEvents(mine) {

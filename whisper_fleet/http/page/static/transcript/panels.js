@@ -51,7 +51,11 @@ function factsOf(job) {
 }
 
 function actionsOf(job, onProblem) {
-  const run = (action) => () => action(job).catch(onProblem);
+  const run = (action) => async ({ currentTarget }) => {
+    currentTarget.disabled = true;
+    await action(job).catch(onProblem);
+    currentTarget.disabled = false;
+  };
   const button = (name, key, action, kind = "quiet") =>
     el("button", { type: "button", class: `button ${kind}`, onclick: run(action) }, icon(name), t(key));
   const formats = FORMATS.map((format) => {

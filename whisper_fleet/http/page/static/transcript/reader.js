@@ -7,6 +7,7 @@ import { t } from "../text/i18n.js";
 import { printable, printableText } from "../text/printable.js";
 
 const AT_ONCE = 200; // segments that are added before the browser may draw
+const HOLD = 0.4; // seconds for which a word stays marked in the pause behind it
 const PATIENCE = 4000; // milliseconds after the reader scrolled, in which playback does not scroll
 
 /** Shows a transcript in `element`; `onseek(seconds)` is called for what the user chose. */
@@ -55,7 +56,7 @@ export class Reader {
       this.current = segment;
       if (isPlaying && segment) this.bringIntoView(segment.row);
     }
-    const word = entryAt(this.words, seconds);
+    const word = entryAt(this.words, seconds, HOLD);
     if (word === this.spoken) return;
     this.spoken?.span.classList.remove("spoken");
     word?.span.classList.add("spoken");
@@ -144,7 +145,7 @@ function placeOf(entries, seconds) {
   return low - 1;
 }
 
-function entryAt(entries, seconds) {
+function entryAt(entries, seconds, hold = 0) {
   const entry = entries[placeOf(entries, seconds)];
-  return entry && seconds < entry.end ? entry : null;
+  return entry && seconds < entry.end + hold ? entry : null;
 }
