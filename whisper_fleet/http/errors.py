@@ -94,6 +94,7 @@ _DESCRIPTIONS = {
 #: What only some routes answer with.
 _RARE_DESCRIPTIONS = {
     412: "`Tus-Resumable` is missing, or names a version that the server does not know.",
+    416: "The file does not have the range of bytes that `Range` names.",
     422: "The `Idempotency-Key` was used for another request.",
     423: "Another request is writing this upload.",
 }

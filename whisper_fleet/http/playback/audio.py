@@ -9,6 +9,9 @@ from __future__ import annotations
 import mimetypes
 from pathlib import Path
 
+from fastapi.responses import FileResponse
+from starlette.types import Message, Receive, Scope, Send
+
 from whisper_fleet.http.errors import ApiError
 from whisper_fleet.http.uploads.store import UploadStore
 from whisper_fleet.shared.http.uploads import upload_of
@@ -52,3 +55,25 @@ def media_type(path: Path) -> str:
     suffix = path.suffix.lower()
     guessed = _TYPES.get(suffix) or mimetypes.guess_type(f"file{suffix}")[0] or ""
     return guessed if guessed.startswith(("audio/", "video/")) else "application/octet-stream"
+
+
+class AudioResponse(FileResponse):
+    """Sends a file, or ranges of it; a range that it lacks is answered with an error object, as every error is."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, media_type=media_type(path), headers=AUDIO_HEADERS)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the response, as an ASGI application."""
+        is_refused = False
+
+        async def send_unless_refused(message: Message) -> None:
+            nonlocal is_refused
+            is_refused = is_refused or message.get("status", 200) >= 400
+            if not is_refused:
+                await send(message)
+
+        await super().__call__(scope, receive, send_unless_refused)
+        if is_refused:
+            error = ApiError(416, "the file does not have the range of bytes in Range", param="Range")
+            await error(scope, receive, send)

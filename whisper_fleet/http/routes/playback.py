@@ -10,10 +10,10 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel
 
 from whisper_fleet.http.access.callers import Reader, is_local, reader
-from whisper_fleet.http.errors import ApiError
+from whisper_fleet.http.errors import ApiError, rare_errors
 from whisper_fleet.http.jobs.visibility import visible_job
 from whisper_fleet.http.playback import tickets
-from whisper_fleet.http.playback.audio import AUDIO_HEADERS, audio_path, media_type
+from whisper_fleet.http.playback.audio import AudioResponse, audio_path
 from whisper_fleet.http.playback.tickets import TICKET_SECONDS, Ticket
 from whisper_fleet.http.services import HttpServices, Services
 
@@ -37,21 +37,20 @@ async def link(job: str, services: Services, caller: Reader) -> AudioLink:
     return AudioLink(url=f"/v1/jobs/{job}/audio?ticket={token}", expires_at=time.time() + TICKET_SECONDS)
 
 
-@router.get("/{job}/audio", response_class=FileResponse, responses={200: _AUDIO, 206: _AUDIO})
+@router.get("/{job}/audio", response_class=FileResponse, responses={200: _AUDIO, 206: _AUDIO, **rare_errors(416)})
 async def audio(
     job: str,
     request: Request,
     services: Services,
     ticket: Annotated[str | None, Query(max_length=100, description="Instead of an API key: see the link.")] = None,
-) -> FileResponse:
+) -> AudioResponse:
     """Send the audio that was uploaded for a job; `Range` is supported."""
     if ticket is None:
         record = await visible_job(services, job, await reader(request, services))
     else:
         await _check_ticket(request, services, job, ticket)
         record = await services.fleet.record(job)
-    path = audio_path(services.uploads, record)
-    return FileResponse(path, media_type=media_type(path), headers=AUDIO_HEADERS)
+    return AudioResponse(audio_path(services.uploads, record))
 
 
 async def _check_ticket(request: Request, services: HttpServices, job: str, token: str) -> None:
