@@ -109,7 +109,9 @@ def _make_environment(wheels: Path, into: Path, manifest: dict[str, Any]) -> Non
     extras = ",".join(manifest["extras"])
     package = f"whisper-fleet[{extras}]" if extras else "whisper-fleet"
     _run([sys.executable, "-m", "venv", str(into)], "a virtual environment")
-    options = ["--no-index", "--no-cache-dir", "--disable-pip-version-check", "--find-links", str(wheels)]
+    # A wheel that differs may have the version of the one that is installed.
+    options = ["--no-index", "--no-cache-dir", "--disable-pip-version-check", "--force-reinstall"]
+    options += ["--find-links", str(wheels)]
     requirement = f"{package}=={manifest['version']}"
     _run([str(into / "bin" / "python"), "-m", "pip", "install", "--quiet", *options, requirement], "the package")
 

@@ -76,7 +76,7 @@ def test_flower_lists_jobs_by_file_and_no_ticks(page: Page, up: FleetCommand, sp
     job = up.command("submit", str(min(speech)), "--language", "en", "--wait")
     assert job.returncode == 0, job.stdout
     shown = page("tasks")
-    for task in ("transcribe", "transcribe_segment", "assemble"):
+    for task in ("transcribe_segment", "assemble"):  # a job's first and last step share an id, and so a line
         assert re.search(rf"\b{task} {{'file': '{min(speech).name}'", shown), shown
     for tick in ("autoscale", "recover", "clean", "dispatch"):
         assert f" {tick} " not in shown

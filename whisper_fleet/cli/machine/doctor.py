@@ -107,7 +107,7 @@ def _no_redis(settings: Settings, where: str, error: RedisError) -> Iterator[Fin
         yield Finding("bad", f"Redis does not answer at {where} ({error}): {fix}")
         return
     try:
-        yield Finding("good", f"no fleet is up here; `make up` would start {binaries.redis_server()}")
+        yield Finding("good", f"no fleet is up here; `whisper-fleet up` would start {binaries.redis_server()}")
     except FleetError as missing:
         yield Finding("bad", str(missing))
 
