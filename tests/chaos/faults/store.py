@@ -14,6 +14,7 @@ from tests.chaos.rows import Row, add, row
 from tests.chaos.scene.scene import Scene
 from tests.chaos.scene.store import Store
 from tests.support import refusals
+from tests.support.waiting import wait_until
 
 _REFUSES_SECONDS = 30.0
 _REFUSALS: dict[str, Callable[[Redis], AbstractContextManager[None]]] = {
@@ -86,8 +87,7 @@ def replaced(scene: Scene) -> None:
     primary = scene.store
     replica = Store(scene.disk.path / "replica", primary.address)
     replica.start("--replicaof", primary.address, str(primary.port))
-    while "master_link_status:up" not in str(replica.command("INFO", "replication")):
-        time.sleep(0.05)
+    wait_until(lambda: replica.info("replication", "master_link_status") == "up", 30)
     time.sleep(3.0)
     primary.kill()
     replica.command("REPLICAOF", "NO", "ONE")

@@ -72,7 +72,7 @@ class Store:
     def save(self, folder: Path) -> None:
         """Copy everything that it holds now to `folder`, as a backup does."""
         self.command("BGREWRITEAOF")
-        while "1" in (self._info("aof_rewrite_in_progress"), self._info("aof_rewrite_scheduled")):
+        while "1" in (self.info("persistence", f"aof_rewrite_{state}") for state in ("in_progress", "scheduled")):
             time.sleep(0.05)
         shutil.copytree(self.folder, folder, dirs_exist_ok=True)
 
@@ -82,6 +82,7 @@ class Store:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         shutil.copytree(folder, self.folder, dirs_exist_ok=True)
 
-    def _info(self, name: str) -> str:
+    def info(self, section: str, name: str) -> str:
+        """Return a value of a section of INFO, as a text."""
         with self.client() as client:
-            return str(cast("dict[str, object]", client.info("persistence"))[name])
+            return str(cast("dict[str, object]", client.info(section))[name])
