@@ -9,12 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from celery import Celery
 
 from tests.support.fleet_processes import FleetProcesses
 from tests.support.redis_server import free_port
 from tests.support.waiting import wait_until
+from whisper_fleet.scheduler import beat as beat_module
+from whisper_fleet.scheduler.beat import TickScheduler, intervals
 from whisper_fleet.shared.ledger.registry import GpuRegistry
 from whisper_fleet.shared.process.record import read_records
+from whisper_fleet.shared.settings import Settings
 
 pytestmark = pytest.mark.integration
 
@@ -96,3 +100,24 @@ def test_a_reload_reaches_every_process_and_a_wrong_file_changes_nothing(
     wait_until(lambda: fleet.logged("intake", "the settings stay as they are: max_concurrent_limit"))
     assert outcome(fleet, clip, tiny_model) == "PathNotAllowed"
     assert all(process.poll() is None for process in fleet.processes.values())
+
+
+# The tasks of every module that was imported before are registered with this app, too.
+@pytest.mark.filterwarnings("ignore::celery.exceptions.DuplicateTaskNameWarning")
+def test_beat_follows_a_new_interval(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(redis_url=redis_url)
+    monkeypatch.setattr(beat_module, "load_settings", lambda: settings)
+    with Celery(broker=redis_url, set_as_current=False) as app:
+        app.conf.beat_schedule = {
+            name: {"task": name, "schedule": seconds, "options": {"queue": "scheduler"}}
+            for name, seconds in intervals(settings).items()
+        }
+        beat = TickScheduler(app=app)
+        beat.tick()
+        before = {name: entry.schedule.seconds for name, entry in beat.schedule.items()}
+        vars(settings).update(janitor_interval=7.0)
+        beat.tick()
+        after = {name: entry.schedule.seconds for name, entry in beat.schedule.items()}
+        beat.close()
+    assert after == {**before, "clean": 7.0}
+    assert before == intervals(Settings(redis_url=redis_url))
