@@ -88,6 +88,8 @@ def _take_in(task: Task[Any, Any], keywords: dict[str, Any]) -> dict[str, Any]:
             _planner().check_same(known, keywords, receipt)
             if known.state.is_final:
                 return _answered_again(fleet, known, task)
+        elif fleet.ledger.was_deleted(job):
+            raise Ignore
         with tracing.span("receive", receipt.trace or (known.trace if known else None), "consumer", job=job):
             if _planner().take_in(job, keywords, receipt):
                 fleet.wake_dispatcher()

@@ -95,6 +95,11 @@ def text_so_far(job_id: str) -> str:
     return f"{job(job_id)}:text"
 
 
+def deleted(job_id: str) -> str:
+    """string, for a day after a job was deleted before intake had planned it: its message is not a new job."""
+    return f"{job(job_id)}:deleted"
+
+
 def waiting(job_id: str) -> str:
     """zset of the job's waiting segments, in order; absent when none waits."""
     return f"{job(job_id)}:waiting"

@@ -11,6 +11,7 @@ end
 redis.call('HSET', of_job(job), 'state', 'accepted', 'request', request, 'accepted', now)
 if #ARGV > 5 then redis.call('HSET', of_job(job), unpack(ARGV, 6)) end
 if continuation ~= '' then redis.call('HSET', of_job(job), 'continuation', continuation) end
+redis.call('DEL', of_job(job, 'deleted'))
 redis.call('ZADD', K.jobs, now, job)
 redis.call('ZADD', K.due, due, job)
 return 1

@@ -8,6 +8,9 @@ for _, gpu in ipairs(redis.call('SMEMBERS', K.active_gpus)) do
     if string.match(member, '^%d+:(.*)$') == job then return 0 end
   end
 end
+if not redis.call('HGET', of_job(job), 'planned') then
+  redis.call('SET', of_job(job, 'deleted'), 1, 'EX', 86400)  -- intake may not have taken its message yet
+end
 for _, part in ipairs({'plan', 'segments', 'results', 'waiting', 'text'}) do
   redis.call('DEL', of_job(job, part))
 end

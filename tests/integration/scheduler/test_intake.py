@@ -20,10 +20,11 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from tests.conftest import SPEECH
 from tests.support.fleet_processes import running_fleet
 from tests.support.gpu_status import gpu_status
-from tests.support.ledger_by_hand import LedgerByHand, plan, result
+from tests.support.ledger_by_hand import LedgerByHand, plan, request, result
 from tests.support.process_tree import descendants, has_ended, is_named
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
+from whisper_fleet.client import FleetClient
 from whisper_fleet.scheduler.dispatch_adapter import make_dispatcher
 from whisper_fleet.scheduler.intake import tasks
 from whisper_fleet.scheduler.intake.cutting import Cut
@@ -272,3 +273,19 @@ def test_a_job_shows_why_it_waits_though_those_before_it_were(fleet: Services) -
         assert Planner(fleet).take_in(job, asked)
         make_dispatcher(fleet).dispatch()
         assert "no GPU that is up matches" in fleet.app.AsyncResult(job).info["message"]
+
+
+def test_a_job_that_was_deleted_before_its_message_came_stays_deleted(fleet: Services, redis: Redis) -> None:
+    ledger = LedgerByHand(redis)
+    ledger.accept("j", request(file_path=str(CLIP)), 1.0)
+    ledger.cancel("j", 2.0)
+    ledger.settle("j", 3.0)
+    with FleetClient(fleet.settings) as client:
+        client.delete("j")
+        with pytest.raises(Ignore):
+            run(tasks.transcribe, "j", file_path=str(CLIP))
+        assert redis.keys("celery-task-meta-*") == []
+        assert (redis.exists(keys.job("j")), 0 < redis.ttl(keys.deleted("j")) <= 86400) == (0, True)
+        client.submit(job="j", file_path=str(CLIP))  # the id is free for whoever wants it
+        assert client.record("j").state is JobState.ACCEPTED
+        assert redis.exists(keys.deleted("j")) == 0

@@ -60,6 +60,6 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The transcript.",
         "model": VerboseTranscription | Transcription,
-        "content": {"text/plain": {"schema": _TEXT}, "text/event-stream": {"schema": _TEXT}},
+        "content": {"text/plain": {"schema": _TEXT}, "text/event-stream": {}},
     },
 }

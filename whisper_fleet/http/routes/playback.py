@@ -19,7 +19,9 @@ from whisper_fleet.http.services import HttpServices, Services
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
-_AUDIO = {"content": {"audio/*": {"schema": {"type": "string", "format": "binary"}}}}
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+#: Of another type where the name of the file shows none.
+_AUDIO = {"content": {"audio/*": _BINARY, "video/*": _BINARY, "application/octet-stream": _BINARY}}
 
 
 class AudioLink(BaseModel):

@@ -73,12 +73,19 @@ class SlowFile(io.BytesIO):
 
 
 @contextmanager
-def killed_now_and_then(http: HttpProcess, fleet: FleetProcesses, redis: RedisServer) -> Iterator[Counter[str]]:
-    """Kill one of the three every few seconds while the context lasts, and start it again."""
+def killed_now_and_then(
+    http: HttpProcess, fleet: FleetProcesses, redis: RedisServer, answered: list[str], every: int
+) -> Iterator[Counter[str]]:
+    """Kill one of the three after every few answers while the context lasts, and start it again.
+
+    By answers and not by the clock, so that a machine on which everything is slow is not killed without an end.
+    """
     stop, kills = threading.Event(), Counter[str]()
 
     def kill() -> None:
-        while not stop.wait(random.uniform(3.0, 6.0)):
+        while not stop.wait(random.uniform(1.0, 3.0)):
+            if len(answered) < every * sum(kills.values()):
+                continue
             victim = ("http", "intake", "redis")[sum(kills.values()) % 3]
             kills[victim] += 1
             if victim == "http":
@@ -154,9 +161,15 @@ def test_every_upload_is_answered_once(tmp_path: Path, tiny_model: Path, uploads
             http.measure()
             before = http.most_bytes
             try:
-                with killed_now_and_then(http, fleet, redis) as kills, ThreadPoolExecutor(clients) as threads:
-                    texts = list(threads.map(lambda number: upload(http.url, number, 8.0), range(1, uploads + 1)))
-                assert len(texts) == uploads
+                answered, began = list[str](), time.monotonic()
+                with (
+                    killed_now_and_then(http, fleet, redis, answered, every=uploads // 20 + 1) as kills,
+                    ThreadPoolExecutor(clients) as threads,
+                ):
+                    uploading = lambda number: answered.append(upload(http.url, number, 8.0))  # noqa: E731
+                    list(threads.map(uploading, range(1, uploads + 1)))
+                assert len(answered) == uploads
+                print(f"{uploads} uploads by {clients} clients in {time.monotonic() - began:.0f} s")
                 check_jobs(fleet, uploads + 1)
                 check_uploads(fleet)
                 print(f"kills: {dict(kills)}, memory of http: {before:,} B before, {http.most_bytes:,} B at most")
