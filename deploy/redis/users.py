@@ -125,4 +125,23 @@ METRICS = RedisUser(
         ),
     ),
 )
-USERS = (FLEET, CLIENT, CHORDS, METRICS)
+#: The HTTP server is a client that also reads the ledger and owns keys of its own. It takes no messages.
+HTTP = RedisUser(
+    name="http",
+    purpose="the HTTP server",
+    keys=("fleet:*", _RESULTS, "_kombu.binding*", "transcribe*", "assemble*", "scheduler*"),
+    channels=("fleet:*", _RESULTS, *_BROADCASTS),
+    commands=(
+        *_SESSION,
+        *_LIBRARY,
+        *_SUBSCRIPTIONS,
+        "publish",
+        *("eval", "evalsha", "time"),
+        *("get", "mget", "set", "del", "exists", "expire", "incrby"),
+        *("hget", "hmget", "hgetall", "hkeys", "hset", "hsetnx", "hdel", "hincrby", "hincrbyfloat"),
+        *("zadd", "zrem", "zrange", "zrangebyscore", "zrevrange", "zcard", "zscore"),
+        *("sadd", "srem", "smembers"),
+        *("lpush", "llen"),
+    ),
+)
+USERS = (FLEET, CLIENT, CHORDS, METRICS, HTTP)

@@ -28,7 +28,9 @@ def has_rights_to_read(redis_version: str) -> bool:
     help="A queue of another service, in which its callbacks, chains and chords continue. May be repeated.",
 )
 def redis_acl(database: int, redis_version: str, queues: tuple[str, ...]) -> None:
-    """Print an ACL file for Redis with the users fleet, client, chords and metrics; their new passwords go to stderr.
+    """Print an ACL file for Redis with the users of a fleet, and their new passwords on standard error.
+
+    They are fleet, client, chords, metrics and http.
 
     Redis reads the file with `aclfile users.acl` in redis.conf. The default user is not in it: disable it, or keep it
     for the administrator.
