@@ -34,6 +34,7 @@ from whisper_fleet.shared.errors import (
     RequestError,
 )
 from whisper_fleet.shared.ledger.records import JobRecord
+from whisper_fleet.shared.ledger.running import was_deleted
 from whisper_fleet.shared.wire import JobState
 
 _log = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ def _take_in(task: Task[Any, Any], keywords: dict[str, Any]) -> dict[str, Any]:
             _planner().check_same(known, keywords, receipt)
             if known.state.is_final:
                 return _answered_again(fleet, known, task)
-        elif fleet.ledger.was_deleted(job):
+        elif was_deleted(fleet.redis, job):
             raise Ignore
         with tracing.span("receive", receipt.trace or (known.trace if known else None), "consumer", job=job):
             if _planner().take_in(job, keywords, receipt):

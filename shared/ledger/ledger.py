@@ -292,10 +292,6 @@ class Ledger:
             raise self.not_found(job)
         return bool(answer)
 
-    def was_deleted(self, job: str) -> bool:
-        """Return whether a job was deleted before intake took its message."""
-        return bool(self._redis.exists(keys.deleted(job)))
-
     def not_found(self, job: str) -> JobNotFound:
         """Return the error for a job that is not known, or no longer."""
         return JobNotFound(job=job, days=self._limits.job_retention / 86400)

@@ -1,4 +1,4 @@
-"""Which jobs have work on a GPU."""
+"""Which jobs have work on a GPU, and which were deleted before they had any."""
 
 from __future__ import annotations
 
@@ -17,3 +17,8 @@ def jobs_on_gpus(redis: Redis) -> set[str]:
         members = cast("list[bytes]", redis.zrange(keys.active(text(gpu)), 0, -1))
         jobs |= {text(member).partition(":")[2] for member in members}
     return jobs
+
+
+def was_deleted(redis: Redis, job: str) -> bool:
+    """Return whether a job was deleted before intake took its message."""
+    return bool(redis.exists(keys.deleted(job)))
