@@ -107,7 +107,8 @@ class Outage:
             self._since = time.monotonic() if self._since is None else self._since
         if is_first:
             # Redis 6 does not say which command a script may not run.
-            hint = "; `whisper-fleet doctor` names the right that is missing" if is_forbidden(error) else ""
+            is_right = is_forbidden(error) or "has no permissions to" in str(error)  # Celery and kombu wrap the error
+            hint = "; `whisper-fleet doctor` names the right that is missing" if is_right else ""
             self._log.warning("%s: Redis is unreachable or refuses, trying again (%s%s)", self._activity, error, hint)
 
     def ended(self) -> None:

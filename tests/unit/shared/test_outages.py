@@ -97,3 +97,24 @@ def test_what_the_wait_raises_ends_the_retries() -> None:
 
     with pytest.raises(InterruptedError):
         Outage("segments", _log).retried(refused, stop)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        NoPermissionError("this user has no permissions to run the 'lpush' command or its subcommand"),
+        OperationalError("Couldn't apply: this user has no permissions to run the 'lpush' command or its subcommand"),
+        ResponseError("@user_script: 8: The user executing the script can't run this command or subcommand"),
+    ],
+)
+def test_the_log_of_a_missing_right_names_the_command_that_names_it(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    Outage("sending ticks", _log).failed(error)
+    assert str(error) in caplog.text
+    assert "`whisper-fleet doctor` names the right" in caplog.text
+
+
+def test_the_log_of_another_outage_names_no_right(caplog: pytest.LogCaptureFixture) -> None:
+    Outage("sending ticks", _log).failed(RedisConnectionError("refused"))
+    assert "doctor" not in caplog.text
