@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from tests.chaos.judge import Reference, Verdict, judge
 from tests.chaos.leftovers import leftovers
@@ -14,8 +16,11 @@ from tests.chaos.rows import Row
 from tests.chaos.scene.scene import Scene
 from tests.support.waiting import wait_until
 
-#: Seconds without an answer after which a fleet whose ledger was set back is done with all jobs that it knows.
-_QUIET_SECONDS = 60.0
+#: Seconds without an answer after which a fleet whose ledger was set back is done with all jobs that it knows. Segments
+#: that it believes to be running wait for LEASE, two minutes.
+_QUIET_SECONDS = 180.0
+#: Seconds by which the audio of forgotten jobs is made older: the janitor keeps it for ten minutes.
+_AGED_SECONDS = 660.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +77,17 @@ class Runner:
         seconds = time.monotonic() - began
         verdict = judge(load.jobs, load.outcomes(), reference, forgets=row.forgets)
         self.scene.repair()
+        if row.forgets:
+            _age(self.scene.spool.path)
         left = leftovers(self.scene, load.jobs) if looks_for_leftovers else ()
         more = row.check(self.scene, list(load.jobs)) if row.check else ()
         load.forget()
         return replace(verdict, resumed=resumed.seconds(0.5), leftovers=(*left, *more), seconds=seconds)
+
+
+def _age(spool: Path) -> None:
+    """Make the folders of a spool look older than they are."""
+    for folder in (path for path in spool.rglob("*") if path.is_dir()):
+        with suppress(FileNotFoundError):  # its job's, which has just ended
+            past = folder.stat().st_mtime - _AGED_SECONDS
+            os.utime(folder, (past, past))

@@ -10,6 +10,7 @@ from functools import partial
 
 from redis import Redis
 
+from tests.chaos.faults.staging import restarted_with
 from tests.chaos.rows import Row, add, row
 from tests.chaos.scene.scene import Scene
 from tests.chaos.scene.store import Store
@@ -98,7 +99,12 @@ def replaced(scene: Scene) -> None:
     shutil.rmtree(replica.folder)
 
 
-@row("Redis restored from an old backup", forgets=True, late_share=0.5)
+@row(
+    "Redis restored from an old backup",
+    forgets=True,
+    late_share=0.5,
+    staging=partial(restarted_with, JANITOR_INTERVAL=2),  # it removes the audio of the jobs that are forgotten
+)
 def restored(scene: Scene) -> None:
     """Jobs that ended since the backup run again, and those that were submitted since are unknown."""
     backup = scene.folder / "backup"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
+from tests.chaos.faults.staging import restarted_with
 from tests.chaos.rows import row
 from tests.chaos.scene.scene import Scene
 from whisper_fleet.shared.ledger import keys
@@ -14,19 +15,9 @@ _RETENTION_SECONDS = 30
 _JANITOR_SECONDS = 2
 
 
-@contextmanager
-def _short_retention(scene: Scene) -> Iterator[None]:
-    variables = {
-        "WHISPER_FLEET_JOB_RETENTION": str(_RETENTION_SECONDS),
-        "WHISPER_FLEET_JANITOR_INTERVAL": str(_JANITOR_SECONDS),
-    }
-    for host in scene.hosts:
-        host.stop()
-        host.start(**variables)
-    scene.wait_ready()
-    yield
-    for host in scene.hosts:
-        host.stop()
+def _short_retention(scene: Scene) -> AbstractContextManager[None]:
+    settings = {"JOB_RETENTION": _RETENTION_SECONDS, "JANITOR_INTERVAL": _JANITOR_SECONDS}
+    return restarted_with(scene, **settings)
 
 
 def _is_forgotten(scene: Scene, jobs: Sequence[str]) -> Sequence[str]:
