@@ -113,6 +113,6 @@ def test_every_route_has_a_caller_but_the_public_ones() -> None:
         calls = [getattr(each.call, "__qualname__", "") for each in route.dependant.dependencies]
         if not any(call.startswith("requires.") for call in calls):
             public.add(route.path)
-    page = {"/", "/page/{digest}/{path:path}"}
+    page = {"/", "/favicon.ico", "/page/{digest}/{path:path}"}
     checks_itself = {"/v1/jobs/{job}/audio"}  # by a key or by a ticket
     assert public == {"/health", "/livez", "/readyz", "/internal/uploads/{upload}"} | page | checks_itself
