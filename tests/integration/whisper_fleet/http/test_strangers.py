@@ -26,7 +26,7 @@ pytestmark = pytest.mark.integration
 TUS = {"tus-resumable": "1.0.0"}
 #: What a route needs before it looks at the id.
 HEADERS = {"PATCH": {**TUS, "upload-offset": "0", "content-type": "application/offset+octet-stream"}}
-PUBLIC = {"GET /health"}
+PUBLIC = {"GET /health", "GET /livez", "GET /readyz"}
 #: What has no owner.
 SHARED = {"GET /v1/models/{model}"}
 #: The API keys, which the test makes, and what counts their use, refused or not.
