@@ -70,6 +70,12 @@ class Continuation:
         stamped = {"stamped_headers": list(stamps), **stamps} if stamps else {}
         return {**self._options, **stamped}
 
+    def restore(self, request: Any) -> None:
+        """Give a Celery request what it lacks of this: the `assemble` of a node of an older version carries nothing."""
+        for part, option in _PARTS.items():
+            if option in self._options and not getattr(request, part, None):
+                setattr(request, part, self._options[option])
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Continuation) and other.to_json() == self.to_json()
 

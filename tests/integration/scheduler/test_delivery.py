@@ -149,3 +149,19 @@ def test_a_scheduled_job_is_cancelled_before_its_time(fleet: FleetProcesses, cli
     assert client.cancel("early")
     with pytest.raises(TaskRevokedError):
         job.get(timeout=20)
+
+
+def test_the_assembly_that_an_older_node_asks_for_calls_what_the_client_linked(
+    fleet: FleetProcesses, client: FleetClient
+) -> None:
+    """Nodes of older versions send `assemble` without what follows the job; the ledger has it."""
+    linked = fleet.app.signature("linked", immutable=True, queue="linked")
+    keywords = {"file_path": str(CLIP), "tenant": "waits"}
+    job: Any = fleet.app.send_task("transcribe", kwargs=keywords, queue="transcribe", link=linked)
+    wait_until(lambda: client._ledger.loads([GPU]) == [1])
+    [(message, _)] = client._ledger.overdue(GPU, float("inf"))
+    client._ledger.start(message, GPU, 120.0, time.time())
+    assert client._ledger.finish(message, result("Hello.", GPU), time.time())
+    fleet.app.send_task("assemble", task_id=job.id, queue="assemble")
+    assert job.get(timeout=20)["text"] == "Hello."
+    wait_until(lambda: fleet.redis.llen("linked") == 1)
