@@ -36,6 +36,13 @@ def is_on() -> bool:
     return any(os.environ.get(name) for name in _VARIABLES) and _tracer(os.getpid()) is not None
 
 
+def import_all() -> None:
+    """Import what tracing needs, in a process that is about to fork; see `read_all` of the ledger's scripts."""
+    if any(os.environ.get(name) for name in _VARIABLES):
+        _exporter_classes()
+    current_header()
+
+
 def valid_header(header: object) -> str | None:
     """Return a `traceparent` that came from outside if it is one, else None."""
     return header if isinstance(header, str) and _HEADER.fullmatch(header) else None
@@ -143,14 +150,10 @@ def _tracer(process: int) -> Any:
 @lru_cache(maxsize=1)
 def _provider(process: int) -> Any:
     """Return the provider of a process. A child that is forked gets its own: threads do not survive a fork."""
-    try:
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-        from opentelemetry.sdk.resources import Resource
-        from opentelemetry.sdk.trace import TracerProvider
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor
-    except ImportError:
+    if (classes := _exporter_classes()) is None:
         _log.warning("no traces are sent: pip install 'whisper-fleet[otel]', or unset %s", " and ".join(_VARIABLES))
         return None
+    OTLPSpanExporter, Resource, TracerProvider, BatchSpanProcessor = classes  # noqa: N806
     host, program = load_settings().host, program_name()
     own = {"service.instance.id": f"{program}@{host}", "host.name": host, "whisper_fleet.role": program}
     if not os.environ.get("OTEL_SERVICE_NAME"):
@@ -159,3 +162,15 @@ def _provider(process: int) -> Any:
     delay = None if os.environ.get("OTEL_BSP_SCHEDULE_DELAY") else _DELAY_MS
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(), schedule_delay_millis=delay))
     return provider
+
+
+def _exporter_classes() -> tuple[Any, Any, Any, Any] | None:
+    """Return the classes that send spans; None where the packages are missing."""
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ImportError:
+        return None
+    return OTLPSpanExporter, Resource, TracerProvider, BatchSpanProcessor

@@ -13,7 +13,7 @@ from whisper_fleet.scheduler.intake.node.scheduled import ScheduledJobs
 from whisper_fleet.scheduler.intake.node.shutdown import on_shutting_down
 from whisper_fleet.scheduler.services import services
 from whisper_fleet.scheduler.webhooks.courier import Courier
-from whisper_fleet.shared import names
+from whisper_fleet.shared import names, tracing
 from whisper_fleet.shared.ledger.scripts import read_all
 
 #: Seconds between two looks at the revoked ids.
@@ -28,6 +28,7 @@ class IntakeStep(bootsteps.StartStopStep):
     def __init__(self, parent: Any, **options: Any) -> None:
         super().__init__(parent, **options)
         read_all()
+        tracing.import_all()
         self._timer_entry: Any = None
         self._courier = Courier(services)
         self._put_off = PutOffJobs(services)

@@ -46,7 +46,7 @@ def beat(redis: Redis, gpu: str, heartbeat: float) -> None:
 def test_an_empty_fleet_has_figures(reader: SnapshotReader) -> None:
     figures = reader.read(NOW)
     assert (figures.gpus, figures.depth, figures.counts, figures.decisions) == ((), {}, {}, {})
-    assert figures.messages == {"transcribe": 0, "assemble": 0}
+    assert figures.messages == {"transcribe": 0, "transcribe.resumed": 0, "assemble": 0}
 
 
 def test_a_gpu_is_up_while_it_sends_heartbeats(redis: Redis, reader: SnapshotReader) -> None:
@@ -73,7 +73,7 @@ def test_what_waits_and_runs_is_counted(redis: Redis, reader: SnapshotReader, le
     figures = reader.read(NOW)
     assert figures.depth == {1: (1, 3), 5: (2, 5)}
     assert [gpu.taken for gpu in figures.gpus] == [2]
-    assert figures.messages == {"transcribe": 1, "assemble": 0}
+    assert figures.messages == {"transcribe": 1, "transcribe.resumed": 0, "assemble": 0}
 
 
 def test_what_was_ever_done_is_counted_once(reader: SnapshotReader, ledger: LedgerByHand) -> None:

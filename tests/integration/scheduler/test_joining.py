@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -114,6 +116,6 @@ def test_up_says_what_an_outside_redis_may_lose(
     monkeypatch.setattr(up, "_prepare", lambda *_: None)
     monkeypatch.setattr(up, "running_fleet", lambda _: contextlib.nullcontext(supervisor))
     monkeypatch.setattr(up, "_wait_until_ready", lambda *_: [gpu_status("here")])
-    monkeypatch.setattr("signal.pause", lambda: None)
+    monkeypatch.setattr("signal.pause", partial(sys.exit, 0))  # as Ctrl-C ends it
     printed = CliRunner().invoke(up.up, catch_exceptions=False).output
     assert ("set maxmemory-policy noeviction" in printed) == is_said and "here.0" in printed

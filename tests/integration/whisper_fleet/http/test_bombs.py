@@ -14,6 +14,7 @@ from tests.support.http_server import running_server
 from tests.support.waiting import wait_until
 from whisper_fleet.shared.binaries import ffmpeg
 from whisper_fleet.shared.ledger import keys
+from whisper_fleet.shared.ledger.scripts import text
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(200)]
 
@@ -50,4 +51,6 @@ def test_a_bomb_is_refused_and_leaves_nothing(fleet: FleetProcesses, bomb: Path)
             wait_until(lambda each=each: web.delete(f"/v1/jobs/{each['id']}").status_code == 200)  # type: ignore[misc]
     assert list(fleet.settings.uploads.iterdir()) == []
     assert list(fleet.settings.spool.rglob("*.pcm")) == []
-    assert [*fleet.redis.keys(keys.job("*")), *fleet.redis.keys(keys.upload("*"))] == []
+    left = [*fleet.redis.keys(keys.job("*")), *fleet.redis.keys(keys.upload("*"))]
+    assert [key for key in left if fleet.redis.ttl(key) < 0] == []
+    assert all(text(key).endswith(":deleted") for key in left)  # notes that a job was deleted, which expire

@@ -19,6 +19,7 @@ from tests.support.waiting import wait_until
 from whisper_fleet.shared.formats import WRITERS
 from whisper_fleet.shared.http.api_keys import KeyLimits, KeyStore, Scope, new_key
 from whisper_fleet.shared.http.uploads import Uploads
+from whisper_fleet.shared.ledger import keys
 from whisper_fleet.shared.transcript import Transcript
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(200)]
@@ -163,8 +164,9 @@ def test_jobs_are_listed_by_label_state_and_time_page_by_page(web: httpx.Client)
 
 
 def keys_with(redis: Redis, job: str) -> list[bytes]:
-    """Return the keys whose names hold the job's id."""
-    return [key for key in redis.scan_iter() if job.encode() in key]
+    """Return the keys whose names hold the job's id, but for the note that it was deleted, which expires."""
+    note = keys.deleted(job).encode()
+    return [key for key in redis.scan_iter() if job.encode() in key and not (key == note and redis.ttl(note) > 0)]
 
 
 def events_of(response: httpx.Response) -> Iterator[dict[str, Any]]:
