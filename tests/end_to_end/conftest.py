@@ -9,27 +9,34 @@ import pytest
 
 from tests.support.fleet_command import FleetCommand
 from tests.support.fleet_processes import ALL, FleetProcesses, running_fleet
-from tests.support.guarded_redis import guarded_redis
+from tests.support.guarded_redis import GuardedRedis, guarded_redis
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
 from whisper_fleet.deploy.redis.users import FLEET
 
 
 @pytest.fixture(scope="session")
-def fleet(tmp_path_factory: pytest.TempPathFactory, base_model: Path) -> Iterator[FleetProcesses]:
-    """A fleet on a Redis with TLS, as a user that has the fleet's rights and no others."""
-    directory = tmp_path_factory.mktemp("fleet")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedRedis]:
+    """A Redis with TLS, and users that have the rights of `whisper-fleet redis-acl` and no others."""
+    directory = tmp_path_factory.mktemp("redis")
     server = RedisServer(directory)
     try:
         server.start()
-        with (
-            guarded_redis(server, directory) as redis,
-            running_fleet(ALL, redis.urls[FLEET.name], directory, base_model.parent) as running,
-        ):
-            yield running
+        with guarded_redis(server, directory) as redis:
+            yield redis
             assert redis.denials() == []
     finally:
         server.kill()
+
+
+@pytest.fixture(scope="session")
+def fleet(
+    guarded: GuardedRedis, tmp_path_factory: pytest.TempPathFactory, base_model: Path
+) -> Iterator[FleetProcesses]:
+    """A fleet as the user that has the fleet's rights and no others."""
+    directory = tmp_path_factory.mktemp("fleet")
+    with running_fleet(ALL, guarded.urls[FLEET.name], directory, base_model.parent) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

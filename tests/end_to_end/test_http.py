@@ -13,8 +13,10 @@ import whisper
 
 from tests.conftest import SPEECH
 from tests.support.fleet_processes import FleetProcesses
+from tests.support.guarded_redis import GuardedRedis
 from tests.support.http_server import running_server
 from tests.support.speech_files import RATE, pause, samples, word_errors, words, write_wav
+from whisper_fleet.deploy.redis.users import HTTP
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(400)]
 
@@ -23,9 +25,10 @@ LONG_MINUTES = 30
 
 
 @pytest.fixture(scope="module")
-def client(fleet: FleetProcesses) -> Iterator[openai.OpenAI]:
+def client(fleet: FleetProcesses, guarded: GuardedRedis) -> Iterator[openai.OpenAI]:
+    settings = fleet.settings.model_copy(update={"redis_url": guarded.urls[HTTP.name]})
     with (
-        running_server(fleet.settings) as url,
+        running_server(settings) as url,
         openai.OpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=0, timeout=1500) as client,
     ):
         yield client
