@@ -73,6 +73,8 @@ FLEET = RedisUser(
         *("sadd", "srem", "smembers"),
         *("lpush", "rpush", "rpop", "blmove", "llen"),
         *("sismember", "zcount"),  # Celery's scripts for chords
+        *("watch", "unwatch"),  # Celery, when a node that stops gives back what it has not begun
+        *("incrby", "hkeys"),  # the HTTP server, where `up` runs it as this user
     ),
 )
 CLIENT = RedisUser(

@@ -32,6 +32,10 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 #: Commands of processes that stop, of long lists, and of the first connection, which no job needs.
 _RARE = {
+    "watch",
+    "unwatch",
+    "incrby",
+    "hkeys",
     "auth",
     "select",
     "hlen",
