@@ -6,13 +6,14 @@ import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
-from ipaddress import ip_address
 
 from whisper_fleet.deploy.processes.state_dir import free_port
 from whisper_fleet.shared.errors import SetupError
 from whisper_fleet.shared.names import Role
-from whisper_fleet.shared.process.health import USUAL_FLOWER, USUAL_HTTP
+from whisper_fleet.shared.process.health import USUAL_FLOWER
 from whisper_fleet.shared.settings import Settings
+from whisper_fleet.shared.settings.http import USUAL_HTTP
+from whisper_fleet.shared.settings.values import is_loopback
 
 #: Flower's variables of which each makes it ask for a login.
 _FLOWER_LOGINS = ("FLOWER_BASIC_AUTH", "FLOWER_AUTH", "FLOWER_AUTH_PROVIDER")
@@ -46,14 +47,6 @@ def _check_login(address: str, environment: Mapping[str, str]) -> None:
         return
     fix = "set FLOWER_BASIC_AUTH=user:password, or have Flower listen on 127.0.0.1: see docs/security.md"
     raise SetupError(what=f"a login for Flower at {address}, which other machines reach", fix=fix)
-
-
-def is_loopback(address: str) -> bool:
-    """Return whether only this machine reaches what listens at an address."""
-    try:
-        return address == "localhost" or ip_address(address).is_loopback
-    except ValueError:  # another name, or empty, which is every address
-        return False
 
 
 def has_http_extra() -> bool:

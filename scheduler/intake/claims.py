@@ -16,16 +16,15 @@ from whisper_fleet.shared.connect import Outage
 from whisper_fleet.shared.errors import JobError
 from whisper_fleet.shared.wire import JobState
 
-
-class _Done(Exception):
-    """The step ended, so its claim is renewed no longer."""
-
-
 #: Seconds that a claim on a job lasts, and seconds after which it is renewed.
 CLAIM_SECONDS = 30.0
 _RENEW = 10.0
 
 _RENEWALS = Outage("renewing claims", logging.getLogger(__name__))
+
+
+class _Done(Exception):
+    """The step ended, so its claim is renewed no longer."""
 
 
 @contextlib.contextmanager

@@ -9,9 +9,8 @@ from whisper_fleet.shared import tracing
 from whisper_fleet.shared.audio.sources.prefixes import is_below
 from whisper_fleet.shared.audio.spool import Spool
 from whisper_fleet.shared.display.log_fields import about_job
-from whisper_fleet.shared.display.text import file_name
 from whisper_fleet.shared.errors import JobNotFound
-from whisper_fleet.shared.ledger.records import JobRecord
+from whisper_fleet.shared.ledger.records import JobRecord, shown
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.webhooks.deliveries import job_webhook
 
@@ -30,9 +29,7 @@ def settle(fleet: Services, job: str) -> None:
     with tracing.span("answer", record.trace, job=job, state=record.state):
         state = fleet.ledger.settle(job, now, webhook)
     if state is not None:
-        _log.info(
-            "job %s (%s) is %s", job, file_name(record.request.file_path), state, extra=about_job(job, record.request)
-        )
+        _log.info("job %s is %s", shown(record), state, extra=about_job(job, record.request))
 
 
 def _has_webhook(record: JobRecord, settings: Settings) -> bool:

@@ -126,12 +126,12 @@ def assemble(self: Task[Any, Any]) -> dict[str, Any]:
 
 def _end(task: Task[Any, Any], job: str) -> dict[str, Any]:
     try:
-        record, continuation = services().ledger.job(job), services().ledger.continuation(job)
+        record = services().ledger.job(job)
     except JobNotFound:
         _log.warning("nothing to assemble: no job %s", job)
         raise Ignore from None
-    if continuation is not None:
-        continuation.restore(task.request)
+    if record.continuation is not None:
+        record.continuation.restore(task.request)
     add_log_fields(**request_fields(record.request))
     if record.state is JobState.ASSEMBLING:
         return _assembled(services(), record)

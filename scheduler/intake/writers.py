@@ -8,11 +8,11 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from whisper_fleet.scheduler.intake.output_names import own_stem
 from whisper_fleet.shared.audio.sources import is_url
 from whisper_fleet.shared.audio.sources.local import check_absolute, path_not_allowed
+from whisper_fleet.shared.display.text import path_of_url
 from whisper_fleet.shared.errors import OutputNotWritable
 from whisper_fleet.shared.files.folder import Folder, opened_folder
 from whisper_fleet.shared.files.opening import OutsideRoots, resolved_below
@@ -109,11 +109,7 @@ def target_of(request: TranscribeRequest, roots: tuple[Path, ...] = ()) -> Targe
 
 def stem_of(file: str) -> str:
     """Return the name of the outputs of an input, without their endings."""
-    path = file
-    if is_url(file):
-        with contextlib.suppress(ValueError):  # such as http://[, which is refused when it is to be fetched
-            path = urlsplit(file).path
-    return Path(path).stem or "transcript"
+    return Path(path_of_url(file) if is_url(file) else file).stem or "transcript"
 
 
 def layout_of(request: TranscribeRequest) -> SubtitleLayout:

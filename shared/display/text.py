@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import unicodedata
 from pathlib import PurePath
@@ -40,11 +39,16 @@ def printable_json(value: object) -> str:
 
 def file_name(address: str) -> str:
     """Return the last part of a path or URL as one visible line; a query is left out, because it may hold a key."""
-    path = address
-    if "://" in address:
-        with contextlib.suppress(ValueError):  # such as http://[
-            path = urlsplit(address).path
+    path = path_of_url(address) if "://" in address else address
     return printable(PurePath(path).name or address)
+
+
+def path_of_url(url: str) -> str:
+    """Return the path of a URL; all of one that is malformed, such as http://[."""
+    try:
+        return urlsplit(url).path
+    except ValueError:
+        return url
 
 
 def _visible(character: str) -> str:

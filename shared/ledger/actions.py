@@ -19,6 +19,7 @@ from whisper_fleet.shared import names, tracing
 from whisper_fleet.shared.connect import UNREACHABLE
 from whisper_fleet.shared.display.text import file_name
 from whisper_fleet.shared.errors import JobCancelled, JobNotFound, StaleAttempt
+from whisper_fleet.shared.ledger.continuation import Continuation
 from whisper_fleet.shared.ledger.ledger import Ledger
 from whisper_fleet.shared.ledger.records import Finish, JobRecord
 from whisper_fleet.shared.request.parsing import as_keywords, as_shown
@@ -86,8 +87,8 @@ class JobActions:
     def publish_assemble(self, job: str) -> None:
         """Send `assemble` under the id that the client holds, with what follows the job for that client."""
         try:
-            options = self._send_options(job)
-            shown = self._shown_keywords(job)
+            continuation, shown = self._followers(job)
+            options = _send_options(continuation)
             self._app.send_task(names.ASSEMBLE, task_id=job, queue=names.ASSEMBLE_QUEUE, kwargsrepr=shown, **options)
         except (*UNREACHABLE, RedisError, OSError) as error:
             _log.warning("the assembly of job %s is left to recovery: %s", job, error)
@@ -99,7 +100,7 @@ class JobActions:
         """
         options = {
             "headers": tracing.headers_for(record.trace),
-            **self._send_options(record.job),
+            **_send_options(record.continuation),
             "priority": 0 if is_its_turn else record.request.priority,
         }
         queue = names.RESUMED_QUEUE if is_its_turn else names.TRANSCRIBE_QUEUE
@@ -116,18 +117,21 @@ class JobActions:
             **options,
         )
 
-    def _send_options(self, job: str) -> dict[str, Any]:
-        continuation = self._ledger.continuation(job)
-        return {} if continuation is None else continuation.send_options()
-
-    def _shown_keywords(self, job: str) -> str:
-        """Return what Flower and the events show in place of the arguments of `assemble`, which has none."""
+    def _followers(self, job: str) -> tuple[Continuation | None, str]:
+        """Return what follows a job, and what Flower shows in place of the arguments of `assemble`, which has none."""
         try:
-            return repr({"file": file_name(self._ledger.job(job).request.file_path)})
-        except (JobNotFound, ValidationError):  # forgotten meanwhile, or written by another version
-            return "{}"
+            record = self._ledger.job(job)
+        except JobNotFound:  # forgotten meanwhile
+            return None, "{}"
+        except ValidationError:  # written by another version
+            return self._ledger.continuation(job), "{}"
+        return record.continuation, repr({"file": file_name(record.request.file_path)})
 
     def _ended(self, job: str, has_ended_it: bool) -> bool:
         if has_ended_it:
             self.publish_assemble(job)
         return has_ended_it
+
+
+def _send_options(continuation: Continuation | None) -> dict[str, Any]:
+    return {} if continuation is None else continuation.send_options()

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from whisper_fleet.shared.display.text import file_name, printable
+from whisper_fleet.shared.ledger.continuation import Continuation
 from whisper_fleet.shared.ledger.scripts import text
 from whisper_fleet.shared.models import MODELS, ModelDims
 from whisper_fleet.shared.wire import JobProgress, JobState, JobWarning, Lane, Need, TranscribeRequest, WaitingJob, Wire
@@ -57,6 +58,7 @@ class JobRecord:
     expires: float | None = None  # it is cancelled if no segment has started by then
     warnings: tuple[JobWarning, ...] = ()
     trace: str | None = None  # the traceparent of its submit
+    continuation: Continuation | None = None  # what follows it for the client that sent it with Celery
     is_open: bool = False  # segments are still being added to its plan, so their number is unknown
 
     def progress(self, now: float) -> JobProgress:
@@ -182,6 +184,7 @@ def job_record(job: str, fields: dict[str, str]) -> JobRecord:
         expires=_float(fields.get("expires")),
         warnings=_warnings(fields.get("warnings")),
         trace=fields.get("trace"),
+        continuation=Continuation.from_json(fields["continuation"]) if "continuation" in fields else None,
         is_open="open" in fields,
     )
 

@@ -22,9 +22,10 @@ from whisper_fleet.shared.connect import connect_fail_fast
 from whisper_fleet.shared.ledger import keys
 from whisper_fleet.shared.ledger.registry import GpuRegistry
 from whisper_fleet.shared.settings import Settings
+from whisper_fleet.shared.settings.http import USUAL_HTTP
 
-#: The ports of servers for which the settings name none.
-USUAL_FLOWER, USUAL_HTTP = 5555, 8000
+#: Flower's port for which the settings name none.
+USUAL_FLOWER = 5555
 _SECONDS = 3.0
 
 

@@ -7,6 +7,9 @@ from pydantic_settings import BaseSettings
 
 from whisper_fleet.shared.fields import BYTES, RELOAD, ExpandedPath
 
+#: The port of the HTTP server for which the settings name none.
+USUAL_HTTP = 8000
+
 
 class Http(BaseSettings):
     """The settings of the HTTP server."""
@@ -19,7 +22,7 @@ class Http(BaseSettings):
         default=None,
         ge=1,
         le=65535,
-        description="Port of the HTTP server; left out, 8000, or any free one if that is in use.",
+        description=f"Port of the HTTP server; left out, {USUAL_HTTP}, or any free one if that is in use.",
     )
     http_max_upload_bytes: int = Field(
         default=4 * 2**30,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+from ipaddress import ip_address
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -13,6 +14,14 @@ from pydantic import AfterValidator
 def host_name() -> str:
     """Return this host's name as one DNS label: dots would split the queue name `gpu.<host>.<index>`."""
     return socket.gethostname().split(".")[0].lower()
+
+
+def is_loopback(address: str) -> bool:
+    """Return whether a host name or an address is that of this machine alone."""
+    try:
+        return address == "localhost" or ip_address(address).is_loopback
+    except ValueError:  # another name, or empty, which is every address
+        return False
 
 
 def _redis_url(url: str) -> str:

@@ -7,7 +7,6 @@ error or ServerUnreachable passes through within seconds.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Collection, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
@@ -24,6 +23,7 @@ from whisper_fleet.outcome import Outcome
 from whisper_fleet.shared.embedded_redis import local_settings
 from whisper_fleet.shared.ledger.records import JobRecord
 from whisper_fleet.shared.settings import Settings
+from whisper_fleet.shared.settings.values import is_loopback
 from whisper_fleet.shared.wire import GpuStatus, JobProgress, JobState
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -71,7 +71,7 @@ def connect() -> Connection:
     settings = local_settings()
     if server := chosen_server():
         return Connection(_connect_http(server), sees_our_files=True, uploads=True)
-    return Connection(connect_client(settings), sees_our_files=is_loopback(settings.redis_url))
+    return Connection(connect_client(settings), sees_our_files=is_on_this_machine(settings.redis_url))
 
 
 def chosen_server() -> str | None:
@@ -126,10 +126,6 @@ def connect_redis(settings: Settings) -> Redis:
     return Redis.from_url(settings.redis_url, retry=Retry(ConstantBackoff(0.5), 6), socket_connect_timeout=5.0)
 
 
-def is_loopback(url: str) -> bool:
+def is_on_this_machine(url: str) -> bool:
     """Return whether a URL of Redis names this machine."""
-    host = urlsplit(url).hostname or "localhost"
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return is_loopback(urlsplit(url).hostname or "localhost")

@@ -13,8 +13,8 @@ from whisper_fleet.shared.display.log_records import configure_log_records
 from whisper_fleet.shared.embedded_redis import local_settings
 from whisper_fleet.shared.process.reload import reloader
 from whisper_fleet.shared.settings import Settings
+from whisper_fleet.shared.settings.http import USUAL_HTTP
 
-DEFAULT_PORT = 8000
 #: Connections at once; each costs a file descriptor.
 _MOST_CONNECTIONS = 1000
 #: Bytes of a request's line and headers.
@@ -28,7 +28,7 @@ def main() -> None:
     settings = local_settings()
     configure_log_records()
     log_to_stderr(settings, settings.log_level, "[%(asctime)s: %(levelname)s] %(message)s")
-    port = int(sys.argv[1]) if len(sys.argv) > 1 else settings.http_port or DEFAULT_PORT
+    port = int(sys.argv[1]) if len(sys.argv) > 1 else settings.http_port or USUAL_HTTP
     reloader.start(settings)
     uvicorn.Server(server_config(settings, port)).run()
 

@@ -18,6 +18,7 @@ from whisper_fleet.outcome import JobResult, Outcome
 from whisper_fleet.shared.audio.sources import is_url
 from whisper_fleet.shared.ledger.records import JobRecord
 from whisper_fleet.shared.settings import load_settings
+from whisper_fleet.shared.settings.http import USUAL_HTTP
 from whisper_fleet.shared.wire import GpuStatus, JobProgress, JobState
 
 #: Seconds between two looks at a job that has not ended; looks in between return what the last one found.
@@ -46,7 +47,7 @@ class HttpFleetClient:
         Without them, server and key are those of WHISPER_FLEET_SERVER and WHISPER_FLEET_KEY.
         """
         settings = load_settings()
-        server = server or settings.server or "http://127.0.0.1:8000"
+        server = server or settings.server or f"http://127.0.0.1:{USUAL_HTTP}"
         if key is None and settings.key is not None:
             key = settings.key.get_secret_value()
         self._exchange = Exchange(server, key)

@@ -31,7 +31,7 @@ _RETRY_SECONDS = 5.0  # after an error of Redis
 
 def take_up(services: Services, places: Places) -> int:
     """Send `transcribe` for the parked and the deferred jobs whose turn it is; return how many."""
-    if not services.redis.exists(keys.PARKED_CLASSES, keys.DEFERRED_TENANTS, keys.READING):
+    if not services.redis.exists(keys.PARKED_CLASSES, keys.DEFERRED_TENANTS):
         return 0
     return resume_parked(services, places) + read_deferred(services, places)
 
@@ -88,6 +88,8 @@ class PutOffJobs:
             pause = _INTERVAL
             try:
                 places = places or Places(self._services())
+                if self._services().redis.exists(keys.READING):
+                    places.look()  # forgets those that ran out
                 take_up(self._services(), places)
             except (*UNREACHABLE, RedisError, OSError):  # whatever else needs Redis logs it
                 pause = _RETRY_SECONDS

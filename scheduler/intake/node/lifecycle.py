@@ -27,8 +27,6 @@ class IntakeStep(bootsteps.StartStopStep):
 
     def __init__(self, parent: Any, **options: Any) -> None:
         super().__init__(parent, **options)
-        read_all()
-        tracing.import_all()
         self._timer_entry: Any = None
         self._courier = Courier(services)
         self._put_off = PutOffJobs(services)
@@ -38,6 +36,11 @@ class IntakeStep(bootsteps.StartStopStep):
     def include_if(self, parent: Any) -> bool:
         """Return whether the worker is an intake node; every scheduler process has the same app."""
         return names.TRANSCRIBE in parent.app.tasks
+
+    def create(self, parent: Any) -> None:
+        """Load what threads would load later, before the pool forks the node's processes."""
+        read_all()
+        tracing.import_all()
 
     def start(self, parent: Any) -> None:
         """Connect the signals and start the watch, in the node's main process."""

@@ -6,9 +6,9 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from whisper_fleet.shared.audio.sources.prefixes import is_below
+from whisper_fleet.shared.audio.sources.prefixes import check_url
 from whisper_fleet.shared.audio.spool import Spool
-from whisper_fleet.shared.errors import BucketUnavailable, EmptyFile, FileTooLarge, UrlNotAllowed
+from whisper_fleet.shared.errors import BucketUnavailable, EmptyFile, FileTooLarge
 from whisper_fleet.shared.files.buckets import Bucket
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.units import readable_bytes
@@ -21,8 +21,7 @@ class BucketSource:
 
     def check(self, address: str, settings: Settings) -> None:
         """Raise UrlNotAllowed unless a prefix covers the address. Nothing is fetched."""
-        if not is_below(address, settings.url_prefixes):
-            raise UrlNotAllowed(url=address)
+        check_url(address, settings)
 
     @contextlib.contextmanager
     def opened(self, address: str, settings: Settings) -> Iterator[Path]:

@@ -13,9 +13,9 @@ from typing import IO, Any
 from urllib.parse import quote
 
 from whisper_fleet.shared.audio.sources.deadline import opened_within
-from whisper_fleet.shared.audio.sources.prefixes import is_below
+from whisper_fleet.shared.audio.sources.prefixes import check_url
 from whisper_fleet.shared.audio.spool import Spool
-from whisper_fleet.shared.errors import FileTooLarge, UrlNotAllowed, UrlUnavailable
+from whisper_fleet.shared.errors import FileTooLarge, UrlUnavailable
 from whisper_fleet.shared.settings import Settings
 from whisper_fleet.shared.units import readable_bytes
 
@@ -31,8 +31,7 @@ class HttpSource:
 
     def check(self, address: str, settings: Settings) -> None:
         """Raise UrlNotAllowed unless a prefix covers the URL. Nothing is fetched."""
-        if not is_below(address, settings.url_prefixes):
-            raise UrlNotAllowed(url=address)
+        check_url(address, settings)
 
     @contextlib.contextmanager
     def opened(self, address: str, settings: Settings) -> Iterator[Path]:

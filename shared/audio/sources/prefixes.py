@@ -1,9 +1,21 @@
-"""Which URLs a setting such as WHISPER_FLEET_URL_PREFIXES allows. Pure."""
+"""Which URLs a setting such as WHISPER_FLEET_URL_PREFIXES allows. Pure.
+
+The sources that fetch a file call `check_url` before they do.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from urllib.parse import unquote, urlsplit
+
+from whisper_fleet.shared.errors import UrlNotAllowed
+from whisper_fleet.shared.settings import Settings
+
+
+def check_url(url: str, settings: Settings) -> None:
+    """Raise UrlNotAllowed unless a prefix of the settings covers the URL of a file. Nothing is fetched."""
+    if not is_below(url, settings.url_prefixes):
+        raise UrlNotAllowed(url=url)
 
 
 def is_below(url: str, prefixes: Iterable[str]) -> bool:

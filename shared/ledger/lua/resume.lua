@@ -1,6 +1,6 @@
--- now, due, most, unfinished, tenants to pass over ... -> parked jobs that have at most `unfinished` segments that are not done: up to `most`,
--- less those that were resumed before and are not claimed yet. They are parked no longer; recovery finds those that no
--- process has claimed by `due`.
+-- now, due, most, unfinished, tenants to pass over ... -> parked jobs that have at most `unfinished` segments that are
+-- not done: up to `most`, less those that were resumed before and are not claimed yet. They are parked no longer;
+-- recovery finds those that no process has claimed by `due`.
 -- The most urgent priority first; within it the tenant of which the fewest files are being decoded, then the oldest job.
 local now, due, most, unfinished = unpack(ARGV, 1, 4)
 

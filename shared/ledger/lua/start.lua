@@ -1,4 +1,5 @@
--- job, segment, token, gpu, now, deadline -> {'ok', request, plan, attempt, and of the job its language, trace and the time of its plan, or ''} or {refusal}.
+-- job, segment, token, gpu, now, deadline -> {'ok', request, plan, attempt, and of the job its language, its trace and
+-- the time of its plan, or ''} or {refusal}.
 -- A second delivery of the message is stale; a repetition of the same call, with the same `now`, is not.
 local job, segment, token, gpu, now, deadline = unpack(ARGV)
 local state, request, started, language, trace, planned, accepted =

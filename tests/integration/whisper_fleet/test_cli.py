@@ -182,7 +182,7 @@ def test_a_file_that_is_not_here_is_not_sent_to_a_fleet_on_this_machine(
 def test_a_file_that_is_not_here_may_be_on_the_machines_of_a_fleet_elsewhere(
     settings: Settings, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "is_loopback", lambda _: False)
+    monkeypatch.setattr(connection, "is_on_this_machine", lambda _: False)
     answer = CliRunner().invoke(submitting.submit, ["/no/such.wav"])
     assert answer.exit_code == 0 and "/no/such.wav" in answer.stdout
     assert answer.stderr.startswith("Warning: /no/such.wav does not exist on ")

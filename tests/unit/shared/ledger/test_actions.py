@@ -38,7 +38,7 @@ class FakeLedger:
         return None
 
     def job(self, job: str) -> Any:
-        return SimpleNamespace(request=request(file_path="/data/talk.mp3"))
+        return SimpleNamespace(request=request(file_path="/data/talk.mp3"), continuation=None)
 
     def finish(self, *_: object) -> Finish:
         return Finish(last=self._answer(), progress=None)
