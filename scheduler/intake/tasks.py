@@ -9,7 +9,7 @@ import logging
 from functools import lru_cache, partial
 from typing import Any
 
-from celery import Task
+from celery import Task, states
 from celery.exceptions import Ignore
 
 from whisper_fleet.scheduler.app import app
@@ -133,14 +133,23 @@ def _end(task: Task[Any, Any], job: str) -> dict[str, Any]:
     if record.continuation is not None:
         record.continuation.restore(task.request)
     add_log_fields(**request_fields(record.request))
-    if record.state is JobState.ASSEMBLING:
+    if record.state is JobState.ASSEMBLING and not _has_answer(task, job):
         return _assembled(services(), record)
     if record.state is JobState.FAILED:
         raise reason_of(record)
     if record.state is JobState.CANCELLED:
         task.backend.mark_as_revoked(job, str(record.error), request=task.request)
+    if record.state in (JobState.CANCELLED, JobState.ASSEMBLING):
         settle(services(), job)
     raise Ignore
+
+
+def _has_answer(task: Task[Any, Any], job: str) -> bool:
+    """Return whether a process died between a job's answer and the ledger's last step: nothing is to be called again.
+
+    A part of a chord is counted after its answer is stored, so that it is assembled again.
+    """
+    return not task.request.chord and task.backend.get_task_meta(job)["status"] == states.SUCCESS
 
 
 def _assembled(fleet: Services, record: JobRecord) -> dict[str, Any]:

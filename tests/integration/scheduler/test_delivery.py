@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -165,3 +166,22 @@ def test_the_assembly_that_an_older_node_asks_for_calls_what_the_client_linked(
     fleet.app.send_task("assemble", task_id=job.id, queue="assemble")
     assert job.get(timeout=20)["text"] == "Hello."
     wait_until(lambda: fleet.redis.llen("linked") == 1)
+
+
+def test_a_job_whose_answer_is_stored_is_settled_without_calling_what_the_client_linked_again(
+    fleet: FleetProcesses, client: FleetClient
+) -> None:
+    """A process was killed after it had stored the answer, and before the ledger knew that."""
+    linked: Any = fleet.app.signature("linked", immutable=True, queue="linked again")
+    keywords = {"file_path": str(CLIP), "tenant": "waits"}
+    job: Any = fleet.app.send_task("transcribe", kwargs=keywords, queue="transcribe", link=linked)
+    wait_until(lambda: client._ledger.loads([GPU]) == [1])
+    [(message, _)] = client._ledger.overdue(GPU, float("inf"))
+    client._ledger.start(message, GPU, 120.0, time.time())
+    answer = {"text": "Hello."}
+    stored = {"task_id": job.id, "status": "SUCCESS", "result": answer, "traceback": None, "children": []}
+    fleet.redis.set(f"celery-task-meta-{job.id}", json.dumps(stored))
+    client._actions.finish(message, result("Hello.", GPU), time.time())
+    wait_until(lambda: client.record(job.id).state is JobState.DONE)
+    assert job.get(timeout=20) == answer
+    assert fleet.redis.llen("linked again") == 0
