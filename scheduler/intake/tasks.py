@@ -133,7 +133,7 @@ def _end(task: Task[Any, Any], job: str) -> dict[str, Any]:
     if record.continuation is not None:
         record.continuation.restore(task.request)
     add_log_fields(**request_fields(record.request))
-    if record.state is JobState.ASSEMBLING and not _has_answer(task, job):
+    if record.state is JobState.ASSEMBLING and not _has_answer(task, services()):
         return _assembled(services(), record)
     if record.state is JobState.FAILED:
         raise reason_of(record)
@@ -144,12 +144,13 @@ def _end(task: Task[Any, Any], job: str) -> dict[str, Any]:
     raise Ignore
 
 
-def _has_answer(task: Task[Any, Any], job: str) -> bool:
+def _has_answer(task: Task[Any, Any], fleet: Services) -> bool:
     """Return whether a process died between a job's answer and the ledger's last step: nothing is to be called again.
 
     A part of a chord is counted after its answer is stored, so that it is assembled again.
     """
-    return not task.request.chord and task.backend.get_task_meta(job)["status"] == states.SUCCESS
+    backend: Any = fleet.app.backend
+    return not task.request.chord and backend.get_task_meta(task.request.id)["status"] == states.SUCCESS
 
 
 def _assembled(fleet: Services, record: JobRecord) -> dict[str, Any]:
